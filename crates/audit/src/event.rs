@@ -1,0 +1,193 @@
+//! The events of a record. Every field is part of the published format: add, never change.
+
+use std::sync::Arc;
+
+use guard_core::{
+    Certainty, DecisionKind, Denial, Digest, Effect, EndReason, EnforceAt, Grant, Identity,
+    LeaseId, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// One line of a record. Its hash is the SHA-256 of the line's bytes without the line feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Counts from 0, without a gap.
+    pub seq: u64,
+    /// When the broker appended it.
+    pub at: Timestamp,
+    /// Hash of the line before; all zero for the first.
+    pub prev: Digest,
+    /// Who reported it: the broker, or the stream of an enforcement point.
+    pub writer: Arc<str>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A grant as it was given, with the digests that say by which texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// Resource, policy and end.
+    pub grant: Grant,
+    /// The resource's kind.
+    pub kind: ResourceKind,
+    /// Where it is enforced, which says what can be promised.
+    pub enforce_at: EnforceAt,
+    /// SHA-256 of the policy's YAML.
+    pub policy_digest: Digest,
+}
+
+/// Why a statement was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatementPhase {
+    /// It is made ready to be executed later.
+    Prepare,
+    /// It is executed.
+    Execute,
+}
+
+/// What came of a statement that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Rows that were returned or that the server says it changed.
+    pub rows: u64,
+    /// Bytes of row data sent to the client, or taken from it.
+    pub bytes: u64,
+    /// Values that were masked.
+    pub masked: u64,
+    /// From sending to the end of the answer, in microseconds.
+    pub micros: u64,
+    /// The server's error code (SQLSTATE), or `lost` if the answer never came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Something that happened in a session.
+///
+/// `operation` numbers and `statement` numbers count for each writer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Event {
+    /// The first entry: who got what, on which authority.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// The run, with its claims.
+        identity: Box<Identity>,
+        /// The trust rule that matched.
+        trust_rule: String,
+        /// SHA-256 over the trust rules' YAML.
+        trust_digest: Digest,
+        /// What was granted.
+        grants: Vec<GrantRecord>,
+        /// RFC 7638 thumbprint of the session's key, base64url.
+        key_thumbprint: String,
+        /// When the session ends by itself.
+        until: Timestamp,
+        /// The broker's version.
+        broker_version: String,
+    },
+    /// A credential was taken for this session.
+    LeaseTaken {
+        /// The lease.
+        lease: LeaseId,
+        /// The resource.
+        resource: ResourceName,
+        /// The user name at the resource.
+        username: String,
+        /// The enforcement point that got it.
+        holder: String,
+    },
+    /// A credential was given back.
+    LeaseReleased {
+        /// The lease.
+        lease: LeaseId,
+        /// Why it could not be, if so.
+        problem: Option<String>,
+    },
+    /// A client connected to a resource.
+    Connected {
+        /// Counts for each writer.
+        connection: u64,
+        /// The resource.
+        resource: ResourceName,
+        /// Where the data path runs.
+        enforced_at: EnforceAt,
+        /// Name of the enforcement point.
+        point: String,
+        /// What the client calls itself (`application_name`).
+        client: Sensitive<String>,
+        /// The database.
+        database: String,
+    },
+    /// A client's connection is over.
+    Disconnected {
+        /// The connection.
+        connection: u64,
+        /// Why, if not by the client's own will.
+        reason: Option<String>,
+    },
+    /// An operation that this writer saw for the first time, and its ruling.
+    Operation {
+        /// Its number.
+        operation: u64,
+        /// The resource.
+        resource: ResourceName,
+        /// What the protocol calls it.
+        label: Arc<str>,
+        /// Its text.
+        text: Sensitive<Arc<str>>,
+        /// Equal for operations that differ in literals only.
+        fingerprint: Digest,
+        /// What it would do.
+        effects: Vec<Effect>,
+        /// How sure guard was.
+        certainty: Certainty,
+        /// What the policy decided.
+        decision: DecisionKind,
+        /// By which rule.
+        rule: RuleId,
+        /// Why.
+        trace: Vec<Step>,
+        /// Masks of its output columns, in order, `null` where none: empty when there are none at all.
+        masks: Vec<Option<guard_core::Mask>>,
+    },
+    /// A statement was judged and may go on. Appended before it is sent.
+    Statement {
+        /// Its number.
+        statement: u64,
+        /// The connection it came by.
+        connection: u64,
+        /// The operation.
+        operation: u64,
+        /// To be made ready, or executed.
+        phase: StatementPhase,
+    },
+    /// A statement was refused.
+    Refused {
+        /// Its number.
+        statement: u64,
+        /// The connection it came by.
+        connection: u64,
+        /// The operation.
+        operation: u64,
+        /// Why.
+        denial: Denial,
+    },
+    /// What came of a statement.
+    Finished {
+        /// The statement.
+        statement: u64,
+        /// What came of it.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// The last entry: the session is over.
+    SessionEnded {
+        /// Why.
+        reason: EndReason,
+        /// The child's exit code, if the shim said it.
+        exit_code: Option<i32>,
+    },
+}

@@ -1,0 +1,275 @@
+//! Wire forms between the data path and the broker: JSON bodies of the broker's API.
+//!
+//! | call | by | proof | body → answer |
+//! | --- | --- | --- | --- |
+//! | `POST /oauth/token` | shim | DPoP proof, no token yet | RFC 8693 form (`scope`: resource names) → [`ExchangeAnswer`] |
+//! | `GET /v1/audience` | anyone | none | [`Audience`] |
+//! | `GET /v1/session/state?after=&wait=` | shim | session | [`SessionState`]; counts as heartbeat |
+//! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
+//! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
+//! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
+//! | `PUT /v1/gateways/self` | gateway | gateway | [`RegisterGateway`] → 204 |
+//! | `POST /v1/sessions/authorize` | gateway | gateway | [`Authorize`] → [`Enforcement`] |
+//! | `GET /v1/sessions/{id}/state?wait=` | gateway | gateway | [`SessionState`] |
+//! | `POST /v1/leases` | both | either | [`AskLease`] → [`Lease`] |
+//! | `POST /v1/leases/{id}/release` | both | either | → 204 |
+//! | `POST /v1/record` | both | either | [`AppendEvents`] → [`Appended`] |
+//!
+//! Proofs. *Session*: `Authorization: DPoP <access token>` with a `DPoP` header (RFC 9449: ES256, `jwk` in the
+//! header, `jti` once, `iat` within a minute, `htm`, `htu` = the broker's URL and path, `ath`). *Gateway*:
+//! `Authorization: Bearer <assertion>`, a JWT that the gateway signs itself (ES256, `typ` =
+//! [`GATEWAY_ASSERTION_TYPE`], its public `jwk` in the header, `iss` = `sub` = its name, `aud` = the broker's URL,
+//! `iat`, `exp` at most 60 s later, `jti`); the broker knows the RFC 7638 thumbprint of each gateway's key.
+//! *Tunnel* (shim to gateway): a session proof with `htm` = `POST` and `htu` = `https://<gateway address>/v1/tunnel/<resource>`,
+//! which the gateway passes on in [`Authorize`].
+//!
+//! Errors outside `/oauth/token` are an [`ApiError`] with a fitting status: 401 `unauthorized`, 403 `forbidden`,
+//! 404 `not-found`, 409 `gap` (record), 410 `session-over`, 422 `invalid`, 503 `lease-unavailable`, 507 `record-unavailable`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Denial, Digest, EndReason, Grant, Identity, LeaseId, PolicyName, ResourceName, ResourceSpec,
+    Secret, SessionId, Timestamp,
+};
+
+/// RFC 8693 section 2.1: the grant type of a token exchange.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 8693 section 3: an OpenID Connect identity token.
+pub const ID_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:id_token";
+/// RFC 8693 section 3: an access token.
+pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// `typ` of the JWT by which a gateway shows who it is.
+pub const GATEWAY_ASSERTION_TYPE: &str = "guard-gateway+jwt";
+
+/// Answer of `POST /oauth/token` (RFC 8693 section 2.2.1, RFC 9449 section 5) with guard's members.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExchangeAnswer {
+    /// The session token: opaque, bound to the key of the DPoP proof.
+    pub access_token: Secret,
+    /// Always [`ACCESS_TOKEN_TYPE`].
+    pub issued_token_type: String,
+    /// Always `DPoP`.
+    pub token_type: String,
+    /// Seconds until the session ends.
+    pub expires_in: u64,
+    /// The session, for the shim.
+    pub session: SessionInfo,
+}
+
+/// A session as its own shim may see it: no policy text, no credential.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The session.
+    pub id: SessionId,
+    /// The run it was given to.
+    pub identity: Identity,
+    /// The trust rule that gave it.
+    pub trust_rule: String,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Seconds between two heartbeats of the shim.
+    pub heartbeat_secs: u64,
+    /// What it may reach.
+    pub grants: Vec<GrantInfo>,
+}
+
+/// One grant as the shim may see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GrantInfo {
+    /// Resource, policy and end.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// The database that clients are told to ask for.
+    pub database: String,
+    /// The resource's kind.
+    pub kind: crate::ResourceKind,
+    /// Where it is enforced.
+    pub enforce_at: crate::EnforceAt,
+    /// The gateway to go to, when it is enforced there and one is registered.
+    pub gateway: Option<GatewayInfo>,
+}
+
+/// How to reach a gateway and how to know that it is the right one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayInfo {
+    /// Its name in the broker's configuration.
+    pub name: String,
+    /// `host:port` of its tunnel listener.
+    pub address: String,
+    /// SHA-256 of the DER certificate that it shows: the shim accepts this one and no other.
+    pub certificate: Digest,
+}
+
+/// Body of `PUT /v1/gateways/self`: a gateway says where it listens and what it shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RegisterGateway {
+    /// `host:port` where shims reach it.
+    pub address: String,
+    /// SHA-256 of its DER certificate.
+    pub certificate: Digest,
+    /// Its version, for people.
+    pub version: String,
+}
+
+/// Body of `POST /v1/sessions/authorize`: a gateway shows what a shim showed it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Authorize {
+    /// The session token.
+    pub access_token: Secret,
+    /// The DPoP proof (RFC 9449) that came with it.
+    pub proof: String,
+    /// The method that the proof must name (`htm`).
+    pub method: String,
+    /// The address that the proof must name (`htu`).
+    pub uri: String,
+    /// The resource that the shim asks for.
+    pub resource: ResourceName,
+}
+
+/// What an enforcement point needs to serve one resource for one session. Answer of
+/// `POST /v1/sessions/authorize` (gateway) and of `POST /v1/session/enforce` (shim; only for grants
+/// that are enforced there).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enforcement {
+    /// The session.
+    pub session: SessionId,
+    /// The run.
+    pub identity: Identity,
+    /// The grant.
+    pub grant: Grant,
+    /// The resource.
+    pub resource: ResourceSpec,
+    /// The policy's source.
+    pub policy: PolicySource,
+    /// Key of the `hash` mask, base64: stable within the session, unknown to the job.
+    pub mask_key: Secret,
+}
+
+/// A policy as it travels: its source and the digest that names it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicySource {
+    /// Its name.
+    pub name: PolicyName,
+    /// The YAML.
+    pub yaml: String,
+    /// SHA-256 of the YAML.
+    pub digest: Digest,
+}
+
+/// Body of `POST /v1/leases`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AskLease {
+    /// The session.
+    pub session: SessionId,
+    /// The resource.
+    pub resource: ResourceName,
+}
+
+/// Answer of `POST /v1/leases`: a credential, for this session only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lease {
+    /// The lease.
+    pub id: LeaseId,
+    /// User name at the resource.
+    pub username: String,
+    /// Password at the resource.
+    pub password: Secret,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// Body of `POST /v1/record`: events of one writer, in order.
+///
+/// A writer is one enforcement point's stream for one session. The broker takes events whose
+/// number follows the last one it has, answers repeated ones as done, and refuses a gap.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AppendEvents<E> {
+    /// The session.
+    pub session: SessionId,
+    /// Names the writer: the enforcement point and a random part.
+    pub writer: String,
+    /// Number of the first event of this body, counted from 0 for each writer.
+    pub first: u64,
+    /// The events.
+    pub events: Vec<E>,
+}
+
+/// Answer of `POST /v1/record`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Appended {
+    /// Number of the next event that the broker expects of this writer.
+    pub next: u64,
+}
+
+/// Answer of `GET /v1/session/state` (shim) and `GET /v1/sessions/{id}/state` (gateway).
+///
+/// A long poll: it answers when the session ended, when there are notices after `after`, or after
+/// `wait` seconds (both query parameters, default 0). The shim's polls are its heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionState {
+    /// Set when the session is over.
+    pub ended: Option<EndReason>,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// What a person who watches the run should see, in order.
+    pub notices: Vec<Notice>,
+    /// The `after` of the next poll.
+    pub next: u64,
+}
+
+/// Something worth a line on the job's standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The refusal.
+    pub denial: Denial,
+}
+
+/// Body of `POST /v1/session/enforce`: a shim asks for a grant that is enforced in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AskEnforcement {
+    /// The resource.
+    pub resource: ResourceName,
+}
+
+/// Answer of `GET /v1/audience`: what an identity token must be for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Audience {
+    /// The `aud` that the broker accepts.
+    pub audience: String,
+}
+
+/// Body of `POST /v1/session/end`: the shim says that the child is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndSession {
+    /// The child's exit code, or 128 + the signal that ended it.
+    pub exit_code: i32,
+}
+
+/// Answer of `POST /v1/session/end`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// Number of entries in the sealed record.
+    pub entries: u64,
+    /// Hash of its last entry.
+    pub head: Digest,
+    /// Leases that could not be given back, by id, with the reason.
+    pub unreleased: BTreeMap<String, String>,
+}
+
+/// An error of the broker's API outside OAuth: what went wrong in words, and a code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiError {
+    /// One of the codes of the reference (`unauthorized`, `session-over`, `record-unavailable`, …).
+    pub error: String,
+    /// For people.
+    pub message: String,
+    /// Finds the reason in the broker's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<String>,
+}

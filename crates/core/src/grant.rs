@@ -1,0 +1,92 @@
+//! What a session may use: resources, and the grants that join one to a policy.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{PolicyName, ResourceName, Timestamp};
+
+/// The protocol that a resource speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceKind {
+    /// PostgreSQL's frontend/backend protocol, version 3.
+    Postgres,
+}
+
+impl ResourceKind {
+    /// The word used in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// Where the data path runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnforceAt {
+    /// In a `guard gateway` beside the resource: the credential never reaches the job's machine.
+    #[default]
+    Gateway,
+    /// In the shim, for resources that only the runner can reach.
+    Shim,
+}
+
+impl EnforceAt {
+    /// The word used in configuration and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Shim => "shim",
+        }
+    }
+}
+
+impl fmt::Display for EnforceAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How the connection to a resource is protected. Named after libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// TLS with the chain and the name verified.
+    #[default]
+    VerifyFull,
+    /// No TLS. The configuration accepts it for loopback addresses and Unix sockets only.
+    Disable,
+}
+
+/// What the data path has to know of a resource. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceSpec {
+    /// Its name in the broker's configuration.
+    pub name: ResourceName,
+    /// The protocol it speaks.
+    pub kind: ResourceKind,
+    /// `host:port`.
+    pub address: String,
+    /// The database that a client gets when it asks for none, and the only one it may ask for.
+    pub database: String,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+    /// PEM of the certificate authorities to trust instead of the system's.
+    pub tls_ca: Option<String>,
+    /// Where the data path runs.
+    pub enforce_at: EnforceAt,
+}
+
+/// One resource with one policy and one end, inside a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The policy over it.
+    pub policy: PolicyName,
+    /// When it ends.
+    pub until: Timestamp,
+}

@@ -1,0 +1,77 @@
+//! Who a run is: the verified claims of its identity token in one shape for all platforms.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of pipeline platform behind an issuer: it says how claims map to an [`Identity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    /// GitHub Actions, <https://docs.github.com/en/actions/reference/security/oidc>.
+    Github,
+    /// GitLab CI/CD, <https://docs.gitlab.com/ci/secrets/id_token_authentication/>.
+    Gitlab,
+}
+
+impl Platform {
+    /// The word used in configuration and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+            Self::Gitlab => "gitlab",
+        }
+    }
+}
+
+/// What names a run and never another: a rename, a retry or a sibling job has another key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RunKey {
+    /// The issuer's URL, exactly as in the token.
+    pub issuer: String,
+    /// The platform's immutable id of the repository (`repository_id`, `project_id`).
+    pub repository_id: String,
+    /// The run or pipeline id.
+    pub run_id: String,
+    /// Which attempt of the run, counted from 1.
+    pub attempt: String,
+    /// The job inside the run.
+    pub job: String,
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} repository {} run {} attempt {} job {}",
+            self.issuer, self.repository_id, self.run_id, self.attempt, self.job
+        )
+    }
+}
+
+/// The verified claims of a run. Made only by the broker, from a token whose signature held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The platform that the issuer is configured as.
+    pub platform: Platform,
+    /// The issuer's name in the broker's configuration.
+    pub issuer_name: String,
+    /// What names this run.
+    pub run: RunKey,
+    /// The token's `sub`.
+    pub subject: String,
+    /// Owner and name of the repository, for people; names can be recycled, ids cannot.
+    pub repository: String,
+    /// The full git ref (`refs/heads/main`).
+    pub git_ref: String,
+    /// What started the run (`schedule`, `push`, …).
+    pub event: String,
+    /// The workflow or CI configuration file, with its ref.
+    pub workflow: String,
+    /// Who or what triggered the run, for people.
+    pub actor: String,
+    /// The address of the run's page.
+    pub run_url: Option<String>,
+    /// Every claim of the token with its value as text: what trust rules match on and reports show.
+    pub claims: BTreeMap<String, String>,
+}

@@ -1,0 +1,228 @@
+//! Identifiers and names, each its own type so that one cannot stand in for another.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(uuid::Uuid);
+
+        impl $name {
+            /// Wraps a UUID, version 7 by convention, that the caller made.
+            pub const fn from_uuid(id: uuid::Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One session: a run's grants, bound to a key that only the shim holds.
+    SessionId
+);
+uuid_id!(
+    /// One credential taken for one session.
+    LeaseId
+);
+
+/// A name that is not usable where it was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a name: use 1 to 63 of a-z, 0-9, `-` and `_`, starting with a letter")]
+pub struct InvalidName {
+    /// What was given.
+    pub name: String,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and wraps a name: 1 to 63 of `a-z 0-9 - _`, starting with a letter.
+            pub fn new(name: &str) -> Result<Self, InvalidName> {
+                let mut bytes = name.bytes();
+                let starts = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
+                let goes_on =
+                    bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+                if starts && goes_on && name.len() <= 63 {
+                    Ok(Self(name.into()))
+                } else {
+                    Err(InvalidName { name: name.chars().take(80).collect() })
+                }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(name: String) -> Result<Self, InvalidName> {
+                Self::new(&name)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(name: &str) -> Result<Self, InvalidName> {
+                Self::new(name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`{}`", self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A resource: a thing behind guard.
+    ResourceName
+);
+name!(
+    /// A policy.
+    PolicyName
+);
+name!(
+    /// A rule inside a policy or a trust rule. The rule `default-deny` is guard's own.
+    RuleId
+);
+
+impl RuleId {
+    /// The rule that blocks what no rule of a policy matched.
+    pub fn default_deny() -> Self {
+        Self("default-deny".into())
+    }
+
+    /// The rule that stands for the `masks` section of a policy.
+    pub fn masks() -> Self {
+        Self("masks".into())
+    }
+
+    /// The rule that blocks what guard itself refuses whatever a policy says, such as a
+    /// message that is too large to be understood.
+    pub fn built_in() -> Self {
+        Self("built-in".into())
+    }
+}
+
+/// A SHA-256 digest, written in lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// All zero: stands before the first entry of a chain.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// The digest of some bytes.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Wraps 32 bytes that are a SHA-256 digest.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first eight hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "a SHA-256 digest is 64 lower-case hexadecimal digits";
+        let mut bytes = [0_u8; 32];
+        if text.len() != 64
+            || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Err(ERROR);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| ERROR)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| ERROR)?;
+        }
+        Ok(Self(bytes))
+    }
+}

@@ -1,0 +1,28 @@
+//! The vocabulary of guard as types: identities, sessions, operations, decisions.
+//!
+//! Every other crate speaks in these words. Nothing here does I/O, reads a clock or draws
+//! randomness, so that everything built on it can be a pure function of its inputs.
+
+pub mod control;
+pub mod document;
+mod grant;
+mod identity;
+mod ids;
+mod mask;
+mod operation;
+mod ruling;
+mod sensitive;
+mod session;
+
+pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
+pub use identity::{Identity, Platform, RunKey};
+pub use ids::{Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId};
+pub use jiff::Timestamp;
+pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan};
+pub use operation::{
+    Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,
+    Output, Outputs, Protocol, Source, Verb,
+};
+pub use ruling::{Decision, DecisionKind, Denial, DenialCode, Ruling, Step};
+pub use sensitive::{Secret, Sensitive};
+pub use session::{EndReason, SessionView};

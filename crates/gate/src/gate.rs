@@ -1,0 +1,318 @@
+//! Judge, record, permit: in this order and in this place only.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use guard_audit::{Event, StatementPhase};
+use guard_core::{
+    Decision, Denial, DenialCode, EndReason, EnforceAt, Operation, ResourceName, RuleId, Ruling,
+    Sensitive, SessionView, Timestamp,
+};
+use guard_policy::Policy;
+use tokio::sync::watch;
+
+use crate::{Durability, Permit, Recorder};
+
+/// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
+/// judgement, and memory stays bounded whatever a client sends.
+const MAX_RULINGS: usize = 8192;
+
+/// The gate of one resource in one session; connections get theirs from [`SessionGate::connection`].
+pub struct SessionGate {
+    view: SessionView,
+    policy: watch::Receiver<Arc<Policy>>,
+    ended: watch::Receiver<Option<EndReason>>,
+    recorder: Arc<dyn Recorder>,
+    clock: fn() -> Timestamp,
+    enforced_at: EnforceAt,
+    point: String,
+    connections: AtomicU64,
+    statements: AtomicU64,
+    rulings: Mutex<Rulings>,
+}
+
+#[derive(Default)]
+struct Rulings {
+    next: u64,
+    policy: Option<guard_core::Digest>,
+    known: HashMap<usize, Known>,
+}
+
+#[derive(Clone)]
+struct Known {
+    operation: Arc<Operation>,
+    ruling: Arc<Ruling>,
+    number: u64,
+}
+
+/// What a connection says of itself.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    /// `application_name` or its like.
+    pub client: String,
+    /// The database it is connected to.
+    pub database: String,
+}
+
+/// One client's connection to one resource: every operation is asked here.
+pub struct Gate {
+    session: Arc<SessionGate>,
+    connection: u64,
+    closed_by: Option<String>,
+}
+
+/// One operation to be judged.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What the client asks. Keep the `Arc` for operations that come again: rulings are found by it.
+    pub operation: Arc<Operation>,
+    /// To be made ready, or executed.
+    pub phase: StatementPhase,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+#[must_use]
+pub enum Verdict {
+    /// One permit for each operation, in order.
+    Forward(Vec<Permit>),
+    /// The message is refused as a whole.
+    Refuse {
+        /// Which of the operations is refused, counted from 0.
+        index: usize,
+        /// Why.
+        denial: Box<Denial>,
+    },
+}
+
+impl SessionGate {
+    /// The gate of one resource in one session.
+    ///
+    /// `point` names the enforcement point; `clock` is the wall clock.
+    pub fn new(
+        view: SessionView,
+        policy: watch::Receiver<Arc<Policy>>,
+        ended: watch::Receiver<Option<EndReason>>,
+        recorder: Arc<dyn Recorder>,
+        clock: fn() -> Timestamp,
+        enforced_at: EnforceAt,
+        point: String,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            view,
+            policy,
+            ended,
+            recorder,
+            clock,
+            enforced_at,
+            point,
+            connections: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
+            rulings: Mutex::default(),
+        })
+    }
+
+    /// The resource that is asked.
+    pub fn resource(&self) -> &ResourceName {
+        &self.view.resource
+    }
+
+    /// Records a new connection and opens its gate. Fails closed if it cannot be recorded.
+    pub async fn connection(
+        self: &Arc<Self>,
+        info: ConnectionInfo,
+    ) -> Result<Gate, crate::RecordUnavailable> {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        let event = Event::Connected {
+            connection,
+            resource: self.view.resource.clone(),
+            enforced_at: self.enforced_at,
+            point: self.point.clone(),
+            client: Sensitive::new(info.client),
+            database: info.database,
+        };
+        self.recorder.append(vec![event], Durability::Queued).await?;
+        Ok(Gate { session: self.clone(), connection, closed_by: Some("lost".into()) })
+    }
+
+    /// Why the session is over, if it is.
+    fn over(&self) -> Option<EndReason> {
+        let ended = *self.ended.borrow();
+        ended.or_else(|| ((self.clock)() >= self.view.until).then_some(EndReason::Expired))
+    }
+
+    /// The ruling of an operation; whether it is new to the record; its number.
+    fn rule(&self, operation: &Arc<Operation>) -> (Known, bool) {
+        let policy = self.policy.borrow().clone();
+        let key = Arc::as_ptr(operation).addr();
+        {
+            let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+            if rulings.policy != Some(policy.digest()) || rulings.known.len() >= MAX_RULINGS {
+                rulings.known.clear();
+                rulings.policy = Some(policy.digest());
+            }
+            // INVARIANT: an entry holds its operation, so its address is not used again while it stands.
+            if let Some(known) = rulings.known.get(&key) {
+                return (known.clone(), false);
+            }
+        }
+        let ruling = Arc::new(policy.judge(&self.view, operation, (self.clock)()));
+        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = rulings.next;
+        rulings.next += 1;
+        (Known { operation: operation.clone(), ruling, number }, true)
+    }
+
+    /// Keeps a ruling for the next time. Only after the operation is in the record.
+    fn remember(&self, known: &Known) {
+        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+        rulings.known.insert(Arc::as_ptr(&known.operation).addr(), known.clone());
+    }
+
+    fn describe(&self, known: &Known) -> Event {
+        let Known { operation, ruling, number } = known;
+        Event::Operation {
+            operation: *number,
+            resource: self.view.resource.clone(),
+            label: operation.label.clone(),
+            text: operation.text.clone(),
+            fingerprint: operation.fingerprint,
+            effects: operation.effects.clone(),
+            certainty: operation.certainty.clone(),
+            decision: ruling.decision.kind(),
+            rule: ruling.rule.clone(),
+            trace: ruling.trace.clone(),
+            masks: ruling.masks.outputs.clone(),
+        }
+    }
+
+    fn built_in(&self, code: DenialCode, what: &str, detail: String, hint: &str) -> Denial {
+        Denial {
+            code,
+            what: what.to_owned(),
+            rule: RuleId::built_in(),
+            policy: self.policy.borrow().name().clone(),
+            detail: Some(detail),
+            hint: Some(hint.to_owned()),
+        }
+    }
+}
+
+impl Gate {
+    /// Number of this connection in its writer's stream.
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Judges the operations of one message, in order; one refusal refuses the message.
+    ///
+    /// Cancel-safe: dropped before it answers, operations may be recorded that are never sent.
+    pub async fn judge(&self, asks: &[Ask]) -> Verdict {
+        let session = &self.session;
+        if let Some(reason) = session.over() {
+            let denial = session.built_in(
+                DenialCode::SessionOver,
+                "blocked the statement",
+                reason.to_string(),
+                "start a new run, or ask for a longer grant in the trust rule",
+            );
+            return Verdict::Refuse { index: 0, denial: Box::new(denial) };
+        }
+
+        let judged: Vec<_> = asks.iter().map(|ask| session.rule(&ask.operation)).collect();
+        let first = session.statements.fetch_add(asks.len() as u64, Ordering::Relaxed);
+        let mut events = Vec::with_capacity(asks.len() + 1);
+        for (known, new) in &judged {
+            if *new {
+                events.push(session.describe(known));
+            }
+        }
+
+        let refused = judged.iter().enumerate().find_map(|(index, (known, _))| {
+            match &known.ruling.decision {
+                Decision::Allow => None,
+                Decision::Block(denial) => Some((index, known, denial)),
+            }
+        });
+        if let Some((index, known, denial)) = refused {
+            events.push(Event::Refused {
+                statement: first + index as u64,
+                connection: self.connection,
+                operation: known.number,
+                denial: denial.clone(),
+            });
+            let denial = Box::new(denial.clone());
+            // The answer is the same whether or not the refusal could be recorded: nothing is sent.
+            // If it could not, the stream is broken and the next statement is refused for that.
+            if session.recorder.append(events, Durability::Acknowledged).await.is_ok() {
+                judged.iter().for_each(|(known, _)| session.remember(known));
+            }
+            return Verdict::Refuse { index, denial };
+        }
+
+        let durability = if judged.iter().all(|(known, new)| !new && known.operation.is_passive()) {
+            Durability::Queued
+        } else {
+            Durability::Acknowledged
+        };
+        for (offset, ((known, _), ask)) in judged.iter().zip(asks).enumerate() {
+            events.push(Event::Statement {
+                statement: first + offset as u64,
+                connection: self.connection,
+                operation: known.number,
+                phase: ask.phase,
+            });
+        }
+        if let Err(error) = session.recorder.append(events, durability).await {
+            let denial = session.built_in(
+                DenialCode::Unrecorded,
+                "blocked the statement",
+                error.reason,
+                "nothing is sent while the record cannot be written: see that the broker is up and its disk has room",
+            );
+            return Verdict::Refuse { index: 0, denial: Box::new(denial) };
+        }
+
+        let mut permits = Vec::with_capacity(judged.len());
+        for (offset, (known, new)) in judged.into_iter().enumerate() {
+            if new {
+                session.remember(&known);
+            }
+            let statement = first + offset as u64;
+            let Known { operation, ruling, .. } = known;
+            permits.push(Permit::new(operation, ruling, statement, session.recorder.clone()));
+        }
+        Verdict::Forward(permits)
+    }
+
+    /// Waits until the session is over. The connection is then closed in the protocol's own words.
+    pub async fn ended(&self) -> EndReason {
+        let mut ended = self.session.ended.clone();
+        loop {
+            if let Some(reason) = *ended.borrow_and_update() {
+                return reason;
+            }
+            // The sender lives in the engine as long as the session; if it is gone, so is the session.
+            if ended.changed().await.is_err() {
+                return EndReason::Lost;
+            }
+        }
+    }
+
+    /// Records that the connection is over; without this, dropping the gate does.
+    pub fn close(mut self, reason: Option<String>) {
+        self.closed_by = reason;
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let reason = self.closed_by.take();
+        self.session.recorder.note(Event::Disconnected { connection: self.connection, reason });
+    }
+}

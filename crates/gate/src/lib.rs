@@ -1,0 +1,12 @@
+//! The one place where a judged operation becomes a permit.
+//!
+//! The order is fixed: judge, append to the record, permit. Nothing else in guard can make a
+//! [`Permit`], and nothing can be sent to a resource without one.
+
+mod gate;
+mod permit;
+mod recorder;
+
+pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
+pub use permit::{Permit, Running};
+pub use recorder::{Durability, RecordUnavailable, Recorder};

@@ -1,0 +1,110 @@
+//! The protocols that guard speaks, a folder each.
+//!
+//! A handler speaks the server's side to the client and the client's side to the resource. It
+//! describes what a client asks as operations and sends nothing on without a permit. It cannot reach
+//! a policy, a socket address or a broker: what it needs comes through [`Resource`].
+
+pub mod postgres;
+
+use std::{io, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use guard_core::{Denial, ResourceSpec, Secret};
+use guard_gate::SessionGate;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Both directions of a client's connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Both directions of a client's connection, whatever it came by.
+pub type ClientIo = Box<dyn Stream>;
+
+/// How a client of a listener shows that it belongs to the run.
+#[derive(Debug, Clone)]
+pub enum ClientAuth {
+    /// The kernel or the listener already proved it (a private socket and its peer's user).
+    Proven,
+    /// It must know the password made for this run.
+    Password(Secret),
+}
+
+/// A user name and password at the resource.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// What a handler may ask of the engine: the resource, and nothing else.
+pub trait Resource: Send + Sync {
+    /// What is known of it.
+    fn spec(&self) -> &ResourceSpec;
+
+    /// Opens a connection to it, within the engine's deadline.
+    fn dial(&self) -> BoxFuture<'_, io::Result<tokio::net::TcpStream>>;
+
+    /// The session's credential for it; taken at the first call, kept until the session ends.
+    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>>;
+
+    /// TLS towards it: verified against its own or the system's authorities.
+    fn tls(&self) -> Arc<rustls::ClientConfig>;
+
+    /// Key of the `hash` mask.
+    fn mask_key(&self) -> &[u8];
+
+    /// Says that a statement was refused, for the people who watch the run. The record has it already.
+    fn refused(&self, denial: &Denial);
+}
+
+/// No credential could be had.
+#[derive(Debug, thiserror::Error)]
+#[error("no credential for the resource: {reason}")]
+pub struct CredentialUnavailable {
+    /// Why, for the log; never shown to a client.
+    pub reason: String,
+}
+
+/// How a connection came to its end when nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// The client said goodbye or went away.
+    Client,
+    /// The resource closed it.
+    Resource,
+    /// The session is over.
+    Session(guard_core::EndReason),
+    /// It asked to cancel a statement on another connection, which was passed on or ignored.
+    CancelRequest,
+}
+
+/// One client, from its first byte to its last.
+pub trait ProtocolHandler: Send + Sync {
+    /// Serves one client until either side or the session ends.
+    fn serve(
+        self: Arc<Self>,
+        client: ClientIo,
+        auth: ClientAuth,
+        gate: Arc<SessionGate>,
+    ) -> BoxFuture<'static, Result<Closed, ProtocolError>>;
+}
+
+/// Whose fault it was that a connection broke. This alone drives log level and metric.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// The client broke the protocol or could not show who it is.
+    #[error("client: {0}")]
+    Client(String),
+    /// The resource broke the protocol, refused guard, or could not be reached.
+    #[error("resource: {0}")]
+    Resource(String),
+    /// Guard's own surroundings: no credential, no record.
+    #[error("guard: {0}")]
+    Guard(String),
+    /// A connection broke.
+    #[error("connection: {0}")]
+    Io(#[from] io::Error),
+}

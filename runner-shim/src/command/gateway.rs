@@ -1,0 +1,12 @@
+//! `guard gateway`.
+
+use std::process::ExitCode;
+
+/// Arguments of `guard gateway`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+pub(crate) fn main(_args: Args) -> ExitCode {
+    ExitCode::FAILURE
+}

@@ -1,0 +1,5 @@
+//! One module for each command of `guard`.
+pub(crate) mod audit;
+pub(crate) mod gateway;
+pub(crate) mod policy;
+pub(crate) mod run;
