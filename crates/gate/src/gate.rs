@@ -1,7 +1,7 @@
 //! Judge, record, permit: in this order and in this place only.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +10,8 @@ use std::{
 
 use guard_audit::{Event, StatementPhase};
 use guard_core::{
-    Decision, Denial, DenialCode, EndReason, EnforceAt, Operation, ResourceName, RuleId, Ruling,
-    Sensitive, SessionView, Timestamp,
+    Decision, Denial, DenialCode, Digest, EndReason, EnforceAt, Operation, ResourceName, RuleId,
+    Ruling, Sensitive, SessionView, Timestamp,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -21,6 +21,10 @@ use crate::{Durability, Permit, Recorder};
 /// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
 /// judgement, and memory stays bounded whatever a client sends.
 const MAX_RULINGS: usize = 8192;
+
+/// Fingerprints kept to know a repetition by. When full, no more are added: the cost is that later
+/// statements wait for the broker.
+const MAX_FINGERPRINTS: usize = 65_536;
 
 /// The gate of one resource in one session; connections get theirs from [`SessionGate::connection`].
 pub struct SessionGate {
@@ -39,8 +43,10 @@ pub struct SessionGate {
 #[derive(Default)]
 struct Rulings {
     next: u64,
-    policy: Option<guard_core::Digest>,
+    policy: Option<Digest>,
     known: HashMap<usize, Known>,
+    /// Fingerprints of operations that the broker acknowledged.
+    acknowledged: HashSet<Digest>,
 }
 
 #[derive(Clone)]
@@ -169,9 +175,26 @@ impl SessionGate {
     }
 
     /// Keeps a ruling for the next time. Only after the operation is in the record.
-    fn remember(&self, known: &Known) {
+    fn remember(&self, known: &Known, durability: Durability) {
         let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
         rulings.known.insert(Arc::as_ptr(&known.operation).addr(), known.clone());
+        if durability == Durability::Acknowledged && rulings.acknowledged.len() < MAX_FINGERPRINTS {
+            rulings.acknowledged.insert(known.operation.fingerprint);
+        }
+    }
+
+    /// How durable the record of an operation must be before it may go on.
+    ///
+    /// Whatever changes something waits for the broker, and so does everything that the broker has
+    /// not seen of this session, literals aside. What is left are repetitions that change nothing:
+    /// of these, a writer that is killed can lose no more than its queue's bound.
+    fn durability(&self, operation: &Operation) -> Durability {
+        let rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+        if operation.is_passive() && rulings.acknowledged.contains(&operation.fingerprint) {
+            Durability::Queued
+        } else {
+            Durability::Acknowledged
+        }
     }
 
     fn describe(&self, known: &Known) -> Event {
@@ -250,16 +273,17 @@ impl Gate {
             // The answer is the same whether or not the refusal could be recorded: nothing is sent.
             // If it could not, the stream is broken and the next statement is refused for that.
             if session.recorder.append(events, Durability::Acknowledged).await.is_ok() {
-                judged.iter().for_each(|(known, _)| session.remember(known));
+                for (known, _) in judged.iter().filter(|(_, new)| *new) {
+                    session.remember(known, Durability::Acknowledged);
+                }
             }
             return Verdict::Refuse { index, denial };
         }
 
-        let durability = if judged.iter().all(|(known, new)| !new && known.operation.is_passive()) {
-            Durability::Queued
-        } else {
-            Durability::Acknowledged
-        };
+        let queued = judged
+            .iter()
+            .all(|(known, _)| session.durability(&known.operation) == Durability::Queued);
+        let durability = if queued { Durability::Queued } else { Durability::Acknowledged };
         for (offset, ((known, _), ask)) in judged.iter().zip(asks).enumerate() {
             events.push(Event::Statement {
                 statement: first + offset as u64,
@@ -281,7 +305,7 @@ impl Gate {
         let mut permits = Vec::with_capacity(judged.len());
         for (offset, (known, new)) in judged.into_iter().enumerate() {
             if new {
-                session.remember(&known);
+                session.remember(&known, durability);
             }
             let statement = first + offset as u64;
             let Known { operation, ruling, .. } = known;

@@ -6,6 +6,8 @@
 mod gate;
 mod permit;
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
 pub use permit::{Permit, Running};

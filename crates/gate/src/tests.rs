@@ -1,0 +1,225 @@
+//! The gate's order, and that it fails closed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use guard_audit::{Event, Outcome, StatementPhase};
+use guard_core::{
+    Certainty, DenialCode, Digest, Effect, EndReason, EnforceAt, Identity, Object, ObjectKind,
+    ObjectName, Operation, Outputs, Platform, Protocol, ResourceName, RunKey, Sensitive, SessionId,
+    SessionView, Timestamp, Verb,
+};
+use guard_policy::Policy;
+use tokio::sync::watch;
+
+use crate::{
+    Ask, ConnectionInfo, Durability, Gate, RecordUnavailable, Recorder, SessionGate, Verdict,
+};
+
+const POLICY: &str = "
+policy: test
+rules:
+  - name: reads
+    sql: { effects: [read, insert] }
+    decide: allow
+";
+
+#[derive(Default)]
+struct Memory {
+    events: Mutex<Vec<(Event, Option<Durability>)>>,
+    full: AtomicBool,
+}
+
+impl Memory {
+    fn names(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let name = |event: &Event| {
+            serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned()
+        };
+        events.iter().map(|(event, _)| name(event)).collect()
+    }
+
+    fn last_durability(&self) -> Option<Durability> {
+        self.events.lock().unwrap().iter().rev().find_map(|(_, durability)| *durability)
+    }
+}
+
+impl Recorder for Memory {
+    fn append(
+        &self,
+        events: Vec<Event>,
+        durability: Durability,
+    ) -> BoxFuture<'_, Result<(), RecordUnavailable>> {
+        let result = if self.full.load(Ordering::Relaxed) {
+            Err(RecordUnavailable { reason: "no space left on device".into() })
+        } else {
+            let events = events.into_iter().map(|event| (event, Some(durability)));
+            self.events.lock().unwrap().extend(events);
+            Ok(())
+        };
+        async move { result }.boxed()
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap().push((event, None));
+    }
+}
+
+struct Fixture {
+    memory: Arc<Memory>,
+    gate: Gate,
+    end: watch::Sender<Option<EndReason>>,
+    _policy: watch::Sender<Arc<Policy>>,
+}
+
+fn clock() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+async fn fixture(until: i64) -> Fixture {
+    let policy = Policy::parse("test.yaml", POLICY).expect("the policy parses");
+    let (policy, policies) = watch::channel(Arc::new(policy));
+    let (end, ended) = watch::channel(None);
+    let memory = Arc::new(Memory::default());
+    let view = SessionView {
+        id: SessionId::from_uuid(uuid::Uuid::nil()),
+        identity: Identity {
+            platform: Platform::Github,
+            issuer_name: "github".into(),
+            run: RunKey {
+                issuer: "https://issuer".into(),
+                repository_id: "1".into(),
+                run_id: "2".into(),
+                attempt: "1".into(),
+                job: "3".into(),
+            },
+            subject: "s".into(),
+            repository: "acme/shop".into(),
+            git_ref: "refs/heads/main".into(),
+            event: "schedule".into(),
+            workflow: "w".into(),
+            actor: "a".into(),
+            run_url: None,
+            claims: BTreeMap::new(),
+        },
+        resource: ResourceName::new("orders").unwrap(),
+        until: Timestamp::from_second(until).unwrap(),
+    };
+    let session = SessionGate::new(
+        view,
+        policies,
+        ended,
+        memory.clone(),
+        clock,
+        EnforceAt::Gateway,
+        "gw".into(),
+    );
+    let info = ConnectionInfo { client: "psql".into(), database: "orders".into() };
+    let gate = session.connection(info).await.unwrap();
+    Fixture { memory, gate, end, _policy: policy }
+}
+
+fn operation(verb: Verb, text: &str) -> Arc<Operation> {
+    let object = Object::named(ObjectKind::Table, ObjectName::qualified("public", "orders"));
+    Arc::new(Operation {
+        protocol: Protocol::Postgres,
+        label: "TEST".into(),
+        effects: vec![Effect::new(verb, object)],
+        certainty: Certainty::Exact,
+        outputs: Outputs::None,
+        stores: Vec::new(),
+        text: Sensitive::new(text.into()),
+        fingerprint: Digest::of(verb.as_str()),
+    })
+}
+
+fn ask(operation: &Arc<Operation>) -> Ask {
+    Ask { operation: operation.clone(), phase: StatementPhase::Execute }
+}
+
+#[tokio::test]
+async fn an_operation_is_recorded_before_its_permit_exists() {
+    let f = fixture(2_000).await;
+    let read = operation(Verb::Read, "SELECT 1");
+    let Verdict::Forward(permits) = f.gate.judge(&[ask(&read)]).await else { panic!("refused") };
+    assert_eq!(f.memory.names(), ["connected", "operation", "statement"]);
+    for permit in permits {
+        permit.spend().finish(Outcome::default());
+    }
+    assert_eq!(f.memory.names().last().unwrap(), "finished");
+}
+
+#[tokio::test]
+async fn a_statement_whose_outcome_nobody_tells_is_recorded_as_lost() {
+    let f = fixture(2_000).await;
+    let read = operation(Verb::Read, "SELECT 1");
+    drop(f.gate.judge(&[ask(&read)]).await);
+    let events = f.memory.events.lock().unwrap();
+    let Some((Event::Finished { outcome, .. }, None)) = events.last() else { panic!("no outcome") };
+    assert_eq!(outcome.error.as_deref(), Some("lost"));
+}
+
+#[tokio::test]
+async fn one_refusal_refuses_the_message_and_is_recorded() {
+    let f = fixture(2_000).await;
+    let (read, drop) = (operation(Verb::Read, "SELECT 1"), operation(Verb::Drop, "DROP TABLE t"));
+    let verdict = f.gate.judge(&[ask(&read), ask(&drop)]).await;
+    let Verdict::Refuse { index, denial } = verdict else { panic!("forwarded") };
+    assert_eq!((index, denial.code), (1, DenialCode::DefaultDeny));
+    assert_eq!(f.memory.names(), ["connected", "operation", "operation", "refused"]);
+}
+
+#[tokio::test]
+async fn without_a_record_nothing_goes_on() {
+    let f = fixture(2_000).await;
+    f.memory.full.store(true, Ordering::Relaxed);
+    let read = operation(Verb::Read, "SELECT 1");
+    let Verdict::Refuse { denial, .. } = f.gate.judge(&[ask(&read)]).await else {
+        panic!("forwarded")
+    };
+    assert_eq!(denial.code, DenialCode::Unrecorded);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_gets_no_permit() {
+    let expired = fixture(1_000).await;
+    let read = operation(Verb::Read, "SELECT 1");
+    let verdict = expired.gate.judge(&[ask(&read)]).await;
+    assert!(
+        matches!(verdict, Verdict::Refuse { ref denial, .. } if denial.code == DenialCode::SessionOver)
+    );
+
+    let revoked = fixture(2_000).await;
+    revoked.end.send(Some(EndReason::Revoked)).unwrap();
+    let verdict = revoked.gate.judge(&[ask(&read)]).await;
+    assert!(
+        matches!(verdict, Verdict::Refuse { ref denial, .. } if denial.code == DenialCode::SessionOver)
+    );
+    assert_eq!(revoked.gate.ended().await, EndReason::Revoked);
+}
+
+#[tokio::test]
+async fn only_repetitions_that_change_nothing_do_not_wait_for_the_broker() {
+    let f = fixture(2_000).await;
+    let first = operation(Verb::Read, "SELECT 1");
+    let write = operation(Verb::Insert, "INSERT 1");
+    let cases = [
+        (&first, Durability::Acknowledged),
+        (&first, Durability::Queued),
+        (&operation(Verb::Read, "SELECT 2"), Durability::Queued),
+        (&write, Durability::Acknowledged),
+        (&write, Durability::Acknowledged),
+    ];
+    for (index, (operation, expected)) in cases.into_iter().enumerate() {
+        drop(f.gate.judge(&[ask(operation)]).await);
+        assert_eq!(f.memory.last_durability(), Some(expected), "case {index}");
+    }
+}
