@@ -1,6 +1,9 @@
 //! PostgreSQL's frontend/backend protocol, version 3
 //! (<https://www.postgresql.org/docs/current/protocol.html>).
 
+pub(crate) mod auth;
+pub(crate) mod mask;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

@@ -1,0 +1,1 @@
+//! Masks on PostgreSQL's wire: values, rows, COPY streams and message texts.
