@@ -1,0 +1,102 @@
+//! The chain: how an event becomes a line of the record.
+//!
+//! A line is one JSON object in the field order of [`Entry`](crate::Entry), without blanks, maps
+//! in the order of their keys, ended by one line feed. Its hash is the SHA-256 of the bytes before
+//! the line feed, and the next line names it. Whoever verifies hashes the bytes that are there and
+//! never writes JSON again, so no two writers have to agree on more than their own bytes.
+
+use guard_core::{Digest, Timestamp};
+use serde::Serialize;
+
+use crate::Event;
+
+/// The longest line of a record, in bytes without its line feed. A statement's text has at most
+/// 1 MiB, which JSON makes six times as long in the worst case; the rest is room for its trace.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// An event that cannot become a line. Nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// It would be longer than any reader takes.
+    #[error("an entry of {length} bytes is longer than the {MAX_LINE} bytes that a line may have")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// It has no JSON form.
+    #[error("an entry cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Writes the lines of one record, in order. Does no I/O: the lines go to a buffer of the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainWriter {
+    next: u64,
+    head: Digest,
+}
+
+/// Borrowed twin of [`Entry`](crate::Entry): the same fields in the same order.
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    at: Timestamp,
+    prev: Digest,
+    writer: &'a str,
+    event: &'a Event,
+}
+
+impl Default for ChainWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChainWriter {
+    /// Starts a record.
+    pub const fn new() -> Self {
+        Self { next: 0, head: Digest::ZERO }
+    }
+
+    /// Goes on behind `entries` lines, of which the last has the hash `head`.
+    pub const fn resume(entries: u64, head: Digest) -> Self {
+        Self { next: entries, head }
+    }
+
+    /// How many lines there are.
+    pub const fn entries(&self) -> u64 {
+        self.next
+    }
+
+    /// The hash of the last line; all zero if there is none.
+    pub const fn head(&self) -> Digest {
+        self.head
+    }
+
+    /// Appends one line, with its line feed, to `lines`.
+    ///
+    /// On an error `lines` and the chain are as they were. To append a batch call it for each
+    /// event and write `lines` at once; keep a clone of the writer to go back to if that fails.
+    pub fn append_into(
+        &mut self,
+        lines: &mut Vec<u8>,
+        at: Timestamp,
+        writer: &str,
+        event: &Event,
+    ) -> Result<(), AppendError> {
+        let start = lines.len();
+        let line = Line { seq: self.next, at, prev: self.head, writer, event };
+        if let Err(error) = serde_json::to_writer(&mut *lines, &line) {
+            lines.truncate(start);
+            return Err(error.into());
+        }
+        let length = lines.len() - start;
+        if length > MAX_LINE {
+            lines.truncate(start);
+            return Err(AppendError::TooLong { length });
+        }
+        self.head = Digest::of(lines.get(start..).unwrap_or_default());
+        self.next += 1;
+        lines.push(b'\n');
+        Ok(())
+    }
+}
