@@ -1,1 +1,17 @@
-//! guard-engine
+//! The data path's shell: sockets, TLS, dialing, tunnels, session life, the stream into the record.
+//!
+//! What a statement means and whether it may pass is decided elsewhere; here bytes move, deadlines
+//! pass and sessions end. The same [`session::ServedSession`] runs in a gateway and in the shim.
+
+pub mod control;
+pub mod exchange;
+pub mod gateway;
+pub mod http;
+pub mod keys;
+pub mod recorder;
+pub mod resource;
+pub mod session;
+mod tls;
+pub mod tunnel;
+
+pub use tls::install_crypto_provider;

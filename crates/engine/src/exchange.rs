@@ -1,0 +1,80 @@
+//! The shim's first words to the broker: an identity token for a session (RFC 8693).
+
+use std::sync::Arc;
+
+use guard_core::{
+    ResourceName, Secret, Timestamp,
+    control::{ACCESS_TOKEN_TYPE, ExchangeAnswer, ID_TOKEN_TYPE, SessionInfo, TOKEN_EXCHANGE},
+};
+use serde::Deserialize;
+
+use crate::{
+    control::ControlError,
+    http::{BrokerClient, Proof},
+    keys::SessionKey,
+};
+
+/// A session as its shim holds it: what it may reach, and what it proves itself with.
+pub struct Session {
+    /// What the broker said of it.
+    pub info: SessionInfo,
+    /// The token.
+    pub token: Secret,
+    /// The key that the token is bound to.
+    pub key: Arc<SessionKey>,
+    /// A client that proves itself as this session.
+    pub client: BrokerClient,
+}
+
+/// RFC 6749 section 5.2, with the broker's `decision_id`.
+#[derive(Deserialize)]
+struct OauthError {
+    error: String,
+    error_description: Option<String>,
+    decision_id: Option<String>,
+}
+
+/// Exchanges an identity token for a session with these resources; for all that the run may have
+/// if none are named.
+pub async fn exchange(
+    client: &BrokerClient,
+    identity_token: &Secret,
+    resources: &[ResourceName],
+) -> Result<Session, ControlError> {
+    let key = SessionKey::generate().map_err(|error| ControlError::Unproven(error.to_string()))?;
+    let broker = client.broker();
+    let proof = key
+        .prove("POST", &format!("{broker}/oauth/token"), None, Timestamp::now())
+        .map_err(|error| ControlError::Unproven(error.to_string()))?;
+    let scope = resources.iter().map(ResourceName::as_str).collect::<Vec<_>>().join(" ");
+    let mut form = vec![
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", identity_token.expose()),
+        ("subject_token_type", ID_TOKEN_TYPE),
+        ("requested_token_type", ACCESS_TOKEN_TYPE),
+    ];
+    if !scope.is_empty() {
+        form.push(("scope", &scope));
+    }
+    let (status, body) = client.token_form(&form, proof).await?;
+    let garbled = |reason: String| ControlError::Garbled { broker: broker.to_string(), reason };
+    if status != 200 {
+        let error = serde_json::from_slice::<OauthError>(&body)
+            .map_err(|_| garbled(format!("it answered with status {status}")))?;
+        return Err(ControlError::Refused {
+            status,
+            message: error.error_description.unwrap_or_else(|| "no session for this run".into()),
+            code: error.error,
+            decision_id: error.decision_id,
+        });
+    }
+    let answer: ExchangeAnswer =
+        serde_json::from_slice(&body).map_err(|error| garbled(error.to_string()))?;
+    if !answer.token_type.eq_ignore_ascii_case("DPoP") {
+        return Err(garbled("the token is not bound to the session's key".into()));
+    }
+    let key = Arc::new(key);
+    let token = answer.access_token;
+    let client = client.clone().with_proof(Proof::Session(key.clone(), token.clone()));
+    Ok(Session { info: answer.session, token, key, client })
+}

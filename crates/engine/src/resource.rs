@@ -1,0 +1,127 @@
+//! What a protocol's handler may ask of the engine: the resource of one session, and nothing else.
+
+use std::{io, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use guard_core::{Denial, LeaseId, ResourceSpec, Secret, SessionId, control::AskLease};
+use guard_protocols::{Credential, CredentialUnavailable, Resource};
+use rustix::net::sockopt;
+use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
+
+use crate::{control::ControlPlane, tls::TlsError};
+
+/// A server that does not take a connection for this long is not there.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A silent connection is probed after this long, so that a dead peer is noticed while a long
+/// statement runs.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Lost probes until the connection counts as dead.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// The resource of one session.
+pub(crate) struct SessionResource {
+    session: SessionId,
+    spec: ResourceSpec,
+    tls: Arc<rustls::ClientConfig>,
+    mask_key: zeroize::Zeroizing<Vec<u8>>,
+    control: Arc<dyn ControlPlane>,
+    lease: OnceCell<(LeaseId, Credential)>,
+}
+
+/// The resource cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// Its TLS settings are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The broker's answer holds a key that is none.
+    #[error("the mask key of the session is not base64")]
+    MaskKey,
+}
+
+impl SessionResource {
+    pub(crate) fn new(
+        session: SessionId,
+        spec: ResourceSpec,
+        mask_key: &Secret,
+        control: Arc<dyn ControlPlane>,
+    ) -> Result<Self, ResourceError> {
+        let tls = crate::tls::towards_resource(&spec)?;
+        let mask_key = STANDARD.decode(mask_key.expose()).map_err(|_| ResourceError::MaskKey)?;
+        Ok(Self { session, spec, tls, mask_key: mask_key.into(), control, lease: OnceCell::new() })
+    }
+
+    /// Gives the credential back, if one was taken.
+    pub(crate) async fn release(&self) {
+        if let Some((lease, _)) = self.lease.get()
+            && let Err(error) = self.control.release(*lease).await
+        {
+            // The broker releases what its sessions hold when they end.
+            tracing::debug!(session = %self.session, %lease, %error, "the lease is left to the broker");
+        }
+    }
+}
+
+impl Resource for SessionResource {
+    fn spec(&self) -> &ResourceSpec {
+        &self.spec
+    }
+
+    fn dial(&self) -> BoxFuture<'_, io::Result<TcpStream>> {
+        async {
+            let connected = timeout(DIAL_TIMEOUT, TcpStream::connect(&self.spec.address)).await;
+            let stream = connected.map_err(|_| {
+                let address = &self.spec.address;
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("`{address}` did not answer in time"),
+                )
+            })??;
+            stream.set_nodelay(true)?;
+            keep_alive(&stream)?;
+            Ok(stream)
+        }
+        .boxed()
+    }
+
+    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
+        async {
+            let lease = self.lease.get_or_try_init(|| async {
+                let ask = AskLease { session: self.session, resource: self.spec.name.clone() };
+                let lease = self.control.lease(&ask).await?;
+                let credential = Credential { username: lease.username, password: lease.password };
+                Ok::<_, crate::control::ControlError>((lease.id, credential))
+            });
+            match lease.await {
+                Ok((_, credential)) => Ok(credential.clone()),
+                Err(error) => Err(CredentialUnavailable { reason: error.to_string() }),
+            }
+        }
+        .boxed()
+    }
+
+    fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
+    fn mask_key(&self) -> &[u8] {
+        &self.mask_key
+    }
+
+    fn refused(&self, denial: &Denial) {
+        tracing::info!(session = %self.session, resource = %self.spec.name, code = denial.code.number(),
+            rule = %denial.rule, policy = %denial.policy, "refused a statement");
+    }
+}
+
+/// Has the kernel notice a dead peer.
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
+}
