@@ -74,6 +74,11 @@ pub struct SealingKey(Ed25519KeyPair);
 // === impl PublicKey ===
 
 impl PublicKey {
+    /// Wraps the 32 bytes of a public key.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Names the key.
     pub fn id(&self) -> KeyId {
         KeyId(Digest::of(self.0).to_string().chars().take(16).collect())

@@ -4,10 +4,16 @@
 
 mod chain;
 pub mod event;
+#[cfg(test)]
+mod fixture;
 mod key;
 mod seal;
+mod verify;
 
 pub use chain::{AppendError, ChainWriter, MAX_LINE};
 pub use event::{Entry, Event, GrantRecord, Outcome, StatementPhase};
 pub use key::{KeyError, KeyId, PublicKey, SealingKey};
 pub use seal::{FORMAT, Seal};
+pub use verify::{
+    Broken, Problem, ReadError, RecordReader, Unsealed, Verified, VerifyError, fuzz_verify, verify,
+};
