@@ -1,8 +1,13 @@
 //! `guard`: run a job's command beside the shim, run a gateway, and work with policies and records.
 
 mod command;
+mod sandbox;
+mod words;
+
+use std::io::IsTerminal as _;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Keeps a CI job to what its policy says, without giving it a credential.
 #[derive(Debug, Parser)]
@@ -24,8 +29,24 @@ enum Command {
     Audit(command::audit::Args),
 }
 
+/// Which log lines are shown, in `tracing`'s form (`debug`, `guard_engine=trace`).
+const LOG: &str = "GUARD_LOG";
+
 fn main() -> std::process::ExitCode {
-    match Cli::parse().command {
+    guard_engine::install_crypto_provider();
+    let cli = Cli::parse();
+    // A job's log is for its own lines; a gateway's is for whoever runs it.
+    let level = match &cli.command {
+        Command::Gateway(_) => "info",
+        Command::Run(_) | Command::Policy(_) | Command::Audit(_) => "error",
+    };
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match cli.command {
         Command::Run(args) => command::run::main(args),
         Command::Gateway(args) => command::gateway::main(args),
         Command::Policy(args) => command::policy::main(args),

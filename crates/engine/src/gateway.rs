@@ -24,10 +24,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use registration::keep_registered;
 
+pub use crate::tls::ServerCertificate;
+
 use crate::{
     control::{ControlPlane, GatewayControl},
     session::{Point, ServedSession, StartError},
-    tls::ServerCertificate,
 };
 
 /// Connections at a time, over all sessions.

@@ -14,4 +14,5 @@ pub mod session;
 mod tls;
 pub mod tunnel;
 
-pub use tls::install_crypto_provider;
+pub use guard_protocols::{ClientAuth, ClientIo};
+pub use tls::{TlsError, install_crypto_provider};

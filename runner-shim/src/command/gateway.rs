@@ -1,12 +1,162 @@
-//! `guard gateway`.
+//! `guard gateway`: serves tunnels of shims, beside the resources and outside the jobs.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use futures_util::FutureExt as _;
+use guard_core::{ResourceName, Timestamp, control::RegisterGateway};
+use guard_engine::{
+    TlsError,
+    gateway::{Gateway, ServerCertificate, keep_registered},
+    http::{BrokerClient, BrokerUrl, InvalidBrokerUrl, Proof},
+    keys::{GatewayIdentity, KeyError},
+};
+use tokio::{net::TcpListener, signal::unix};
+
+use crate::{
+    sandbox,
+    words::{chain, say},
+};
 
 /// Arguments of `guard gateway`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "\
+Examples:
+  guard gateway --name eu --identity gateway.pem --print-key
+  guard gateway --broker https://guard.example.com --name eu --identity gateway.pem \\
+      --listen 0.0.0.0:8443 --advertise gateway.internal:8443
+
+The broker's configuration names each gateway with its key, which --print-key shows. Shims accept exactly the
+certificate that the gateway registers at the broker; without --tls-cert it makes one at its start.")]
+pub(crate) struct Args {
+    /// The broker's address
+    #[arg(
+        long,
+        env = "GUARD_BROKER_URL",
+        value_name = "URL",
+        required_unless_present = "print_key"
+    )]
+    broker: Option<String>,
+    /// This gateway's name in the broker's configuration
+    #[arg(long, value_name = "NAME")]
+    name: ResourceName,
+    /// The file with this gateway's key; made if it does not exist
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: String,
+    /// Where shims reach it, as host:port; the address of --listen if left out
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
+    /// Certificate chain to show, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Print the thumbprint of the key for the broker's configuration, and exit
+    #[arg(long)]
+    print_key: bool,
+}
+
+/// Why there is no gateway.
+#[derive(Debug, thiserror::Error)]
+enum GatewayError {
+    #[error("no broker: name it with `--broker URL` or in GUARD_BROKER_URL")]
+    NoBroker,
+    #[error(transparent)]
+    Broker(#[from] InvalidBrokerUrl),
+    #[error(transparent)]
+    Control(#[from] guard_engine::control::ControlError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("`{path}` cannot be read", path = .0.display())]
+    File(PathBuf, #[source] std::io::Error),
+    #[error("`{0}` cannot be listened on")]
+    Listen(String, #[source] std::io::Error),
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    #[error("no threads can be started")]
+    Threads(#[source] std::io::Error),
+    #[error("this process cannot be hidden from others")]
+    Sandbox(#[source] std::io::Error),
+}
 
 /// Runs the command.
-pub(crate) fn main(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub(crate) fn main(args: Args) -> ExitCode {
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), GatewayError> {
+    sandbox::hide_memory().map_err(GatewayError::Sandbox)?;
+    let identity = GatewayIdentity::load_or_create(args.name.as_str(), &args.identity)?;
+    if args.print_key {
+        // The one thing that this command has for a program to read.
+        #[expect(clippy::print_stdout, reason = "the answer to --print-key")]
+        {
+            println!("{}", identity.thumbprint()?);
+        }
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(GatewayError::Threads)?;
+    let served = runtime.block_on(serve(args, Arc::new(identity)));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(args: Args, identity: Arc<GatewayIdentity>) -> Result<(), GatewayError> {
+    let certificate = match (&args.tls_cert, &args.tls_key) {
+        (Some(chain), Some(key)) => {
+            let read = |path: &PathBuf| {
+                std::fs::read(path).map_err(|error| GatewayError::File(path.clone(), error))
+            };
+            ServerCertificate::from_pem(&read(chain)?, &read(key)?)?
+        }
+        (None, _) | (_, None) => ServerCertificate::self_signed()?,
+    };
+    let broker = args.broker.as_deref().ok_or(GatewayError::NoBroker)?;
+    let client =
+        BrokerClient::new(BrokerUrl::parse(broker)?)?.with_proof(Proof::Gateway(identity.clone()));
+    // An assertion that cannot be made would fail at every request: find out now.
+    identity.assertion(broker, Timestamp::now())?;
+
+    let unheard = |error| GatewayError::Listen(args.listen.clone(), error);
+    let listener = TcpListener::bind(&args.listen).await.map_err(unheard)?;
+    let listen = listener.local_addr().map_err(unheard)?;
+    let address = args.advertise.unwrap_or_else(|| listen.to_string());
+    let registration = RegisterGateway {
+        address: address.clone(),
+        certificate: certificate.digest,
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let mut terminate =
+        unix::signal(unix::SignalKind::terminate()).map_err(GatewayError::Signals)?;
+    let mut interrupt =
+        unix::signal(unix::SignalKind::interrupt()).map_err(GatewayError::Signals)?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+    };
+    tracing::info!(name = %args.name, %listen, advertise = address,
+        certificate = %certificate.digest, "listening");
+    let gateway = Gateway::new(args.name.as_str(), address, Arc::new(client.clone()));
+    tokio::select! {
+        () = gateway.serve(listener, &certificate, shutdown.boxed()) => {}
+        () = keep_registered(&client, &registration, || tracing::info!("registered")) => {}
+    }
+    Ok(())
 }

@@ -1,12 +1,240 @@
-//! `guard run`.
+//! `guard run`: a command with its resources behind guard.
+//!
+//! The order: find the run's identity token, exchange it for a session, open a listener for each resource,
+//! start the child with addresses and no secrets, watch over both, and at the end have the record
+//! sealed and the report written.
 
-use std::process::ExitCode;
+mod child;
+mod environment;
+mod finish;
+mod listener;
+mod route;
+mod token;
+mod watch;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use guard_core::{EndReason, EnforceAt, ResourceName, control::SessionInfo};
+use guard_engine::{
+    control::ControlError,
+    exchange::{Session, exchange},
+    http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
+    session::EndSignal,
+};
+
+use crate::{
+    sandbox,
+    words::{chain, say},
+};
+
+/// Exit code of guard's own failures.
+const FAILED: u8 = 125;
+/// Connections that are open when the child is gone may end by themselves for this long.
+const CONNECTIONS_DRAIN: Duration = Duration::from_millis(500);
 
 /// Arguments of `guard run`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "\
+Examples:
+  guard run --broker https://guard.example.com -- ./backup.sh
+  guard run --resource orders -- psql -c 'select count(*) from orders'
+
+The command finds its resources in PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, DATABASE_URL and
+GUARD_<RESOURCE>_URL. The exit code is the command's own, or 128 + the signal that ended it; 125 if guard failed,
+126 if the command cannot be started, 127 if there is no such command.")]
+pub(crate) struct Args {
+    /// The broker's address
+    #[arg(long, env = "GUARD_BROKER_URL", value_name = "URL")]
+    broker: Option<String>,
+    /// A resource that the command needs; all that the run may have if left out
+    #[arg(long = "resource", value_name = "NAME")]
+    resources: Vec<ResourceName>,
+    /// Where the report goes, in a folder named after the session
+    #[arg(long, value_name = "DIR", default_value = "guard-report")]
+    report: PathBuf,
+    /// Read the identity token from this file
+    #[arg(long, env = "GUARD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// End the command (SIGTERM) when its session is over before it; left alone otherwise
+    #[arg(long)]
+    kill_on_end: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<std::ffi::OsString>,
+}
+
+/// Why the command was not run, or its run cannot be vouched for.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("no broker: name it with `--broker URL` or in GUARD_BROKER_URL")]
+    NoBroker,
+    #[error(transparent)]
+    Broker(#[from] InvalidBrokerUrl),
+    #[error(transparent)]
+    Token(#[from] token::TokenError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("no session for this run")]
+    Exchange(#[source] ControlError),
+    #[error(transparent)]
+    Route(#[from] route::RouteError),
+    #[error("no listener for the command can be opened")]
+    Listener(#[source] std::io::Error),
+    #[error("the shim's memory cannot be hidden from the command")]
+    Sandbox(#[source] std::io::Error),
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    #[error(transparent)]
+    Finish(#[from] finish::FinishError),
+}
 
 /// Runs the command.
-pub(crate) fn main(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub(crate) fn main(args: Args) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("no threads can be started: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let result = runtime.block_on(run(args));
+    // Copies that are under way in blocking threads are of no use any more.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&chain(&error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<u8, RunError> {
+    sandbox::hide_memory().map_err(RunError::Sandbox)?;
+    let (source, broker) = token::find(args.token_file.as_deref(), args.broker.as_deref())?;
+    let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
+    let client = BrokerClient::new(BrokerUrl::parse(&broker)?)?;
+    if source.is_development() {
+        say(
+            "DEVELOPMENT: this identity comes from `guard-broker dev` on this machine and proves nothing",
+        );
+    }
+    let token = match source.presented() {
+        Some(token) => token?,
+        None => source.request(&client.audience().await?.audience).await?,
+    };
+    let session = exchange(&client, &token, &args.resources).await.map_err(RunError::Exchange)?;
+    drop(token);
+
+    let mut refusals = watch::Refusals::default();
+    let end = EndSignal::default();
+    let code = guarded(&args, &session, &end, &mut refusals).await;
+    let exit_code = match &code {
+        Ok(code) => *code,
+        Err(_) => FAILED,
+    };
+    let finished = finish::finish(&args.report, &session, exit_code, &mut refusals).await;
+    match (code, finished) {
+        (Err(error), _) => Err(error),
+        // A run whose record is not sealed is not one to rely on; a failure of its own says more.
+        (Ok(0), Err(error)) => Err(error.into()),
+        (Ok(code), Err(error)) => {
+            say(&chain(&error));
+            Ok(code)
+        }
+        (Ok(code), Ok(())) => Ok(code),
+    }
+}
+
+/// From the session to the end of the child; everything that was opened is closed when it returns.
+async fn guarded(
+    args: &Args,
+    session: &Session,
+    end: &EndSignal,
+    refusals: &mut watch::Refusals,
+) -> Result<u8, RunError> {
+    let mut routes = Vec::new();
+    for grant in &session.info.grants {
+        routes.push((grant, route::open(session, grant).await?));
+    }
+    introduce(&session.info);
+    let listeners = listener::Listeners::open(&routes).map_err(RunError::Listener)?;
+    let environment = environment::environment(listeners.endpoints());
+    let mut signals = child::Signals::new().map_err(RunError::Signals)?;
+
+    let started = child::start(&args.command, &environment);
+    drop(environment);
+    let mut process = match started {
+        Ok(process) => process,
+        Err(error) => {
+            say(&error.message);
+            close(listeners, &routes, EndReason::Finished).await;
+            return Ok(error.code);
+        }
+    };
+    let mut over = false;
+    let code = {
+        let watching = watch::watch(session, end, refusals);
+        tokio::pin!(watching);
+        loop {
+            tokio::select! {
+                code = process.wait() => break code,
+                signal = signals.next() => process.forward(signal),
+                reason = &mut watching, if !over => {
+                    over = true;
+                    say(&format!("the session is over: {reason}"));
+                    for (_, route) in &routes {
+                        route.end(reason);
+                    }
+                    if args.kill_on_end {
+                        process.forward(rustix::process::Signal::TERM);
+                    }
+                }
+            }
+        }
+    };
+    close(listeners, &routes, EndReason::Finished).await;
+    Ok(code)
+}
+
+async fn close(
+    listeners: listener::Listeners<'_>,
+    routes: &[(&guard_core::control::GrantInfo, Arc<route::Route>)],
+    reason: EndReason,
+) {
+    listeners.close(CONNECTIONS_DRAIN).await;
+    for (_, route) in routes {
+        route.finish(reason).await;
+    }
+}
+
+/// Who this is, what it may reach, where that is enforced, and until when.
+fn introduce(info: &SessionInfo) {
+    let who = &info.identity;
+    let reach: Vec<_> = info
+        .grants
+        .iter()
+        .map(|grant| {
+            let at = match (grant.enforce_at, &grant.gateway) {
+                (EnforceAt::Gateway, Some(gateway)) => format!("gateway `{}`", gateway.name),
+                (EnforceAt::Gateway, None) => "a gateway".into(),
+                (EnforceAt::Shim, _) => "this shim".into(),
+            };
+            format!(
+                "`{}` by policy `{}`, enforced at {at}",
+                grant.grant.resource, grant.grant.policy
+            )
+        })
+        .collect();
+    say(&format!(
+        "{} {} ({}), run {}.{}, may reach {}; until {} (session {})",
+        who.repository,
+        who.git_ref,
+        who.event,
+        who.run.run_id,
+        who.run.attempt,
+        reach.join("; "),
+        info.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        info.id
+    ));
 }

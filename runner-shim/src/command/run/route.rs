@@ -1,0 +1,100 @@
+//! The way from the listener to a resource: through a gateway, or through the engine in this process.
+
+use std::sync::Arc;
+
+use guard_core::{
+    EndReason, EnforceAt, ResourceName,
+    control::{AskEnforcement, GrantInfo},
+};
+use guard_engine::{ClientAuth, ClientIo};
+use guard_engine::{
+    TlsError,
+    control::ControlError,
+    exchange::Session,
+    session::{Point, ServedSession, StartError},
+    tunnel::Tunnel,
+};
+
+use crate::words::{chain, say};
+
+/// No way to a resource.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RouteError {
+    #[error(
+        "no gateway serves `{0}` now: start `guard gateway`, and see that the broker knows its key"
+    )]
+    NoGateway(ResourceName),
+    #[error("the gateway of `{0}` cannot be reached safely")]
+    Tls(ResourceName, #[source] TlsError),
+    #[error("the broker does not let this shim enforce `{0}`")]
+    Enforcement(ResourceName, #[source] ControlError),
+    #[error("`{0}` cannot be served here")]
+    Start(ResourceName, #[source] StartError),
+}
+
+/// The way to one resource.
+pub(super) enum Route {
+    /// Bytes go to a gateway, which enforces.
+    Tunnel(Tunnel),
+    /// This process enforces.
+    Here(Arc<ServedSession>),
+}
+
+/// Opens the way to what was granted.
+pub(super) async fn open(session: &Session, grant: &GrantInfo) -> Result<Arc<Route>, RouteError> {
+    let resource = grant.grant.resource.clone();
+    let route = match grant.enforce_at {
+        EnforceAt::Gateway => {
+            let gateway =
+                grant.gateway.clone().ok_or_else(|| RouteError::NoGateway(resource.clone()))?;
+            let tunnel =
+                Tunnel::new(gateway, resource.clone(), session.key.clone(), session.token.clone());
+            Route::Tunnel(tunnel.map_err(|error| RouteError::Tls(resource, error))?)
+        }
+        EnforceAt::Shim => {
+            let ask = AskEnforcement { resource: resource.clone() };
+            let enforcement = session
+                .client
+                .enforce(&ask)
+                .await
+                .map_err(|error| RouteError::Enforcement(resource.clone(), error))?;
+            let point = Point { at: EnforceAt::Shim, name: "shim".into() };
+            let served =
+                ServedSession::start(enforcement, Arc::new(session.client.clone()), &point);
+            Route::Here(served.map_err(|error| RouteError::Start(resource, error))?)
+        }
+    };
+    Ok(Arc::new(route))
+}
+
+impl Route {
+    /// Serves one client of the listener.
+    pub(super) async fn serve(&self, client: ClientIo, auth: ClientAuth) {
+        match self {
+            Self::Tunnel(tunnel) => {
+                if let Err(error) = tunnel.serve(client, auth).await {
+                    say(&chain(&error));
+                }
+            }
+            Self::Here(served) => served.serve_and_log(client, auth).await,
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn end(&self, reason: EndReason) {
+        match self {
+            // The gateway hears it from the broker, and closes.
+            Self::Tunnel(_) => {}
+            Self::Here(served) => served.end(reason),
+        }
+    }
+
+    /// Ends it and waits until its last notes are with the broker.
+    pub(super) async fn finish(&self, reason: EndReason) {
+        self.end(reason);
+        match self {
+            Self::Tunnel(_) => {}
+            Self::Here(served) => served.finished().await,
+        }
+    }
+}
