@@ -1,0 +1,311 @@
+//! One value in, one hidden value of the same type out.
+
+use std::fmt::Write as _;
+
+use guard_core::Mask;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+use super::{
+    MAX_VALUE,
+    types::{self, Redacted, oid},
+};
+
+/// How values of a column travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// As the type's output function writes it.
+    Text,
+    /// As the type's send function writes it.
+    Binary,
+}
+
+impl Format {
+    /// A format code of Bind and RowDescription.
+    pub(crate) const fn from_code(code: i16) -> Option<Self> {
+        match code {
+            0 => Some(Self::Text),
+            1 => Some(Self::Binary),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a column's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ColumnType {
+    /// The type's object id; of a domain its base type's, of a text type of an extension (`citext`) 25.
+    /// What is not known to guard, 0 among it, can only become NULL.
+    pub(crate) oid: u32,
+    /// The type modifier, -1 for none.
+    pub(crate) modifier: i32,
+    /// Whether NULL cannot be stored: the mask `null` redacts then, so that a dump can be restored.
+    pub(crate) not_null: bool,
+}
+
+/// The key of the `hash` mask.
+///
+/// Whoever can have values of their own choice hashed can find out a value by trying; the key keeps everybody
+/// else from it, and hashes of two sessions apart.
+#[derive(Clone)]
+pub(crate) struct MaskKey(Hmac<Sha256>);
+
+impl MaskKey {
+    /// Prepares a key, as [`crate::Resource::mask_key`] gives it.
+    pub(crate) fn new(key: &[u8]) -> Self {
+        // SHA-256 first, so that a key of any length fits the block.
+        let digest: [u8; 32] = <Sha256 as sha2::Digest>::digest(key).into();
+        let mut block = [0; 64];
+        for (to, from) in block.iter_mut().zip(digest) {
+            *to = from;
+        }
+        Self(<Hmac<Sha256> as hmac::Mac>::new(&block.into()))
+    }
+
+    fn hash(&self, domain: u8, value: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(&[domain]);
+        mac.update(value);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Hides the values of one column.
+#[derive(Clone)]
+pub(crate) struct ColumnMasker {
+    how: How,
+    redacted: Option<Redacted>,
+}
+
+#[derive(Clone)]
+enum How {
+    Null,
+    Redact,
+    HashText { key: MaskKey, capacity: usize, padded: bool },
+    HashInteger { key: MaskKey, bytes: u32 },
+    HashUuid { key: MaskKey },
+    Partial,
+}
+
+/// What was hashed, so that a text and a number of the same bytes are not the same.
+const TEXT: u8 = b't';
+const UUID: u8 = b'u';
+const INTEGER: u8 = b'i';
+
+impl ColumnMasker {
+    /// A masker for a column. A mask that has no sense for the type redacts.
+    pub(crate) fn new(mask: Mask, column: ColumnType, key: &MaskKey) -> Self {
+        let text = types::text_capacity(column.oid, column.modifier);
+        let key = || key.clone();
+        let how = match mask {
+            Mask::Null if column.not_null => How::Redact,
+            Mask::Null => How::Null,
+            Mask::Redact => How::Redact,
+            Mask::Partial if text.is_some() => How::Partial,
+            Mask::Partial => How::Redact,
+            Mask::Hash => match (column.oid, text) {
+                (type_oid, Some(capacity)) => {
+                    How::HashText { key: key(), capacity, padded: type_oid == oid::BPCHAR }
+                }
+                (oid::INT2, None) => How::HashInteger { key: key(), bytes: 2 },
+                (oid::INT4, None) => How::HashInteger { key: key(), bytes: 4 },
+                (oid::INT8, None) => How::HashInteger { key: key(), bytes: 8 },
+                (oid::UUID, None) => How::HashUuid { key: key() },
+                (_, None) => How::Redact,
+            },
+        };
+        Self { how, redacted: types::redacted(column.oid, column.modifier) }
+    }
+
+    /// The hidden form of a value that is not NULL; `None` is NULL. `scratch` is room for it.
+    pub(super) fn mask<'a>(
+        &'a self,
+        value: &[u8],
+        format: Format,
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
+        scratch.clear();
+        if value.len() > MAX_VALUE {
+            return self.redact(format);
+        }
+        let computed = match &self.how {
+            How::Null => return None,
+            How::Redact => None,
+            How::HashText { key, capacity, padded } => {
+                let end = if *padded { value.trim_ascii_end().len() } else { value.len() };
+                hash_text(key, value.get(..end).unwrap_or(value), *capacity, scratch);
+                Some(())
+            }
+            How::HashInteger { key, bytes } => hash_integer(key, value, *bytes, format, scratch),
+            How::HashUuid { key } => hash_uuid(key, value, format, scratch),
+            How::Partial => {
+                partial(value, scratch);
+                Some(())
+            }
+        };
+        match computed {
+            Some(()) => Some(scratch),
+            None => self.redact(format),
+        }
+    }
+
+    /// The hidden form of a value that is too long to be read.
+    pub(super) fn redact(&self, format: Format) -> Option<&[u8]> {
+        if matches!(self.how, How::Null) {
+            return None;
+        }
+        let redacted = self.redacted.as_ref()?;
+        Some(match format {
+            Format::Text => &redacted.text,
+            Format::Binary => &redacted.binary,
+        })
+    }
+}
+
+/// 32 hex digits, or an address at a domain that cannot exist if an address was hashed.
+fn hash_text(key: &MaskKey, value: &[u8], capacity: usize, out: &mut Vec<u8>) {
+    const DOMAIN: &[u8] = b"@masked.invalid";
+    let hash = key.hash(TEXT, value);
+    let address = looks_like_address(value) && capacity >= 16 + DOMAIN.len();
+    let digits = if address { 16 } else { capacity.min(32) };
+    let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    out.extend(nibbles.take(digits).map(hex_digit));
+    if address {
+        out.extend_from_slice(DOMAIN);
+    }
+}
+
+const fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+}
+
+fn looks_like_address(value: &[u8]) -> bool {
+    let mut parts = value.split(|byte| *byte == b'@');
+    let (Some(local), Some(domain), None) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let solid = |part: &[u8]| !part.is_empty() && !part.iter().any(u8::is_ascii_whitespace);
+    solid(local) && solid(domain) && domain.contains(&b'.')
+}
+
+/// A number that is not negative and fits the type. Numbers that are not negative keep being different
+/// from each other, so that unique keys stay unique.
+fn hash_integer(
+    key: &MaskKey,
+    value: &[u8],
+    bytes: u32,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let number: i64 = match (format, bytes) {
+        (Format::Text, _) => std::str::from_utf8(value).ok()?.parse().ok()?,
+        (Format::Binary, 2) => i16::from_be_bytes(value.try_into().ok()?).into(),
+        (Format::Binary, 4) => i32::from_be_bytes(value.try_into().ok()?).into(),
+        (Format::Binary, _) => i64::from_be_bytes(value.try_into().ok()?),
+    };
+    let bits = bytes * 8;
+    let word = number.cast_unsigned() & (u64::MAX >> (64 - bits));
+    // Walking the permutation until the sign bit is clear makes it one of the numbers that are not
+    // negative: two steps on average.
+    let mut hidden = permute(key, word, bits);
+    while hidden >> (bits - 1) != 0 {
+        hidden = permute(key, hidden, bits);
+    }
+    match format {
+        Format::Text => out.extend_from_slice(hidden.to_string().as_bytes()),
+        Format::Binary => {
+            out.extend(
+                hidden.to_be_bytes().into_iter().skip(8usize.saturating_sub(bytes as usize)),
+            );
+        }
+    }
+    Some(())
+}
+
+/// A keyed permutation of words of 16, 32 or 64 bits: a Feistel network of four rounds (Luby and Rackoff).
+fn permute(key: &MaskKey, word: u64, bits: u32) -> u64 {
+    let half = bits / 2;
+    let low = u64::MAX >> (64 - half);
+    let (mut left, mut right) = (word >> half, word & low);
+    for round in 0..4u8 {
+        let mut input = [0; 10];
+        for (to, from) in
+            input.iter_mut().zip(right.to_be_bytes().into_iter().chain([round, half as u8]))
+        {
+            *to = from;
+        }
+        let [a, b, c, d, ..] = key.hash(INTEGER, &input);
+        let mixed = left ^ (u64::from(u32::from_be_bytes([a, b, c, d])) & low);
+        (left, right) = (right, mixed);
+    }
+    (left << half) | right
+}
+
+/// An id of version 4.
+fn hash_uuid(key: &MaskKey, value: &[u8], format: Format, out: &mut Vec<u8>) -> Option<()> {
+    let id: [u8; 16] = match format {
+        Format::Binary => value.try_into().ok()?,
+        Format::Text => {
+            let digits: String =
+                std::str::from_utf8(value).ok()?.chars().filter(char::is_ascii_hexdigit).collect();
+            if digits.len() != 32 {
+                return None;
+            }
+            u128::from_str_radix(&digits, 16).ok()?.to_be_bytes()
+        }
+    };
+    let mut hidden = [0; 16];
+    for (to, from) in hidden.iter_mut().zip(key.hash(UUID, &id)) {
+        *to = from;
+    }
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut hidden;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    match format {
+        Format::Binary => out.extend_from_slice(&hidden),
+        Format::Text => {
+            let mut text = String::with_capacity(36);
+            for (index, byte) in hidden.into_iter().enumerate() {
+                if matches!(index, 4 | 6 | 8 | 10) {
+                    text.push('-');
+                }
+                // Writing to a String does not fail.
+                let _ = write!(text, "{byte:02x}");
+            }
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    Some(())
+}
+
+/// How many characters at the end stay readable.
+const READABLE: usize = 4;
+
+/// Stars for all but the last four characters; separators of groups stay, so that a card number still looks
+/// like one. A value of four characters or fewer is all stars. A text that is not UTF-8 is taken
+/// byte by byte.
+fn partial(value: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(value) {
+        Ok(text) => {
+            let count = text.chars().filter(|c| !matches!(c, '-' | ' ')).count();
+            let mut hidden = if count > READABLE { count - READABLE } else { count };
+            let mut buffer = [0; 4];
+            for character in text.chars() {
+                match character {
+                    '-' | ' ' => out.push(character as u8),
+                    _ if hidden > 0 => {
+                        hidden -= 1;
+                        out.push(b'*');
+                    }
+                    other => out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes()),
+                }
+            }
+        }
+        Err(_) => {
+            let hidden = if value.len() > READABLE { value.len() - READABLE } else { value.len() };
+            out.extend(
+                value.iter().enumerate().map(|(i, byte)| if i < hidden { b'*' } else { *byte }),
+            );
+        }
+    }
+}
