@@ -10,6 +10,7 @@ mod identity;
 mod ids;
 mod mask;
 mod operation;
+mod pattern;
 mod ruling;
 mod sensitive;
 mod session;
@@ -23,6 +24,7 @@ pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,
     Output, Outputs, Protocol, Source, Verb,
 };
+pub use pattern::{ColumnPattern, InvalidPattern, NamePattern, TablePattern};
 pub use ruling::{Decision, DecisionKind, Denial, DenialCode, Ruling, Step};
 pub use sensitive::{Secret, Sensitive};
 pub use session::{EndReason, SessionView};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ColumnName;
+use crate::ColumnPattern;
 
 /// How a value is hidden. What comes out is valid for the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +30,21 @@ impl Mask {
             Self::Partial => "partial",
         }
     }
+
+    /// Of two masks, the one that shows less: null, then redact, then hash, then partial.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        if self.strictness() >= other.strictness() { self } else { other }
+    }
+
+    const fn strictness(self) -> u8 {
+        match self {
+            Self::Partial => 0,
+            Self::Hash => 1,
+            Self::Redact => 2,
+            Self::Null => 3,
+        }
+    }
 }
 
 /// What happens to a value computed from a masked column.
@@ -43,11 +58,11 @@ pub enum DerivedFlow {
     Redact,
 }
 
-/// One masked column of a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Masked columns of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ColumnMask {
-    /// The base column.
-    pub column: ColumnName,
+    /// The base columns.
+    pub column: ColumnPattern,
     /// How it is hidden.
     pub mask: Mask,
 }
@@ -61,7 +76,7 @@ pub struct MaskPlan {
     /// server's error and notice texts may carry values and are replaced.
     pub reach: bool,
     /// Every masked column of the policy, for checks against what the server itself says of its
-    /// results (table and column of a `RowDescription` field).
+    /// results (table and column of a `RowDescription` field); see [`MaskPlan::mask_for`].
     pub columns: Arc<[ColumnMask]>,
 }
 
@@ -69,5 +84,13 @@ impl MaskPlan {
     /// Whether any output column is rewritten.
     pub fn rewrites(&self) -> bool {
         self.outputs.iter().any(Option::is_some)
+    }
+
+    /// The mask of a base column, the strictest if there are several.
+    pub fn mask_for(&self, schema: &str, table: &str, column: &str) -> Option<Mask> {
+        let fits = |mask: &&ColumnMask| {
+            mask.column.table.matches_parts(schema, table) && mask.column.column.matches(column)
+        };
+        self.columns.iter().filter(fits).map(|mask| mask.mask).reduce(Mask::stricter)
     }
 }

@@ -1,9 +1,11 @@
 //! The two pure questions: may this run have a session ([`TrustRules::admit`]), and may this
 //! session do this ([`Policy::judge`])? Both are total and have no clock of their own.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use guard_core::{
-    Decision, Denial, DenialCode, Digest, Grant, Identity, MaskPlan, Operation, PolicyName,
-    ResourceName, RuleId, Ruling, SessionView, Timestamp, document::Problems,
+    Decision, Denial, DenialCode, Digest, Grant, Identity, MaskPlan, Operation, Platform,
+    PolicyName, ResourceName, RuleId, Ruling, SessionView, Timestamp, document::Problems,
 };
 
 /// Ordered rules from effects to decisions, with masks.
@@ -49,6 +51,17 @@ impl Policy {
     }
 }
 
+/// What trust rules may refer to: names in the broker's configuration.
+#[derive(Debug, Clone, Default)]
+pub struct TrustContext {
+    /// The issuers, with the platform that says which claims their tokens have.
+    pub issuers: BTreeMap<String, Platform>,
+    /// The resources.
+    pub resources: BTreeSet<ResourceName>,
+    /// The policies.
+    pub policies: BTreeSet<PolicyName>,
+}
+
 /// What a run asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -73,7 +86,7 @@ pub struct TrustRules {
 
 impl TrustRules {
     /// Reads trust rules from files, given as name and text.
-    pub fn parse(files: &[(String, String)]) -> Result<Self, Problems> {
+    pub fn parse(files: &[(String, String)], _context: &TrustContext) -> Result<Self, Problems> {
         Ok(Self { digest: Digest::of(files.iter().map(|f| f.1.as_str()).collect::<String>()) })
     }
 
