@@ -1,0 +1,45 @@
+//! `cargo xtask fuzz`: each fuzz target for a while.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::shell;
+
+/// Options of `cargo xtask fuzz`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How long each target runs
+    #[arg(long, default_value_t = 30)]
+    seconds: u32,
+    /// Only these targets
+    targets: Vec<String>,
+}
+
+/// Runs the targets one after the other.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !shell::root().join("fuzz/Cargo.toml").is_file() {
+        bail!("there are no fuzz targets: `fuzz/Cargo.toml` is missing");
+    }
+    if shell::on_path("cargo-fuzz").is_none() {
+        bail!(
+            "cargo-fuzz is missing: `cargo install cargo-fuzz`, and `rustup toolchain install nightly`"
+        );
+    }
+    let targets = if options.targets.is_empty() {
+        let listed = shell::read(shell::command("cargo").args(["+nightly", "fuzz", "list"]))?;
+        listed.lines().map(str::to_owned).collect()
+    } else {
+        options.targets.clone()
+    };
+    for target in targets {
+        shell::section(&target, || {
+            shell::run(
+                shell::command("cargo")
+                    .args(["+nightly", "fuzz", "run", &target, "--"])
+                    .arg(format!("-max_total_time={}", options.seconds))
+                    .args(["-timeout=10", "-rss_limit_mb=2048"]),
+            )
+        })?;
+    }
+    Ok(())
+}

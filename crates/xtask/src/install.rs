@@ -1,0 +1,329 @@
+//! Installs what a build or a test needs and is missing: by name, and after saying so.
+//!
+//! What the system's packages have comes from there (as root, or with sudo); the rest goes into
+//! `.tools/` in the repository, so that removing the repository removes it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::shell;
+
+/// Options of `cargo xtask install`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only shows what is missing
+    #[arg(long)]
+    list: bool,
+}
+
+/// Something that a build, a test or a measurement needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A C compiler with cmake, for the cryptography library.
+    Compiler,
+    /// PostgreSQL's grammar is C: its bindings are made with libclang.
+    Libclang,
+    /// The server, its clients and pgbench.
+    Postgres,
+    /// Makes the test servers' certificates.
+    Openssl,
+    /// What guard is measured against.
+    Pgbouncer,
+    /// psycopg 3, psycopg 2 and asyncpg.
+    PythonDrivers,
+    /// node-postgres.
+    NodeDriver,
+    /// Runs each test in a process of its own.
+    Nextest,
+    /// Checks licences and sources of dependencies.
+    Deny,
+}
+
+/// What it takes to compile guard.
+pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
+/// What the demo needs.
+pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
+/// What all tests need.
+pub(crate) const TEST: [Part; 7] = [
+    Part::Compiler,
+    Part::Libclang,
+    Part::Postgres,
+    Part::Openssl,
+    Part::PythonDrivers,
+    Part::NodeDriver,
+    Part::Nextest,
+];
+/// What the measurement needs.
+pub(crate) const BENCH: [Part; 5] =
+    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl, Part::Pgbouncer];
+const ALL: [Part; 9] = [
+    Part::Compiler,
+    Part::Libclang,
+    Part::Postgres,
+    Part::Openssl,
+    Part::Pgbouncer,
+    Part::PythonDrivers,
+    Part::NodeDriver,
+    Part::Nextest,
+    Part::Deny,
+];
+
+/// How a part comes onto the machine.
+enum Way {
+    /// Debian's and Ubuntu's packages.
+    Apt(&'static [&'static str]),
+    /// `pip install` into `.tools/venv`.
+    Pip(&'static [&'static str]),
+    /// `npm install` into `.tools/node`.
+    Npm(&'static [&'static str]),
+    /// `cargo install` into `.tools`.
+    Cargo { name: &'static str, arguments: &'static [&'static str] },
+}
+
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Compiler => "a C compiler and cmake",
+            Self::Libclang => "libclang",
+            Self::Postgres => "PostgreSQL",
+            Self::Openssl => "openssl",
+            Self::Pgbouncer => "PgBouncer",
+            Self::PythonDrivers => "Python drivers",
+            Self::NodeDriver => "node-postgres",
+            Self::Nextest => "cargo-nextest",
+            Self::Deny => "cargo-deny",
+        }
+    }
+
+    const fn ways(self) -> &'static [Way] {
+        match self {
+            Self::Compiler => &[Way::Apt(&["build-essential", "cmake", "pkg-config"])],
+            Self::Libclang => &[Way::Apt(&["libclang-dev"])],
+            Self::Postgres => &[Way::Apt(&["postgresql", "postgresql-contrib"])],
+            Self::Openssl => &[Way::Apt(&["openssl"])],
+            Self::Pgbouncer => &[Way::Apt(&["pgbouncer"])],
+            Self::PythonDrivers => &[
+                Way::Apt(&["python3", "python3-venv"]),
+                Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
+            ],
+            Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg"])],
+            Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
+            // Without its default features it needs no git library and no TLS stack of its own.
+            Self::Deny => {
+                &[Way::Cargo { name: "cargo-deny", arguments: &["--no-default-features"] }]
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Whether there is nothing to do.
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Apt(packages) => packages.iter().all(|name| system_has(name)),
+            Self::Pip(packages) => packages.iter().all(|name| python_has(name)),
+            Self::Npm(packages) => {
+                packages.iter().all(|name| tools().join("node/node_modules").join(name).exists())
+            }
+            Self::Cargo { name, .. } => cargo_tool(name).is_some(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Apt(packages) => format!("apt-get install {}", packages.join(" ")),
+            Self::Pip(packages) => format!("pip install {} into .tools/venv", packages.join(" ")),
+            Self::Npm(packages) => format!("npm install {} into .tools/node", packages.join(" ")),
+            Self::Cargo { name, arguments } => {
+                format!("cargo install {name} {} into .tools", arguments.join(" "))
+            }
+        }
+    }
+
+    fn take(&self) -> Result<()> {
+        match self {
+            Self::Apt(packages) => apt(packages),
+            Self::Pip(packages) => pip(packages),
+            Self::Npm(packages) => npm(packages),
+            Self::Cargo { name, arguments } => shell::run(
+                shell::cargo()
+                    .args(["install", "--locked", "--root"])
+                    .arg(tools())
+                    .arg(name)
+                    .args(*arguments),
+            ),
+        }
+    }
+}
+
+/// The project's own folder for tools.
+pub(crate) fn tools() -> PathBuf {
+    shell::root().join(".tools")
+}
+
+/// The Python that has the drivers.
+pub(crate) fn python() -> PathBuf {
+    tools().join("venv/bin/python")
+}
+
+/// A program that `cargo install` makes: on the path or in `.tools`.
+pub(crate) fn cargo_tool(name: &str) -> Option<PathBuf> {
+    let own = tools().join("bin").join(name);
+    if own.is_file() { Some(own) } else { shell::on_path(name) }
+}
+
+/// Runs `cargo xtask install`.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.list {
+        for part in ALL {
+            let missing: Vec<String> =
+                part.ways().iter().filter(|way| !way.is_there()).map(Way::describe).collect();
+            let state = if missing.is_empty() { "there".to_owned() } else { missing.join("; ") };
+            println!("{:<24} {state}", part.name());
+        }
+        return Ok(());
+    }
+    need(&ALL)
+}
+
+/// Installs what of `parts` is missing.
+pub(crate) fn need(parts: &[Part]) -> Result<()> {
+    for part in parts {
+        for way in part.ways().iter().filter(|way| !way.is_there()) {
+            println!("{} is missing: {}", shell::bold(part.name()), way.describe());
+            way.take().with_context(|| format!("cannot install {}", part.name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what a system package is for is there, whoever put it there.
+fn system_has(package: &str) -> bool {
+    match package {
+        "build-essential" => shell::on_path("cc").is_some() && shell::on_path("make").is_some(),
+        "libclang-dev" => has_libclang(),
+        "postgresql" => guard_tests::postgres::programs().is_ok(),
+        "postgresql-contrib" => guard_tests::postgres::programs()
+            .is_ok_and(|programs| programs.join("pgbench").is_file()),
+        "python3-venv" => {
+            shell::read(shell::command("python3").args(["-c", "import ensurepip"])).is_ok()
+        }
+        "nodejs" => shell::on_path("node").is_some(),
+        "pgbouncer" => pgbouncer().is_some(),
+        name => shell::on_path(name).is_some(),
+    }
+}
+
+/// PgBouncer, which Debian puts where only root looks.
+pub(crate) fn pgbouncer() -> Option<PathBuf> {
+    shell::on_path("pgbouncer")
+        .or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|file| file.is_file()))
+}
+
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let is_libclang = |file: &Path| {
+        file.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("libclang.so") || name.starts_with("libclang-")
+        })
+    };
+    let inside = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .is_ok_and(|files| files.filter_map(Result::ok).any(|file| is_libclang(&file.path())))
+    };
+    let llvm = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    let mut places: Vec<PathBuf> = llvm
+        .filter(|dir| dir.file_name().to_string_lossy().starts_with("llvm-"))
+        .map(|dir| dir.path().join("lib"))
+        .collect();
+    places.extend(
+        [
+            "/usr/lib",
+            "/usr/lib64",
+            "/usr/local/lib",
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib/aarch64-linux-gnu",
+        ]
+        .map(PathBuf::from),
+    );
+    places.iter().any(|dir| inside(dir))
+}
+
+fn python_has(package: &str) -> bool {
+    let module = match package {
+        "psycopg[binary]" => "psycopg, psycopg_binary",
+        "psycopg2-binary" => "psycopg2",
+        name => name,
+    };
+    python().is_file()
+        && shell::read(shell::command(python()).args(["-c", &format!("import {module}")])).is_ok()
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    if shell::on_path("apt-get").is_none() {
+        bail!(
+            "this machine has no apt-get; install what Debian calls `{}` by your system's own means and \
+             run this again",
+            packages.join(" ")
+        );
+    }
+    shell::run(as_root("apt-get")?.args(["update", "-qq"]))?;
+    shell::run(
+        as_root("apt-get")?
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+fn as_root(program: &str) -> Result<std::process::Command> {
+    let mut command = if guard_tests::process::is_root() {
+        shell::command("env")
+    } else if shell::on_path("sudo").is_some() {
+        println!("{}", shell::dim("   with sudo"));
+        let mut sudo = shell::command("sudo");
+        sudo.arg("env");
+        sudo
+    } else {
+        bail!("installing system packages takes root, and there is no sudo: run this as root once");
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    Ok(command)
+}
+
+fn pip(packages: &[&str]) -> Result<()> {
+    if !python().is_file() {
+        shell::run(shell::command("python3").args(["-m", "venv"]).arg(tools().join("venv")))?;
+    }
+    shell::run(
+        shell::command(python())
+            .args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
+            .args(packages),
+    )
+}
+
+fn npm(packages: &[&str]) -> Result<()> {
+    let folder = tools().join("node");
+    std::fs::create_dir_all(&folder)?;
+    let manifest = folder.join("package.json");
+    if !manifest.exists() {
+        std::fs::write(&manifest, "{ \"private\": true }\n")?;
+    }
+    shell::run(
+        shell::command("npm")
+            .args([
+                "install",
+                "--silent",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--prefix",
+            ])
+            .arg(&folder)
+            .args(packages),
+    )
+}

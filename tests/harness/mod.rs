@@ -1,0 +1,13 @@
+//! The parts of the stage.
+
+mod client;
+pub mod http;
+pub mod issuer;
+pub mod postgres;
+pub mod process;
+pub mod stage;
+
+pub use client::{Finished, script};
+pub use issuer::Issuer;
+pub use postgres::Postgres;
+pub use stage::{Builder, EnforceAt, Programs, Stage, policies};
