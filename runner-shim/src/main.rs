@@ -4,7 +4,7 @@ mod command;
 mod sandbox;
 mod words;
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -29,12 +29,17 @@ enum Command {
     Audit(command::audit::Args),
 }
 
+/// Exit code of a command line that cannot be understood, of every command but `run`.
+const MISUSED: u8 = 2;
 /// Which log lines are shown, in `tracing`'s form (`debug`, `guard_engine=trace`).
 const LOG: &str = "GUARD_LOG";
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     guard_engine::install_crypto_provider();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     // A job's log is for its own lines; a gateway's is for whoever runs it.
     let level = match &cli.command {
         Command::Gateway(_) => "info",
@@ -52,4 +57,16 @@ fn main() -> std::process::ExitCode {
         Command::Policy(args) => command::policy::main(args),
         Command::Audit(args) => command::audit::main(args),
     }
+}
+
+/// Help and versions succeed. What cannot be understood is guard's own failure, for which `guard run` has
+/// an exit code that its command's own cannot be taken for.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nobody may be reading any more.
+    drop(error.print());
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let runs = std::env::args_os().nth(1).is_some_and(|name| name == "run");
+    ExitCode::from(if runs { command::run::FAILED } else { MISUSED })
 }

@@ -5,6 +5,8 @@
 
 pub mod control;
 pub mod exchange;
+#[cfg(test)]
+mod fake;
 pub mod gateway;
 pub mod http;
 pub mod keys;

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Exit code of guard's own failures.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 /// Connections that are open when the child is gone may end by themselves for this long.
 const CONNECTIONS_DRAIN: Duration = Duration::from_millis(500);
 

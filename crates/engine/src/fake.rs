@@ -1,0 +1,193 @@
+//! A broker in memory, for tests.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use guard_audit::Event;
+use guard_core::{
+    Digest, EndReason, EnforceAt, Grant, Identity, LeaseId, Platform, PolicyName, ResourceKind,
+    ResourceName, ResourceSpec, RunKey, Secret, SessionId, Timestamp, TlsMode,
+    control::{
+        AppendEvents, Appended, AskLease, Authorize, Enforcement, Lease, PolicySource, SessionState,
+    },
+};
+use tokio::sync::{Semaphore, watch};
+
+use crate::control::{ControlError, ControlPlane, GatewayControl};
+
+const POLICY: &str = "
+policy: nightly
+rules:
+  - name: reads
+    sql: { effects: [read] }
+    decide: allow
+";
+
+/// Answers what the test told it to, and remembers what it was asked.
+pub(crate) struct FakeBroker {
+    pub(crate) events: Mutex<Vec<Event>>,
+    /// First number and count of each request that was made, also of failed ones.
+    pub(crate) requests: Mutex<Vec<(u64, usize)>>,
+    /// The next appends fail with these.
+    pub(crate) failures: Mutex<VecDeque<ControlError>>,
+    /// A permit for each append that may be answered.
+    pub(crate) answers: Semaphore,
+    pub(crate) ended: watch::Sender<Option<EndReason>>,
+    pub(crate) authorized: Mutex<Vec<Authorize>>,
+    pub(crate) refusal: Mutex<Option<ControlError>>,
+    pub(crate) leases: AtomicUsize,
+    pub(crate) released: AtomicUsize,
+}
+
+impl FakeBroker {
+    /// One that answers at once.
+    pub(crate) fn new() -> Arc<Self> {
+        Self::with_answers(Semaphore::MAX_PERMITS)
+    }
+
+    /// One that answers so many appends, and then waits for more permits.
+    pub(crate) fn with_answers(answers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            events: Mutex::default(),
+            requests: Mutex::default(),
+            failures: Mutex::default(),
+            answers: Semaphore::new(answers),
+            ended: watch::Sender::new(None),
+            authorized: Mutex::default(),
+            refusal: Mutex::default(),
+            leases: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
+        })
+    }
+}
+
+pub(crate) fn refused(status: u16, code: &str) -> ControlError {
+    ControlError::Refused {
+        status,
+        code: code.to_owned(),
+        message: "because".into(),
+        decision_id: None,
+    }
+}
+
+pub(crate) fn session() -> SessionId {
+    SessionId::from_uuid(uuid::Uuid::from_u128(7))
+}
+
+/// What a gateway is told to enforce: `orders`, at an address where nobody is.
+pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
+    let resource = ResourceName::new("orders").unwrap();
+    let policy = PolicyName::new("nightly").unwrap();
+    Enforcement {
+        session: session(),
+        identity: Identity {
+            platform: Platform::Github,
+            issuer_name: "github".into(),
+            run: RunKey {
+                issuer: "https://issuer".into(),
+                repository_id: "1".into(),
+                run_id: "2".into(),
+                attempt: "1".into(),
+                job: "3".into(),
+            },
+            subject: "s".into(),
+            repository: "acme/shop".into(),
+            git_ref: "refs/heads/main".into(),
+            event: "schedule".into(),
+            workflow: "w".into(),
+            actor: "a".into(),
+            run_url: None,
+            claims: std::collections::BTreeMap::new(),
+        },
+        grant: Grant { resource: resource.clone(), policy: policy.clone(), until },
+        resource: ResourceSpec {
+            name: resource,
+            kind: ResourceKind::Postgres,
+            address: "127.0.0.1:1".into(),
+            database: "orders".into(),
+            tls: TlsMode::Disable,
+            tls_ca: None,
+            enforce_at: EnforceAt::Gateway,
+        },
+        policy: PolicySource { name: policy, yaml: POLICY.into(), digest: Digest::of(POLICY) },
+        mask_key: Secret::new("AAAA"),
+    }
+}
+
+impl ControlPlane for FakeBroker {
+    fn lease<'a>(&'a self, _: &'a AskLease) -> BoxFuture<'a, Result<Lease, ControlError>> {
+        self.leases.fetch_add(1, Ordering::Relaxed);
+        let lease = Lease {
+            id: LeaseId::from_uuid(uuid::Uuid::from_u128(9)),
+            username: "backup".into(),
+            password: Secret::new("hidden"),
+            until: Timestamp::MAX,
+        };
+        std::future::ready(Ok(lease)).boxed()
+    }
+
+    fn release(&self, _: LeaseId) -> BoxFuture<'_, Result<(), ControlError>> {
+        self.released.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        body: &'a AppendEvents<Event>,
+    ) -> BoxFuture<'a, Result<Appended, ControlError>> {
+        async move {
+            self.requests.lock().unwrap().push((body.first, body.events.len()));
+            self.answers.acquire().await.unwrap().forget();
+            if let Some(error) = self.failures.lock().unwrap().pop_front() {
+                return Err(error);
+            }
+            let mut events = self.events.lock().unwrap();
+            let known = events.len() as u64;
+            if body.first > known {
+                return Err(refused(409, "gap"));
+            }
+            let repeated = usize::try_from(known - body.first).unwrap();
+            events.extend(body.events.iter().skip(repeated).cloned());
+            Ok(Appended { next: events.len() as u64 })
+        }
+        .boxed()
+    }
+
+    fn state(
+        &self,
+        _: SessionId,
+        _: u64,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<SessionState, ControlError>> {
+        async move {
+            let mut ended = self.ended.subscribe();
+            let _ = tokio::time::timeout(wait, ended.wait_for(Option::is_some)).await;
+            let ended = *self.ended.borrow();
+            Ok(SessionState { ended, until: Timestamp::MAX, notices: Vec::new(), next: 0 })
+        }
+        .boxed()
+    }
+}
+
+impl GatewayControl for FakeBroker {
+    fn authorize<'a>(
+        &'a self,
+        ask: &'a Authorize,
+    ) -> BoxFuture<'a, Result<Enforcement, ControlError>> {
+        self.authorized.lock().unwrap().push(ask.clone());
+        let answer = match self.refusal.lock().unwrap().clone() {
+            Some(refusal) => Err(refusal),
+            None => Ok(enforcement(Timestamp::MAX)),
+        };
+        std::future::ready(answer).boxed()
+    }
+}
