@@ -7,6 +7,7 @@ pub mod event;
 #[cfg(test)]
 mod fixture;
 mod key;
+pub mod report;
 mod seal;
 mod verify;
 

@@ -1,0 +1,549 @@
+//! The report as one HTML page: no script, nothing loaded, every text escaped.
+//!
+//! Rows are rendered one by one against a budget, so that the page opens fast whatever a job did; what
+//! is not listed is said.
+
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp};
+
+use super::{
+    Class, Holds, OperationReport, Refusal, Report, StatementText, Whole,
+    build::is_unbounded,
+    text::{beginning, duration, grouped, size, visible},
+};
+
+const STYLE: &str = include_str!("../../templates/report.css");
+
+/// Bytes of HTML for the refused statements, all together.
+const REFUSED_BUDGET: usize = 2_000_000;
+/// Bytes of HTML for the statements that went on.
+const OPERATIONS_BUDGET: usize = 5_000_000;
+/// Connections that a page lists.
+const MAX_CONNECTIONS: usize = 200;
+/// Effects that a row lists.
+const MAX_EFFECTS: usize = 12;
+/// Characters of a short text: a name, a claim, a reason.
+const SHORT: usize = 500;
+/// Characters of a statement in a row's title.
+const TITLE: usize = 160;
+
+type Fact = (&'static str, String);
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    style: &'static str,
+    style_hash: String,
+    repository: String,
+    job: String,
+    event: String,
+    git_ref: String,
+    session: String,
+    opened_at: String,
+    integrity_tone: &'static str,
+    integrity_chip: &'static str,
+    integrity_problem: Option<String>,
+    end_tone: &'static str,
+    end_chip: String,
+    places: Vec<String>,
+    figures: Vec<Figure>,
+    refused_note: String,
+    refused: Vec<String>,
+    who: Vec<Fact>,
+    run_url: Option<&'a str>,
+    claims: Vec<(String, String)>,
+    authority: Vec<Fact>,
+    record: Vec<Fact>,
+    gaps: &'a [String],
+    grants: Vec<GrantView>,
+    operations_note: String,
+    classes: Vec<ClassView>,
+    connections_note: String,
+    connections: Vec<[String; 6]>,
+    leases_note: String,
+    leases: Vec<[String; 5]>,
+    leases_open: bool,
+    verify: &'a str,
+}
+
+struct Figure {
+    name: &'static str,
+    value: String,
+    tone: &'static str,
+}
+
+struct GrantView {
+    title: String,
+    authority: String,
+    promises: Vec<PromiseView>,
+}
+
+struct PromiseView {
+    promise: &'static str,
+    tone: &'static str,
+    words: &'static str,
+}
+
+struct ClassView {
+    title: &'static str,
+    total: usize,
+    rows: Vec<String>,
+    note: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct RefusedView {
+    what: String,
+    code: &'static str,
+    rule: String,
+    policy: String,
+    resource: String,
+    times: String,
+    text: String,
+    cut: Option<String>,
+    effects: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "operation.html")]
+struct OperationView {
+    title: String,
+    count: String,
+    rows: String,
+    bytes: String,
+    time: String,
+    effects: String,
+    masked: Option<String>,
+    marks: Vec<String>,
+    text: String,
+    cut: Option<String>,
+    facts: Vec<Fact>,
+}
+
+impl Report {
+    /// The report as one self-contained HTML page.
+    pub fn to_html(&self) -> Result<String, askama::Error> {
+        let mut budget = REFUSED_BUDGET;
+        let mut refused = Vec::new();
+        for refusal in &self.refused.listed {
+            if !push(&mut refused, RefusedView::new(refusal).render()?, &mut budget) {
+                break;
+            }
+        }
+        self.page(refused)?.render()
+    }
+
+    fn page(&self, refused: Vec<String>) -> Result<Page<'_>, askama::Error> {
+        let Self { run, window, counts, integrity, .. } = self;
+        let (integrity_tone, integrity_chip) = match integrity.whole {
+            Whole::Verified => ("good", "record verified"),
+            Whole::Unchecked => ("warn", "seal not checked"),
+            Whole::Unsealed => ("warn", "record not sealed"),
+            Whole::Broken => ("bad", "record broken"),
+        };
+        let places = self
+            .grants
+            .iter()
+            .map(|grant| format!("{} enforced at the {}", grant.resource, grant.enforce_at));
+        let claims = run.claims.iter().map(|(name, value)| (short(name), short(value)));
+        let listed = refused.len() as u64;
+        Ok(Page {
+            style: STYLE,
+            style_hash: STANDARD.encode(Digest::of(STYLE).as_bytes()),
+            repository: short(&run.repository),
+            job: short(&run.run.job),
+            event: short(&run.event),
+            git_ref: short(&run.git_ref),
+            session: self.session.to_string(),
+            opened_at: time(window.opened_at),
+            integrity_tone,
+            integrity_chip,
+            integrity_problem: integrity.problem.as_deref().map(short),
+            end_tone: end_tone(window.reason, window.exit_code),
+            end_chip: end_words(window.reason, window.exit_code),
+            places: places.collect(),
+            figures: self.figures(),
+            refused_note: match self.refused.total {
+                0 => "nothing".to_owned(),
+                total if total == listed => format!(
+                    "{} in all{}",
+                    grouped(counts.refused),
+                    if total == counts.refused { "" } else { ", equal ones shown once" }
+                ),
+                total => format!(
+                    "{} in all; the first {listed} of {total} different ones are listed, the record has the rest",
+                    grouped(counts.refused)
+                ),
+            },
+            refused,
+            who: self.who(),
+            run_url: run.run_url.as_deref().filter(|url| is_link(url)),
+            claims: claims.collect(),
+            authority: self.authority(),
+            record: self.record(),
+            gaps: &self.gaps,
+            grants: self.grants.iter().map(GrantView::new).collect(),
+            operations_note: format!(
+                "{} in {} operations; those that differ in literals only are one",
+                grouped(counts.statements),
+                grouped(self.operations.total)
+            ),
+            classes: self.classes()?,
+            connections_note: match self.connections.total {
+                total if total > MAX_CONNECTIONS as u64 => {
+                    format!("{}, of which {MAX_CONNECTIONS} are listed", grouped(total))
+                }
+                total => grouped(total),
+            },
+            connections: self.connection_rows(),
+            leases_note: grouped(self.leases.len() as u64),
+            leases: self.lease_rows(),
+            leases_open: self.leases.iter().any(|lease| lease.released_at.is_none()),
+            verify: &integrity.verify,
+        })
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let counts = &self.counts;
+        let figure = |name, number, tone| Figure {
+            name,
+            value: grouped(number),
+            tone: if number > 0 { tone } else { "" },
+        };
+        vec![
+            figure("refused", counts.refused, "red"),
+            figure("statements", counts.statements, ""),
+            figure("of them changes", counts.changes, "amb"),
+            figure("values masked", counts.masked, "vio"),
+            figure("rows", counts.rows, ""),
+            Figure { name: "row data", value: size(counts.bytes), tone: "" },
+            figure("failed", counts.failed, "amb"),
+            figure("outcome unknown", counts.lost, "red"),
+        ]
+    }
+
+    fn who(&self) -> Vec<Fact> {
+        let run = &self.run;
+        let mut facts = vec![
+            (
+                "repository",
+                format!("{} (id {})", short(&run.repository), short(&run.run.repository_id)),
+            ),
+            ("workflow", short(&run.workflow)),
+            ("job", short(&run.run.job)),
+            ("run", format!("{}, attempt {}", short(&run.run.run_id), short(&run.run.attempt))),
+            ("ref", short(&run.git_ref)),
+            ("started by", format!("{}, {}", short(&run.event), short(&run.actor))),
+        ];
+        for (claim, name) in
+            [("environment", "environment"), ("sha", "commit"), ("runner_environment", "runner")]
+        {
+            if let Some(value) = run.claims.get(claim).filter(|value| !value.is_empty()) {
+                facts.push((name, short(value)));
+            }
+        }
+        facts.push((
+            "vouched by",
+            format!(
+                "{} ({}, {})",
+                short(&run.run.issuer),
+                short(&run.issuer_name),
+                run.platform.as_str()
+            ),
+        ));
+        facts
+    }
+
+    fn authority(&self) -> Vec<Fact> {
+        let window = &self.window;
+        let mut facts = vec![("opened", time(window.opened_at))];
+        if let Some(ended) = window.ended_at {
+            let micros = ended.duration_since(window.opened_at).as_micros();
+            let after = duration(u64::try_from(micros).unwrap_or(0));
+            facts.push(("ended", format!("{}, after {after}", time(ended))));
+        }
+        facts.push(("end", end_words(window.reason, window.exit_code)));
+        facts.push(("at the latest", time(window.until)));
+        facts.push(("trust rule", short(&self.trust.rule)));
+        facts.push(("trust rules' SHA-256", self.trust.digest.to_string()));
+        for grant in &self.grants {
+            facts.push(("grant", format!("{} under policy {}", grant.resource, grant.policy)));
+            facts.push(("policy's SHA-256", grant.policy_digest.to_string()));
+        }
+        facts.push(("session's key", short(&self.trust.key_thumbprint)));
+        facts
+    }
+
+    fn record(&self) -> Vec<Fact> {
+        let integrity = &self.integrity;
+        let mut facts = vec![
+            ("entries", grouped(integrity.entries)),
+            ("last hash", integrity.head.to_string()),
+        ];
+        if let (Some(at), Some(key)) = (integrity.sealed_at, &integrity.key_id) {
+            facts.push(("sealed", time(at)));
+            facts.push(("by key", short(key)));
+        }
+        facts.push(("broker", format!("version {}", short(&self.trust.broker_version))));
+        facts
+    }
+
+    fn classes(&self) -> Result<Vec<ClassView>, askama::Error> {
+        let mut budget = OPERATIONS_BUDGET;
+        let mut views: Vec<ClassView> = Vec::new();
+        for class in [
+            Class::NotUnderstood,
+            Class::Change,
+            Class::MaskedRead,
+            Class::Read,
+            Class::Housekeeping,
+        ] {
+            let of_class = || self.operations.listed.iter().filter(|o| o.class == class);
+            let total = of_class().count();
+            if total == 0 {
+                continue;
+            }
+            let mut rows = Vec::new();
+            for operation in of_class() {
+                if !push(&mut rows, OperationView::new(operation).render()?, &mut budget) {
+                    break;
+                }
+            }
+            let note = (rows.len() < total)
+                .then(|| format!("{} of {total} are listed; the record has the rest", rows.len()));
+            views.push(ClassView { title: title(class), total, rows, note });
+        }
+        let listed = self.operations.listed.len() as u64;
+        if let Some(last) = views.last_mut().filter(|_| self.operations.total > listed) {
+            let more = self.operations.total - listed;
+            last.note = Some(format!(
+                "{} more operations are not listed; the record has them",
+                grouped(more)
+            ));
+        }
+        Ok(views)
+    }
+
+    fn connection_rows(&self) -> Vec<[String; 6]> {
+        let listed = self.connections.listed.iter().take(MAX_CONNECTIONS);
+        let rows = listed.map(|connection| {
+            [
+                short(&connection.client),
+                format!("{} / {}", connection.resource, short(&connection.database)),
+                format!("{} {}", connection.enforced_at, short(&connection.point)),
+                time(connection.from),
+                connection.to.map_or_else(|| "not in the record".to_owned(), time),
+                connection.reason.as_deref().map_or_else(|| "by the client".to_owned(), short),
+            ]
+        });
+        rows.collect()
+    }
+
+    fn lease_rows(&self) -> Vec<[String; 5]> {
+        let rows = self.leases.iter().take(MAX_CONNECTIONS).map(|lease| {
+            [
+                short(&lease.username),
+                lease.resource.to_string(),
+                short(&lease.holder),
+                time(lease.taken_at),
+                match (&lease.released_at, &lease.problem) {
+                    (Some(at), _) => time(*at),
+                    (None, Some(problem)) => format!("no: {}", short(problem)),
+                    (None, None) => "not in the record".to_owned(),
+                },
+            ]
+        });
+        rows.collect()
+    }
+}
+
+impl GrantView {
+    fn new(grant: &super::GrantReport) -> Self {
+        let promises = grant.promises.iter().map(|promise| PromiseView {
+            promise: promise.promise,
+            tone: match promise.holds {
+                Holds::Yes => "yes",
+                Holds::Unless => "unless",
+                Holds::No => "no",
+            },
+            words: promise.words,
+        });
+        Self {
+            title: format!("{} at the {}", grant.resource, grant.enforce_at),
+            authority: format!(
+                "{} under policy {}, until {}; what enforcement at the {} promises:",
+                grant.kind.as_str(),
+                grant.policy,
+                time(grant.until),
+                grant.enforce_at
+            ),
+            promises: promises.collect(),
+        }
+    }
+}
+
+impl RefusedView {
+    fn new(refusal: &Refusal) -> Self {
+        let denial = &refusal.denial;
+        let text = |text: &Option<String>| text.as_deref().map(short);
+        Self {
+            what: short(&denial.what),
+            code: refusal.code,
+            rule: denial.rule.to_string(),
+            policy: denial.policy.to_string(),
+            resource: refusal.resource.to_string(),
+            times: match refusal.count {
+                1 => time(refusal.first_at),
+                count => format!(
+                    "{} times, {} to {}",
+                    grouped(count),
+                    time(refusal.first_at),
+                    time(refusal.last_at)
+                ),
+            },
+            text: visible(&refusal.statement.text).into_owned(),
+            cut: cut(&refusal.statement),
+            effects: effects(&refusal.effects, &refusal.certainty),
+            detail: text(&denial.detail),
+            hint: text(&denial.hint),
+        }
+    }
+}
+
+impl OperationView {
+    fn new(operation: &OperationReport) -> Self {
+        let statement = &operation.statement;
+        let one_line: String = statement.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let masked = operation.masks.iter().flatten().count();
+        let mut marks = Vec::new();
+        if operation.effects.iter().any(is_unbounded) {
+            marks.push("without a restriction".to_owned());
+        }
+        for (code, count) in &operation.errors {
+            marks.push(format!("error {} ×{}", short(code), grouped(*count)));
+        }
+        if operation.lost > 0 {
+            marks.push(format!("outcome unknown ×{}", grouped(operation.lost)));
+        }
+        let mut facts = vec![
+            ("decision", format!("{} by rule {}", operation.decision, operation.rule)),
+            ("resource", operation.resource.to_string()),
+            ("first", time(operation.first_at)),
+        ];
+        if operation.last_at != operation.first_at {
+            facts.push(("last", time(operation.last_at)));
+        }
+        if operation.prepared > 0 {
+            facts.push(("made ready", format!("{}×", grouped(operation.prepared))));
+        }
+        if masked > 0 {
+            let columns = operation.masks.iter().enumerate().filter_map(|(index, mask)| {
+                mask.map(|mask| format!("column {} {}", index + 1, mask.as_str()))
+            });
+            facts.push(("masks", columns.take(MAX_EFFECTS * 4).collect::<Vec<_>>().join(", ")));
+        }
+        facts.push(("fingerprint", statement.fingerprint.to_string()));
+        Self {
+            title: beginning(&visible(&one_line), TITLE).into_owned(),
+            count: grouped(operation.count),
+            rows: grouped(operation.rows),
+            bytes: size(operation.bytes),
+            time: duration(operation.micros),
+            effects: effects(&operation.effects, &operation.certainty),
+            masked: (masked > 0).then(|| {
+                format!("{} values masked in {masked} column(s)", grouped(operation.masked))
+            }),
+            marks,
+            text: visible(&statement.text).into_owned(),
+            cut: cut(statement),
+            facts,
+        }
+    }
+}
+
+/// Adds a row if the budget has room for it.
+fn push(rows: &mut Vec<String>, row: String, budget: &mut usize) -> bool {
+    match budget.checked_sub(row.len()) {
+        Some(left) => {
+            *budget = left;
+            rows.push(row);
+            true
+        }
+        None => {
+            *budget = 0;
+            false
+        }
+    }
+}
+
+const fn title(class: Class) -> &'static str {
+    match class {
+        Class::NotUnderstood => "Not understood in full",
+        Class::Change => "Changes",
+        Class::MaskedRead => "Reads, masked",
+        Class::Read => "Reads",
+        Class::Housekeeping => "Session and transactions",
+    }
+}
+
+/// What an operation does, in a line.
+pub(super) fn effects(effects: &[Effect], certainty: &Certainty) -> String {
+    let listed = effects.iter().take(MAX_EFFECTS).map(ToString::to_string);
+    let mut line = listed.collect::<Vec<_>>().join(", ");
+    if effects.len() > MAX_EFFECTS {
+        line.push_str(&format!(" and {} more", effects.len() - MAX_EFFECTS));
+    }
+    match certainty {
+        Certainty::Exact if line.is_empty() => line.push_str("nothing"),
+        Certainty::Exact => {}
+        Certainty::Partial(why) => {
+            if line.is_empty() {
+                line.push_str("not all is known");
+            }
+            line.push_str(&format!("; not understood in full: {why}"));
+        }
+        Certainty::Unparsed(why) => line.push_str(&format!("not understood: {why}")),
+    }
+    beginning(&visible(&line), SHORT * 2).into_owned()
+}
+
+fn cut(statement: &StatementText) -> Option<String> {
+    (statement.text_bytes > statement.text.len() as u64).then(|| {
+        format!("the beginning of {}; the record has the whole text", size(statement.text_bytes))
+    })
+}
+
+pub(super) fn end_words(reason: Option<EndReason>, exit_code: Option<i32>) -> String {
+    match (reason, exit_code) {
+        (None, _) => "no end in the record".to_owned(),
+        (Some(reason), None) => reason.to_string(),
+        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
+    }
+}
+
+const fn end_tone(reason: Option<EndReason>, exit_code: Option<i32>) -> &'static str {
+    match (reason, exit_code) {
+        (Some(EndReason::Finished), Some(0)) => "good",
+        (Some(EndReason::Finished | EndReason::Expired | EndReason::Revoked), _) => "warn",
+        (None | Some(EndReason::Lost | EndReason::Unrecorded), _) => "bad",
+    }
+}
+
+pub(super) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A short text of the job's, on one page with others.
+fn short(text: &str) -> String {
+    beginning(&visible(text), SHORT).into_owned()
+}
+
+/// Whether an address may stand behind a link: only the web, and nothing that a browser would read otherwise.
+fn is_link(url: &str) -> bool {
+    (url.starts_with("https://") || url.starts_with("http://"))
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+}

@@ -1,0 +1,174 @@
+//! The report as Markdown, for a job's summary.
+//!
+//! GitHub renders HTML, links and mentions in a summary, and a statement or a branch's name is the job's to
+//! choose. So every such text stands in a code span of its own on a single line, whose fence is longer
+//! than any run of backticks in it: nothing inside a code span means anything. None stands in a table.
+
+use std::fmt::Write as _;
+
+use super::{
+    Report, Whole,
+    html::{effects, end_words, time},
+    text::{beginning, grouped, printable, size},
+};
+
+/// Refusals that a summary lists.
+const MAX_REFUSED: usize = 10;
+/// Gaps that a summary lists.
+const MAX_GAPS: usize = 20;
+/// Characters of a text in a summary.
+const MAX_TEXT: usize = 300;
+
+impl Report {
+    /// The report as Markdown, well below the 1 MiB that a job summary may have.
+    pub fn to_markdown(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_markdown(&mut out);
+        out
+    }
+
+    fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
+        let Self { run, window, counts, integrity, .. } = self;
+        let verdict = match counts.refused {
+            0 => "nothing was refused".to_owned(),
+            1 => "1 statement was refused".to_owned(),
+            many => format!("{} statements were refused", grouped(many)),
+        };
+        writeln!(out, "### guard: {verdict}\n")?;
+        writeln!(
+            out,
+            "{} job {} on {}, started by {}; session {}\n",
+            code(&run.repository),
+            code(&run.run.job),
+            code(&run.git_ref),
+            code(&run.event),
+            code(&self.session.to_string())
+        )?;
+        writeln!(
+            out,
+            "| refused | statements | changes | values masked | rows | row data | failed | outcome unknown |"
+        )?;
+        writeln!(out, "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            grouped(counts.refused),
+            grouped(counts.statements),
+            grouped(counts.changes),
+            grouped(counts.masked),
+            grouped(counts.rows),
+            size(counts.bytes),
+            grouped(counts.failed),
+            grouped(counts.lost)
+        )?;
+
+        if !self.refused.listed.is_empty() {
+            writeln!(out, "#### Refused\n")?;
+            for refusal in self.refused.listed.iter().take(MAX_REFUSED) {
+                let times = match refusal.count {
+                    1 => String::new(),
+                    count => format!(", {} times", grouped(count)),
+                };
+                writeln!(
+                    out,
+                    "- {} ({}, rule {} of policy {}{times})",
+                    code(&refusal.statement.text),
+                    refusal.code,
+                    code(refusal.denial.rule.as_str()),
+                    code(refusal.denial.policy.as_str())
+                )?;
+                writeln!(
+                    out,
+                    "  - would have: {}",
+                    code(&effects(&refusal.effects, &refusal.certainty))
+                )?;
+                if let Some(detail) = &refusal.denial.detail {
+                    writeln!(out, "  - why: {}", code(detail))?;
+                }
+                if let Some(hint) = &refusal.denial.hint {
+                    writeln!(out, "  - what to do: {}", code(hint))?;
+                }
+            }
+            let more = self.refused.total.saturating_sub(MAX_REFUSED as u64);
+            if more > 0 {
+                writeln!(out, "- and {} more: see the report", grouped(more))?;
+            }
+            writeln!(out)?;
+        }
+
+        writeln!(out, "#### On which authority\n")?;
+        writeln!(out, "- trust rule {}", code(&self.trust.rule))?;
+        for grant in &self.grants {
+            writeln!(
+                out,
+                "- {} under policy {} (SHA-256 {}), enforced at the {}",
+                code(grant.resource.as_str()),
+                code(grant.policy.as_str()),
+                code(&grant.policy_digest.short()),
+                grant.enforce_at
+            )?;
+        }
+        writeln!(
+            out,
+            "- from {} to {}: {}\n",
+            time(window.opened_at),
+            window.ended_at.map_or_else(|| "an unknown time".to_owned(), time),
+            end_words(window.reason, window.exit_code)
+        )?;
+
+        writeln!(out, "#### How far the evidence reaches\n")?;
+        let whole = match integrity.whole {
+            Whole::Verified => "the record is whole and sealed",
+            Whole::Unchecked => "the record is sealed; the seal was not checked here",
+            Whole::Unsealed => "**the record is not sealed**",
+            Whole::Broken => "**the record is broken**",
+        };
+        writeln!(
+            out,
+            "- {whole}: {} entries, last hash {}",
+            grouped(integrity.entries),
+            code(&integrity.head.to_string())
+        )?;
+        if let Some(problem) = &integrity.problem {
+            writeln!(out, "- {}", code(problem))?;
+        }
+        for gap in self.gaps.iter().take(MAX_GAPS) {
+            writeln!(out, "- {gap}")?;
+        }
+        writeln!(out, "- check it: {}", code(&integrity.verify))
+    }
+}
+
+/// A text as one code span on one line, which nothing in it can end.
+fn code(text: &str) -> String {
+    let line: String = printable(beginning(text, MAX_TEXT).trim());
+    if line.is_empty() {
+        return "–".to_owned();
+    }
+    let longest = line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // CommonMark 6.1: one blank at each end is not part of the content.
+    format!("{fence} {line} {fence}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ends_a_code_span() {
+        for (text, shown) in [
+            ("SELECT 1", "` SELECT 1 `"),
+            ("a`b", "`` a`b ``"),
+            ("```\n<script>", "```` ```\\n<script> ````"),
+            ("`", "`` ` ``"),
+            ("   ", "–"),
+            ("", "–"),
+            ("a | b \\| c", "` a | b \\| c `"),
+            ("\u{1b}[2J", "` \\u{1b}[2J `"),
+        ] {
+            assert_eq!(code(text), shown);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The report of a session: what a security person reads of a run, made from its record.
+//!
+//! A [`Report`] is a pure function of the record's bytes and the keys, and serialises to the published
+//! JSON (`schemas/report.schema.json`). The HTML page and the Markdown summary are renderings of it.
+
+mod build;
+mod html;
+mod markdown;
+mod promise;
+mod text;
+mod write;
+
+use std::collections::BTreeMap;
+
+use guard_core::{
+    Certainty, DecisionKind, Denial, Digest, Effect, EndReason, EnforceAt, Identity, LeaseId, Mask,
+    PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
+};
+use serde::Serialize;
+
+pub use build::ReportError;
+pub use promise::{Holds, Promise};
+pub use text::printable;
+pub use write::{WriteError, Written, write_report};
+
+/// The form of the JSON report. A field may be added within a version, never changed.
+pub const REPORT_FORMAT: &str = "guard-report/1";
+
+/// Everything that is said of one session.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Always [`REPORT_FORMAT`].
+    pub format: &'static str,
+    /// The session.
+    pub session: SessionId,
+    /// The run, with its claims.
+    pub run: Identity,
+    /// On which authority it got its grants.
+    pub trust: Trust,
+    /// When it was, and how it ended.
+    pub window: Window,
+    /// What it was given.
+    pub grants: Vec<GrantReport>,
+    /// Credentials taken for it.
+    pub leases: Vec<LeaseReport>,
+    /// Clients' connections.
+    pub connections: Listed<ConnectionReport>,
+    /// Totals.
+    pub counts: Counts,
+    /// What was refused, in the order of the first time.
+    pub refused: Listed<Refusal>,
+    /// What went on, operations that differ in literals only as one; changes first.
+    pub operations: Listed<OperationReport>,
+    /// What the evidence does not reach, in words.
+    pub gaps: Vec<String>,
+    /// Whether the record is as the broker wrote it.
+    pub integrity: Integrity,
+}
+
+/// On which authority a session got its grants.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trust {
+    /// The trust rule that matched.
+    pub rule: String,
+    /// SHA-256 over the trust rules' YAML.
+    pub digest: Digest,
+    /// RFC 7638 thumbprint of the session's key.
+    pub key_thumbprint: String,
+    /// The broker's version.
+    pub broker_version: String,
+}
+
+/// When a session was, and how it ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Window {
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it would have ended by itself.
+    pub until: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<EndReason>,
+    /// The child's exit code, if the shim said it.
+    pub exit_code: Option<i32>,
+}
+
+/// One grant, where it was enforced, and what that promises.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrantReport {
+    /// The resource.
+    pub resource: ResourceName,
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// The policy.
+    pub policy: PolicyName,
+    /// SHA-256 of the policy's YAML.
+    pub policy_digest: Digest,
+    /// When the grant ended by itself.
+    pub until: Timestamp,
+    /// Where it was enforced.
+    pub enforce_at: EnforceAt,
+    /// What that promises.
+    pub promises: Vec<Promise>,
+}
+
+/// A credential that was taken for the session.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeaseReport {
+    /// The lease.
+    pub id: LeaseId,
+    /// The resource.
+    pub resource: ResourceName,
+    /// The user name at the resource.
+    pub username: String,
+    /// The enforcement point that got it.
+    pub holder: String,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// When it was given back.
+    pub released_at: Option<Timestamp>,
+    /// Why it could not be given back.
+    pub problem: Option<String>,
+}
+
+/// A client's connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionReport {
+    /// The resource.
+    pub resource: ResourceName,
+    /// Where the data path ran.
+    pub enforced_at: EnforceAt,
+    /// Name of the enforcement point.
+    pub point: String,
+    /// What the client called itself.
+    pub client: String,
+    /// The database.
+    pub database: String,
+    /// When it began.
+    pub from: Timestamp,
+    /// When it was over.
+    pub to: Option<Timestamp>,
+    /// Why, if not by the client's own will.
+    pub reason: Option<String>,
+}
+
+/// A list with a bound: how many there are, and those that are listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listed<T> {
+    /// How many there are in the record.
+    pub total: u64,
+    /// As many of them as a report lists.
+    pub listed: Vec<T>,
+}
+
+/// Totals over a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// Statements that went on to be executed.
+    pub statements: u64,
+    /// Statements that were refused.
+    pub refused: u64,
+    /// Values that were masked.
+    pub masked: u64,
+    /// Rows that were returned or changed.
+    pub rows: u64,
+    /// Bytes of row data.
+    pub bytes: u64,
+    /// Statements that the server answered with an error.
+    pub failed: u64,
+    /// Statements of which nobody knows what came.
+    pub lost: u64,
+    /// Statements that went on and would change something.
+    pub changes: u64,
+    /// Clients' connections.
+    pub connections: u64,
+}
+
+/// One operation that was refused, however often.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// The resource.
+    pub resource: ResourceName,
+    /// What it was.
+    pub statement: StatementText,
+    /// What it would have done.
+    pub effects: Vec<Effect>,
+    /// How sure guard was.
+    pub certainty: Certainty,
+    /// Why it was refused, in the words that the client got.
+    pub denial: Denial,
+    /// The number of the reason, `GRD-nnnn`.
+    pub code: &'static str,
+    /// How often.
+    pub count: u64,
+    /// The first time.
+    pub first_at: Timestamp,
+    /// The last time.
+    pub last_at: Timestamp,
+}
+
+/// The text of an operation, as far as a report shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatementText {
+    /// What the protocol calls it.
+    pub label: String,
+    /// Its beginning; of operations that differ in literals only, the first one's.
+    pub text: String,
+    /// The length of the whole, in bytes; the record has it.
+    pub text_bytes: u64,
+    /// Equal for operations that differ in literals only.
+    pub fingerprint: Digest,
+}
+
+/// By what an operation is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Went on though it was not understood in full.
+    NotUnderstood,
+    /// Would change something.
+    Change,
+    /// Reads with masked columns.
+    MaskedRead,
+    /// Reads.
+    Read,
+    /// Settings of the session, transactions, locks.
+    Housekeeping,
+}
+
+/// Statements that went on and are the same but for literals.
+#[derive(Debug, Clone, Serialize)]
+pub struct OperationReport {
+    /// By what it is sorted.
+    pub class: Class,
+    /// The resource.
+    pub resource: ResourceName,
+    /// What it was.
+    pub statement: StatementText,
+    /// What it did.
+    pub effects: Vec<Effect>,
+    /// How sure guard was.
+    pub certainty: Certainty,
+    /// What the policy decided.
+    pub decision: DecisionKind,
+    /// By which rule.
+    pub rule: RuleId,
+    /// Masks of its output columns, `null` where none.
+    pub masks: Vec<Option<Mask>>,
+    /// How often it was executed.
+    pub count: u64,
+    /// How often it was only made ready.
+    pub prepared: u64,
+    /// Rows that were returned or changed.
+    pub rows: u64,
+    /// Bytes of row data.
+    pub bytes: u64,
+    /// Values that were masked.
+    pub masked: u64,
+    /// From sending to the end of the answer, in microseconds, over all times.
+    pub micros: u64,
+    /// Error codes of the server, and how often each.
+    pub errors: BTreeMap<String, u64>,
+    /// How often nobody knows what came of it.
+    pub lost: u64,
+    /// The first time.
+    pub first_at: Timestamp,
+    /// The last time.
+    pub last_at: Timestamp,
+}
+
+/// How far a record can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whole {
+    /// The chain holds and the seal is by a given key.
+    Verified,
+    /// The chain holds and there is a seal, but no key was given to check it with.
+    Unchecked,
+    /// The chain holds as far as it goes, and there is no seal.
+    Unsealed,
+    /// Some byte is not as the broker wrote it.
+    Broken,
+}
+
+/// Whether the record is as the broker wrote it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Integrity {
+    /// How far the record can be believed.
+    pub whole: Whole,
+    /// How many entries hang together.
+    pub entries: u64,
+    /// The hash of the last of them.
+    pub head: Digest,
+    /// When the record was sealed, as the seal says.
+    pub sealed_at: Option<Timestamp>,
+    /// By which key, as the seal says.
+    pub key_id: Option<String>,
+    /// What is wrong.
+    pub problem: Option<String>,
+    /// How to verify it.
+    pub verify: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! What a report says of a record, and what a record cannot make it say.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use guard_core::{Certainty, DecisionKind, EndReason, EnforceAt, Mask, Verb};
+
+use super::*;
+use crate::{
+    Event, Outcome, SealingKey,
+    fixture::{self, Builder, Op, backup, denial, effect, outcome, read},
+};
+
+fn report(record: &[u8], key: &SealingKey) -> Report {
+    Report::from_record(record, &[key.public()]).unwrap()
+}
+
+/// Texts that try to become something else in a report.
+const ATTACKS: [&str; 10] = [
+    "</pre></script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\"'><svg/onload=alert(1)>",
+    "</style><style>body{display:none}</style>",
+    "{{ 7 * 7 }} {% raw %} &lt;b&gt;",
+    "a | b |\n| --- | --- |\n| x | y |",
+    "```\n# heading\n![p](https://evil.example/p.png)\n```",
+    "`` [click](javascript:alert(1)) <https://evil.example>",
+    "\u{1b}[2J\u{1b}]0;owned\u{7}\r\u{9b}31m",
+    "\u{202e}elbat pord\u{2066}\u{200b}\0",
+];
+
+/// A record in which every text of the job is the attack.
+fn attacked(attack: &str, key: &SealingKey) -> Vec<u8> {
+    let mut identity = fixture::identity();
+    for field in [
+        &mut identity.repository,
+        &mut identity.git_ref,
+        &mut identity.workflow,
+        &mut identity.actor,
+        &mut identity.event,
+        &mut identity.run.job,
+    ] {
+        *field = attack.to_owned();
+    }
+    identity.run_url = Some(format!("javascript:alert(1)//{attack}"));
+    identity.claims.insert(attack.to_owned(), attack.to_owned());
+    let mut builder = Builder::new(identity, EnforceAt::Shim);
+    let label = Op { label: attack, ..read(attack, attack) };
+    let allowed = builder.operation(label);
+    let error = Some(attack.to_owned());
+    builder.statement(allowed, Some(Outcome { error, ..outcome(1, 1, 1, 1) }));
+    let blocked = builder.operation(Op {
+        decision: DecisionKind::Block,
+        effects: vec![effect(Verb::Drop, attack)],
+        fingerprint: "drop",
+        ..read(attack, attack)
+    });
+    builder.refuse(
+        blocked,
+        Denial {
+            detail: Some(attack.to_owned()),
+            hint: Some(attack.to_owned()),
+            ..denial(&format!("blocked {attack}"))
+        },
+    );
+    builder.broker(Event::LeaseReleased {
+        lease: "0192a1b2-0000-7000-8000-00000000000a".parse().unwrap(),
+        problem: Some(attack.to_owned()),
+    });
+    builder.sealed(key)
+}
+
+#[test]
+fn a_backup_is_reported() {
+    let key = SealingKey::generate().unwrap();
+    let report = report(&backup().sealed(&key), &key);
+    assert_eq!(report.counts.statements, 2);
+    assert_eq!(report.counts.refused, 1);
+    assert_eq!(report.counts.rows, 370_000);
+    assert_eq!(report.counts.masked, 240_000);
+    assert_eq!(report.counts.changes, 0);
+    assert_eq!(report.integrity.whole, Whole::Verified);
+    assert_eq!(report.gaps, Vec::<String>::new());
+    assert_eq!(report.window.reason, Some(EndReason::Finished));
+    assert_eq!(report.refused.listed[0].code, "GRD-2101");
+    let classes: Vec<_> = report.operations.listed.iter().map(|o| o.class).collect();
+    assert_eq!(classes, [Class::MaskedRead, Class::Read]);
+    let html = report.to_html().unwrap();
+    for said in ["DROP TABLE public.customers CASCADE", "octo-org/octo-repo", "record verified"] {
+        assert!(html.contains(said), "{said}");
+    }
+    let markdown = report.to_markdown();
+    assert!(markdown.starts_with("### guard: 1 statement was refused\n"), "{markdown}");
+    assert!(markdown.contains("` DROP TABLE public.customers CASCADE `"), "{markdown}");
+}
+
+#[test]
+fn a_report_is_the_same_every_time() {
+    let key = SealingKey::generate().unwrap();
+    let record = backup().sealed(&key);
+    let (one, two) = (report(&record, &key), report(&record, &key));
+    assert_eq!(one.to_json().unwrap(), two.to_json().unwrap());
+    assert_eq!(one.to_html().unwrap(), two.to_html().unwrap());
+    assert_eq!(one.to_markdown(), two.to_markdown());
+}
+
+#[test]
+fn no_text_of_a_job_becomes_html() {
+    let key = SealingKey::generate().unwrap();
+    let plain = report(&attacked("x", &key), &key).to_html().unwrap();
+    let tags = |html: &str| html.matches('<').count();
+    for attack in ATTACKS {
+        let html = report(&attacked(attack, &key), &key).to_html().unwrap();
+        assert_eq!(tags(&html), tags(&plain), "{attack:?} made a tag");
+        assert!(!html.contains("href=\"javascript"), "{attack:?}");
+        for hidden in ['\u{1b}', '\u{7}', '\r', '\u{202e}', '\u{2066}', '\u{200b}', '\0', '\u{9b}']
+        {
+            assert!(!html.contains(hidden), "{hidden:?} of {attack:?}");
+        }
+    }
+}
+
+#[test]
+fn no_text_of_a_job_becomes_markdown() {
+    let key = SealingKey::generate().unwrap();
+    let plain = report(&attacked("x", &key), &key).to_markdown();
+    for attack in ATTACKS {
+        let markdown = report(&attacked(attack, &key), &key).to_markdown();
+        assert_eq!(markdown.lines().count(), plain.lines().count(), "{attack:?} made a line");
+        for line in markdown.lines() {
+            let outside = without_code_spans(line);
+            for mark in ["<", "](", "http", "alert", "evil", "\u{1b}", "\u{202e}", "{%"] {
+                assert!(!outside.contains(mark), "{mark:?} of {attack:?} in {outside:?}");
+            }
+        }
+    }
+}
+
+/// CommonMark 6.1: a run of backticks opens a code span that the next run of the same length ends.
+fn without_code_spans(line: &str) -> String {
+    let (mut outside, mut rest) = (String::new(), line);
+    while let Some(start) = rest.find('`') {
+        let fence = rest[start..].len() - rest[start..].trim_start_matches('`').len();
+        outside.push_str(&rest[..start]);
+        let after = &rest[start + fence..];
+        let mut at = 0;
+        rest = loop {
+            let Some(next) = after[at..].find('`').map(|next| at + next) else { break after };
+            let run = after[next..].len() - after[next..].trim_start_matches('`').len();
+            at = next + run;
+            if run == fence {
+                break &after[at..];
+            }
+        };
+    }
+    outside + rest
+}
+
+#[test]
+fn the_page_allows_its_own_style_and_nothing_else() {
+    let key = SealingKey::generate().unwrap();
+    let html = report(&backup().sealed(&key), &key).to_html().unwrap();
+    let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let hash = {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        STANDARD.encode(Digest::of(style).as_bytes())
+    };
+    assert!(html.contains(&format!(
+        "content=\"default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'\""
+    )));
+    assert!(!html.contains("<script") && !html.contains(" style=") && !html.contains("src="));
+}
+
+#[test]
+fn a_record_that_is_not_whole_is_told_so() {
+    let key = SealingKey::generate().unwrap();
+    let sealed = backup().sealed(&key);
+
+    let unsealed = report(&backup().lines, &key);
+    assert_eq!(unsealed.integrity.whole, Whole::Unsealed);
+    assert_eq!(unsealed.gaps.len(), 2, "{:?}", unsealed.gaps);
+    assert!(unsealed.to_markdown().contains("**the record is not sealed**"));
+
+    let unchecked = Report::from_record(&sealed[..], &[]).unwrap();
+    assert_eq!(unchecked.integrity.whole, Whole::Unchecked);
+    assert_eq!(unchecked.gaps.len(), 1);
+
+    let other = SealingKey::generate().unwrap();
+    assert_eq!(report(&sealed, &other).integrity.whole, Whole::Broken);
+
+    let changed = String::from_utf8(sealed).unwrap().replace("250000", "250001");
+    let broken = report(changed.as_bytes(), &key);
+    assert_eq!(broken.integrity.whole, Whole::Broken);
+    assert!(broken.to_html().unwrap().contains("record broken"));
+    assert!(broken.to_markdown().contains("**the record is broken**"));
+
+    for nothing in [&b""[..], b"\n", b"{}\n", b"hello"] {
+        assert!(matches!(
+            Report::from_record(nothing, &[key.public()]),
+            Err(ReportError::NoRecord(_))
+        ));
+    }
+}
+
+#[test]
+fn statements_without_an_answer_are_lost() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    let update = builder.operation(Op {
+        label: "UPDATE",
+        effects: vec![effect(Verb::Update, "orders")],
+        ..read("UPDATE orders SET total = 0 WHERE id = 1", "orders")
+    });
+    builder.statement(update, None);
+    let error = Some("lost".to_owned());
+    builder.statement(update, Some(Outcome { error, ..Outcome::default() }));
+    let error = Some("40001".to_owned());
+    builder.statement(update, Some(Outcome { error, ..Outcome::default() }));
+    let report = report(&builder.sealed(&key), &key);
+    assert_eq!((report.counts.lost, report.counts.failed, report.counts.changes), (2, 1, 3));
+    let first = &report.operations.listed[0];
+    assert_eq!((first.class, first.count, first.lost), (Class::Change, 3, 2));
+    assert_eq!(first.errors, BTreeMap::from([("40001".to_owned(), 1)]));
+    assert!(report.gaps[0].starts_with("2 statement(s)"), "{:?}", report.gaps);
+}
+
+#[test]
+fn the_same_refusal_is_shown_once_and_counted() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    for _ in 0..3 {
+        let drop = builder.operation(Op {
+            decision: DecisionKind::Block,
+            effects: vec![effect(Verb::Drop, "orders")],
+            ..read("DROP TABLE orders", "orders")
+        });
+        builder.refuse(drop, denial("blocked DROP on `public.orders`"));
+    }
+    let report = report(&builder.sealed(&key), &key);
+    assert_eq!((report.counts.refused, report.refused.total), (4, 2));
+    assert_eq!(report.refused.listed[1].count, 3);
+}
+
+#[test]
+fn enforcement_at_the_shim_promises_less() {
+    let key = SealingKey::generate().unwrap();
+    let report = report(&attacked("x", &key), &key);
+    let holds: Vec<_> = report.grants[0].promises.iter().map(|p| p.holds).collect();
+    assert_eq!(holds[..3], [Holds::No, Holds::Yes, Holds::Unless]);
+    assert!(report.to_html().unwrap().contains("it was in the shim&#39;s memory"));
+}
+
+#[test]
+fn whatever_a_job_does_the_page_stays_small() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    let long = "'<&\"\u{1b}".repeat(20_000);
+    for index in 0..1_000 {
+        let text = format!(
+            "SELECT {index}, '{}'",
+            &long[..if index % 100 == 0 { 100_000 } else { 4_000 }]
+        );
+        let operation = builder.operation(Op {
+            masks: vec![Some(Mask::Redact); 40],
+            effects: vec![effect(Verb::Read, &"<".repeat(63)); 40],
+            ..read(&text, "t")
+        });
+        for _ in 0..3 {
+            builder.statement(operation, Some(outcome(1, 10, 1, 5)));
+        }
+        if index % 2 == 0 {
+            builder.refuse(operation, denial(&text));
+        }
+    }
+    let record = builder.sealed(&key);
+    let report = report(&record, &key);
+    let html = report.to_html().unwrap();
+    let (markdown, json) = (report.to_markdown(), report.to_json().unwrap());
+    assert_eq!(report.counts.statements, 3_002);
+    assert!(html.len() < 10_000_000, "{}", html.len());
+    assert!(html.contains("are listed; the record has the rest"));
+    assert!(markdown.len() < 100_000, "{}", markdown.len());
+    assert!(!json.is_empty());
+}
+
+#[test]
+fn what_was_not_understood_stands_first() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    let code = Event::Operation {
+        operation: 99,
+        resource: fixture::resource(),
+        label: "?".into(),
+        text: guard_core::Sensitive::new("DO $$ … $$".into()),
+        fingerprint: Digest::of("do"),
+        effects: Vec::new(),
+        certainty: Certainty::Unparsed("procedural code".into()),
+        decision: DecisionKind::Allow,
+        rule: RuleId::new("odd").unwrap(),
+        trace: Vec::new(),
+        masks: Vec::new(),
+    };
+    builder.gateway(code);
+    builder.statement(99, Some(outcome(0, 0, 0, 1)));
+    let report = report(&builder.sealed(&key), &key);
+    assert_eq!(report.operations.listed[0].class, Class::NotUnderstood);
+    assert!(report.gaps[0].contains("did not understand"), "{:?}", report.gaps);
+}
+
+#[test]
+fn all_files_of_a_run_are_written() {
+    let key = SealingKey::generate().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("guard-report").join("s");
+    let record = backup().sealed(&key);
+    let written = write_report(&record, &folder, &[key.public()]).unwrap();
+    assert_eq!(written.counts.refused, 1);
+    assert_eq!(std::fs::read(folder.join("record.jsonl")).unwrap(), record);
+    for name in ["report.html", "report.md", "report.json"] {
+        assert!(std::fs::metadata(folder.join(name)).unwrap().len() > 500, "{name}");
+    }
+}
