@@ -161,7 +161,7 @@ impl BrokerClient {
 
     /// The sealed record of this session.
     pub async fn record(&self) -> Result<Vec<u8>, ControlError> {
-        let request = self.request(Method::GET, "/v1/session/record", RECORD_TIMEOUT)?;
+        let request = self.request(&Method::GET, "/v1/session/record", RECORD_TIMEOUT)?;
         self.answer(request, MAX_RECORD).await
     }
 
@@ -187,7 +187,7 @@ impl BrokerClient {
         path_and_query: &str,
         timeout: Duration,
     ) -> Result<T, ControlError> {
-        let request = self.request(Method::GET, path_and_query, timeout)?;
+        let request = self.request(&Method::GET, path_and_query, timeout)?;
         self.parse(&self.answer(request, MAX_ANSWER).await?)
     }
 
@@ -197,7 +197,7 @@ impl BrokerClient {
         body: &impl Serialize,
         timeout: Duration,
     ) -> Result<T, ControlError> {
-        let request = self.request(Method::POST, path, timeout)?.json(body);
+        let request = self.request(&Method::POST, path, timeout)?.json(body);
         self.parse(&self.answer(request, MAX_ANSWER).await?)
     }
 
@@ -207,7 +207,7 @@ impl BrokerClient {
         path: &str,
         body: Option<&B>,
     ) -> Result<Vec<u8>, ControlError> {
-        let mut request = self.request(method, path, REQUEST_TIMEOUT)?;
+        let mut request = self.request(&method, path, REQUEST_TIMEOUT)?;
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -216,7 +216,7 @@ impl BrokerClient {
 
     fn request(
         &self,
-        method: Method,
+        method: &Method,
         path_and_query: &str,
         timeout: Duration,
     ) -> Result<reqwest::RequestBuilder, ControlError> {

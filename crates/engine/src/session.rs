@@ -308,3 +308,6 @@ async fn reached(moment: Timestamp) {
         sleep(left.min(CLOCK_STEP)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,30 +101,32 @@ impl Tunnel {
     pub async fn open(&self, auth: ClientAuth) -> Result<ClientIo, TunnelError> {
         match timeout(OPEN_TIMEOUT, self.try_open(auth)).await {
             Ok(opened) => opened,
-            Err(_) => Err(self.unreachable("it did not answer in time")),
+            Err(_) => Err(self.unreachable(&"it did not answer in time")),
         }
     }
 
     async fn try_open(&self, auth: ClientAuth) -> Result<ClientIo, TunnelError> {
-        let io_error = |error: io::Error| self.unreachable(error);
+        let io_error = |error: io::Error| self.unreachable(&error);
         let tcp = TcpStream::connect(&self.gateway.address).await.map_err(io_error)?;
         tcp.set_nodelay(true).map_err(io_error)?;
         crate::resource::keep_alive(&tcp).map_err(io_error)?;
-        let name = ServerName::try_from(SERVER_NAME).map_err(|error| self.unreachable(error))?;
+        let name = ServerName::try_from(SERVER_NAME).map_err(|error| self.unreachable(&error))?;
         let tls = self.connector.connect(name, tcp).await.map_err(io_error)?;
 
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .handshake::<_, Empty<&[u8]>>(TokioIo::new(tls))
             .await
-            .map_err(|error| self.unreachable(error))?;
+            .map_err(|error| self.unreachable(&error))?;
         // Ends with the connection, or when it becomes a tunnel.
         tokio::spawn(connection.with_upgrades());
         let request = self.request(auth)?;
-        let answer = sender.send_request(request).await.map_err(|error| self.unreachable(error))?;
+        let answer =
+            sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.refused(answer).await);
         }
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| self.unreachable(error))?;
+        let upgraded =
+            hyper::upgrade::on(answer).await.map_err(|error| self.unreachable(&error))?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
 
@@ -166,7 +168,7 @@ impl Tunnel {
         }
     }
 
-    fn unreachable(&self, reason: impl ToString) -> TunnelError {
+    fn unreachable(&self, reason: &dyn std::fmt::Display) -> TunnelError {
         TunnelError::Unreachable {
             name: self.gateway.name.clone(),
             address: self.gateway.address.clone(),

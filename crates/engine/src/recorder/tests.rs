@@ -17,9 +17,9 @@ fn statement(number: u64) -> Event {
 }
 
 fn numbers(broker: &FakeBroker) -> Vec<u64> {
-    let number = |event: &Event| match event {
-        Event::Statement { statement, .. } => *statement,
-        other => panic!("{other:?}"),
+    let number = |event: &Event| {
+        let Event::Statement { statement, .. } = event else { panic!("{event:?}") };
+        *statement
     };
     broker.events.lock().unwrap().iter().map(number).collect()
 }

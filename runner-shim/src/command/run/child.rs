@@ -124,3 +124,57 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn environment() -> Environment {
+        Environment { set: vec![("GIVEN".into(), "yes".into())], removed: vec!["PATH_TO_NOWHERE"] }
+    }
+
+    /// Runs a command on this thread, which outlives it.
+    fn code(command: &[&str]) -> u8 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+            match start(&command, &environment()) {
+                Ok(mut child) => child.wait().await,
+                Err(error) => error.code,
+            }
+        })
+    }
+
+    #[test]
+    fn exit_codes_are_the_commands_own_or_say_why_there_is_none() {
+        for (command, expected) in [
+            (vec!["true"], 0),
+            (vec!["sh", "-c", "exit 3"], 3),
+            (vec!["sh", "-c", "exit 255"], 255),
+            (vec!["sh", "-c", "test \"$GIVEN\" = yes"], 0),
+            (vec!["sh", "-c", "kill -TERM $$"], 143),
+            (vec!["sh", "-c", "kill -KILL $$"], 137),
+            (vec!["/dev/null"], CANNOT_START),
+            (vec!["/"], CANNOT_START),
+            (vec!["no-such-command-anywhere"], NOT_FOUND),
+            (vec!["/no/such/path"], NOT_FOUND),
+            (vec![], CANNOT_START),
+        ] {
+            assert_eq!(code(&command), expected, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_reaches_the_child() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let code = runtime.block_on(async {
+            let command = ["sleep".into(), "60".into()];
+            let mut child = start(&command, &environment()).ok().unwrap();
+            child.forward(Signal::USR1);
+            child.wait().await
+        });
+        assert_eq!(code, 128 + 10);
+    }
+}

@@ -75,3 +75,73 @@ fn address(endpoint: &Endpoint<'_>) -> String {
     let (port, database) = (endpoint.port, database.replace('+', "%20"));
     format!("postgresql://{USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use guard_core::{
+        EnforceAt, Grant, PolicyName, ResourceKind, ResourceName, Secret, Timestamp,
+        control::GrantInfo,
+    };
+
+    use super::*;
+
+    fn grant(resource: &str, database: &str) -> GrantInfo {
+        GrantInfo {
+            grant: Grant {
+                resource: ResourceName::new(resource).unwrap(),
+                policy: PolicyName::new("nightly").unwrap(),
+                until: Timestamp::MAX,
+            },
+            database: database.into(),
+            kind: ResourceKind::Postgres,
+            enforce_at: EnforceAt::Gateway,
+            gateway: None,
+        }
+    }
+
+    #[test]
+    fn the_first_resource_is_libpqs_and_each_has_an_address() {
+        let (orders, archive) = (grant("orders", "shop"), grant("cold-archive", "a/b c?"));
+        let endpoint = |grant, port| Endpoint {
+            grant,
+            folder: PathBuf::from("/run/guard-x"),
+            port,
+            password: Secret::new("pw"),
+        };
+        let environment = environment(&[endpoint(&orders, 5000), endpoint(&archive, 5001)]);
+        let set: BTreeMap<_, _> =
+            environment.set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let first = "postgresql://guard:pw@127.0.0.1:5000/shop?sslmode=disable";
+        assert_eq!(
+            set,
+            BTreeMap::from([
+                ("DATABASE_URL", first),
+                ("GUARD_ORDERS_URL", first),
+                (
+                    "GUARD_COLD_ARCHIVE_URL",
+                    "postgresql://guard:pw@127.0.0.1:5001/a%2Fb%20c%3F?sslmode=disable"
+                ),
+                ("PGDATABASE", "shop"),
+                ("PGHOST", "/run/guard-x"),
+                ("PGPASSWORD", "pw"),
+                ("PGPORT", "5000"),
+                ("PGSSLMODE", "disable"),
+                ("PGUSER", "guard"),
+            ])
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_platforms_identity_and_no_way_around_guard_is_left() {
+        let removed = environment(&[]).removed;
+        for name in
+            [REQUEST_URL, REQUEST_TOKEN, ID_TOKEN, "CI_JOB_JWT_V2", "PGSERVICE", "PGHOSTADDR"]
+        {
+            assert!(removed.contains(&name), "{name}");
+        }
+    }
+}

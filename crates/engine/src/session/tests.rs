@@ -1,0 +1,69 @@
+//! How a served session begins and ends.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::Ordering;
+
+use guard_protocols::Resource as _;
+
+use super::*;
+use crate::fake::{FakeBroker, enforcement};
+
+fn point() -> Point {
+    Point { at: EnforceAt::Shim, name: "shim".into() }
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_time_and_gives_its_lease_back() {
+    let broker = FakeBroker::new();
+    let until = Timestamp::now() + jiff::SignedDuration::from_millis(200);
+    let served = ServedSession::start(enforcement(until), broker.clone(), &point()).unwrap();
+    let credential = served.resource.credential().await.unwrap();
+    assert_eq!(credential.username, "backup");
+    served.resource.credential().await.unwrap();
+    assert_eq!(broker.leases.load(Ordering::Relaxed), 1, "one lease a session");
+    served.finished().await;
+    assert_eq!(served.end.ended().await, EndReason::Expired);
+    assert_eq!(broker.released.load(Ordering::Relaxed), 1);
+    let (_client, server) = tokio::io::duplex(64);
+    let closed = served.serve(Box::new(server), ClientAuth::Proven).await;
+    assert_eq!(closed.unwrap(), Closed::Session(EndReason::Expired));
+}
+
+#[tokio::test]
+async fn the_first_reason_of_an_end_counts() {
+    let broker = FakeBroker::new();
+    let served =
+        ServedSession::start(enforcement(Timestamp::MAX), broker.clone(), &point()).unwrap();
+    tokio::spawn(served.clone().follow(broker.clone()));
+    broker.ended.send_replace(Some(EndReason::Revoked));
+    served.finished().await;
+    served.end(EndReason::Finished);
+    assert_eq!(served.end.ended().await, EndReason::Revoked);
+    assert_eq!(broker.released.load(Ordering::Relaxed), 0, "no lease was taken");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_the_one_its_digest_names_serves_nobody() {
+    let mut changed = enforcement(Timestamp::MAX);
+    changed.policy.yaml.push_str("# changed on the way\n");
+    let refused = ServedSession::start(changed, FakeBroker::new(), &point());
+    assert!(matches!(refused.err(), Some(StartError::Policy(..))));
+
+    let served =
+        ServedSession::start(enforcement(Timestamp::MAX), FakeBroker::new(), &point()).unwrap();
+    let mut update = enforcement(Timestamp::MAX).policy;
+    update.digest = Digest::of("another");
+    assert!(served.update(&update).is_err());
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_serve_nobody() {
+    for pem in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let mut broken = enforcement(Timestamp::MAX);
+        broken.resource.tls = guard_core::TlsMode::VerifyFull;
+        broken.resource.tls_ca = Some(pem.into());
+        let refused = ServedSession::start(broken, FakeBroker::new(), &point());
+        assert!(matches!(refused.err(), Some(StartError::Resource(_))), "{pem:?}");
+    }
+}
