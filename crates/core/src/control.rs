@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `POST /oauth/token` | shim | DPoP proof, no token yet | RFC 8693 form (`scope`: resource names) → [`ExchangeAnswer`] |
 //! | `GET /v1/audience` | anyone | none | [`Audience`] |
+//! | `GET /v1/keys` | anyone | none | [`SealingKeys`] |
 //! | `GET /v1/session/state?after=&wait=` | shim | session | [`SessionState`]; counts as heartbeat |
 //! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
@@ -242,6 +243,22 @@ pub struct AskEnforcement {
 pub struct Audience {
     /// The `aud` that the broker accepts.
     pub audience: String,
+}
+
+/// Answer of `GET /v1/keys`: by what the broker seals records.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SealingKeys {
+    /// The key in use first, then those that it replaced.
+    pub keys: Vec<SealingKeyInfo>,
+}
+
+/// One public key of the broker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SealingKeyInfo {
+    /// Names it in seals.
+    pub id: String,
+    /// The Ed25519 public key, base64.
+    pub key: String,
 }
 
 /// Body of `POST /v1/session/end`: the shim says that the child is over.

@@ -3,12 +3,13 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use guard_audit::Event;
+use guard_audit::{Event, PublicKey};
 use guard_core::{
     LeaseId, Secret, SessionId, Timestamp,
     control::{
         ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize,
-        EndSession, Enforcement, Lease, RegisterGateway, SessionEnded, SessionState,
+        EndSession, Enforcement, Lease, RegisterGateway, SealingKeyInfo, SealingKeys, SessionEnded,
+        SessionState,
     },
 };
 use reqwest::Method;
@@ -163,6 +164,17 @@ impl BrokerClient {
     pub async fn record(&self) -> Result<Vec<u8>, ControlError> {
         let request = self.request(&Method::GET, "/v1/session/record", RECORD_TIMEOUT)?;
         self.answer(request, MAX_RECORD).await
+    }
+
+    /// The keys by which the broker says that it seals records.
+    pub async fn sealing_keys(&self) -> Result<Vec<PublicKey>, ControlError> {
+        let answer: SealingKeys = self.get("/v1/keys", REQUEST_TIMEOUT).await?;
+        let parse = |info: &SealingKeyInfo| {
+            info.key
+                .parse()
+                .map_err(|error: guard_audit::KeyError| self.garbled(&error.to_string()))
+        };
+        answer.keys.iter().map(parse).collect()
     }
 
     /// One exchange at the token endpoint (RFC 8693), which has errors of its own form.

@@ -1,16 +1,24 @@
 //! The end of a run: the session ended, its record sealed and fetched, its report written.
 
 use std::{
-    fs, io,
+    env, fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use guard_audit::{
+    PublicKey,
+    report::{WriteError, Written, write_report},
+};
 use guard_core::control::EndSession;
 use guard_engine::{control::ControlError, exchange::Session};
 
 use super::watch::Refusals;
 use crate::words::say;
+
+/// GitHub shows what is written to this file on the job's page.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// What a run leaves behind is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +27,10 @@ pub(super) enum FinishError {
     End(#[source] ControlError),
     #[error("the record could not be fetched; the broker has it")]
     Fetch(#[source] ControlError),
-    #[error("the report cannot be written to `{path}`", path = .0.display())]
-    Write(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Report(#[from] WriteError),
+    #[error("the job's summary `{path}` cannot be written", path = .0.display())]
+    Summary(PathBuf, #[source] io::Error),
 }
 
 /// Ends the session and writes its report.
@@ -44,10 +54,52 @@ pub(super) async fn finish(
     }
     let record = session.client.record().await.map_err(FinishError::Fetch)?;
     let folder = reports.join(session.info.id.to_string());
-    let unwritten = |error| FinishError::Write(folder.clone(), error);
-    fs::create_dir_all(&folder).map_err(unwritten)?;
-    let path = folder.join("record.jsonl");
-    fs::write(&path, &record).map_err(unwritten)?;
-    say(&format!("{} refused; the record is in {}", refusals.count, path.display()));
+    let written = write_report(&record, &folder, &keys(session).await)?;
+    if let Some(summary) = env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
+        append(Path::new(&summary), &written.markdown)?;
+    }
+    tell(&written);
     Ok(())
+}
+
+/// The keys that the broker says it seals with. A report that nobody could check says so itself.
+async fn keys(session: &Session) -> Vec<PublicKey> {
+    match session.client.sealing_keys().await {
+        Ok(keys) => keys,
+        Err(error) => {
+            tracing::debug!(%error, "the broker does not say by which key it seals");
+            Vec::new()
+        }
+    }
+}
+
+/// Adds the report to the page of the job, which other steps write to as well.
+fn append(path: &Path, markdown: &str) -> Result<(), FinishError> {
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(markdown.as_bytes()))
+        .map_err(|error| FinishError::Summary(path.to_owned(), error))
+}
+
+/// The last lines of a run: what happened, what the evidence does not reach, where the report is.
+fn tell(written: &Written) {
+    let counts = &written.counts;
+    say(&format!(
+        "{} {} executed, {} refused, {} {} masked; the report is {}",
+        counts.statements,
+        plural(counts.statements, "statement"),
+        counts.refused,
+        counts.masked,
+        plural(counts.masked, "value"),
+        written.html.display()
+    ));
+    for gap in &written.gaps {
+        say(&format!("  {gap}"));
+    }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
