@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
         )
     })?;
     shell::section("tests", || test::run(&test::Options::default()))?;
-    shell::section("demo", || demo::run(&demo::Options::default()))?;
+    shell::section("demo", || demo::run(&demo::Options::short()))?;
     println!("{}", shell::bold("all passed"));
     Ok(())
 }

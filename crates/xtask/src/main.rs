@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod install;
+mod interrupt;
 mod shell;
 mod test;
 mod tidy;
