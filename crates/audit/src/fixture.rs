@@ -1,5 +1,5 @@
 //! A record as a nightly backup leaves it, for tests.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -154,16 +154,16 @@ impl Builder {
     }
 
     pub(crate) fn broker(&mut self, event: Event) {
-        self.event(BROKER, event);
+        self.event(BROKER, &event);
     }
 
     pub(crate) fn gateway(&mut self, event: Event) {
-        self.event(GATEWAY, event);
+        self.event(GATEWAY, &event);
     }
 
-    fn event(&mut self, writer: &str, event: Event) {
+    fn event(&mut self, writer: &str, event: &Event) {
         self.at += jiff::SignedDuration::from_millis(137);
-        self.chain.append_into(&mut self.lines, self.at, writer, &event).unwrap();
+        self.chain.append_into(&mut self.lines, self.at, writer, event).unwrap();
     }
 
     /// Describes an operation and gives its number.

@@ -1,12 +1,128 @@
-//! `guard audit`.
+//! `guard audit`: report on, verify and list records, offline.
 
-use std::process::ExitCode;
+mod list;
+mod report;
+mod verify;
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Subcommand;
+use guard_audit::{PublicKey, report::printable};
+
+/// A key file is no longer, in bytes.
+const MAX_KEY_FILE: u64 = 4096;
+
+/// The record is whole, or what was asked for was done.
+const WHOLE: u8 = 0;
+/// The record is broken.
+const BROKEN: u8 = 1;
+/// It could not be done: wrong arguments, or a file that cannot be read or written.
+const UNUSABLE: u8 = 2;
+/// The record's chain holds, but it is not sealed.
+const NOT_SEALED: u8 = 3;
 
 /// Arguments of `guard audit`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a report of a record
+    Report(report::Args),
+    /// Check that no byte of a record was changed
+    Verify(verify::Args),
+    /// List the records in a folder
+    List(list::Args),
+}
+
+/// What keeps a command from being done.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("cannot read `{path}`: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("cannot write `{path}`: {source}")]
+    Write { path: String, source: io::Error },
+    #[error("`{given}` is neither a key nor a file with one: {source}")]
+    Key { given: String, source: guard_audit::KeyError },
+    #[error("cannot make a report of `{path}`: {source}")]
+    Report { path: String, source: guard_audit::report::ReportError },
+    #[error("cannot render the report: {0}")]
+    Render(String),
+}
 
 /// Runs the command.
-pub(crate) fn main(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub(crate) fn main(args: Args) -> ExitCode {
+    let done = match args.command {
+        Command::Report(args) => report::main(&args),
+        Command::Verify(args) => verify::main(&args),
+        Command::List(args) => list::main(&args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "guard: {}", printable(&error.to_string()));
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+/// A public key as a person gives it: its base64, or the name of a file that holds that or PEM.
+fn key(given: &str) -> Result<PublicKey, Unusable> {
+    let as_text = given.parse::<PublicKey>();
+    if let Ok(key) = as_text {
+        return Ok(key);
+    }
+    let file = match File::open(given) {
+        Ok(file) => file,
+        Err(_) => {
+            return as_text.map_err(|source| Unusable::Key { given: given.to_owned(), source });
+        }
+    };
+    let mut text = String::new();
+    file.take(MAX_KEY_FILE)
+        .read_to_string(&mut text)
+        .map_err(|source| Unusable::Read { path: given.to_owned(), source })?;
+    text.parse().map_err(|source| Unusable::Key { given: given.to_owned(), source })
+}
+
+fn keys(given: &[String]) -> Result<Vec<PublicKey>, Unusable> {
+    given.iter().map(|given| key(given)).collect()
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, Unusable> {
+    let failed = |source| Unusable::Read { path: path.display().to_string(), source };
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    Ok(BufReader::with_capacity(1 << 16, file))
+}
+
+/// Writes to a file, or to standard output. A reader that has seen enough is no error.
+fn write(out: Option<&PathBuf>, text: &str) -> Result<(), Unusable> {
+    let (path, written) = match out {
+        Some(path) => (path.display().to_string(), std::fs::write(path, text)),
+        None => {
+            let mut stdout = io::stdout().lock();
+            let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            ("standard output".to_owned(), written)
+        }
+    };
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|source| Unusable::Write { path, source }),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Unusable> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n").map_err(|error| Unusable::Render(error.to_string()))
 }

@@ -239,7 +239,7 @@ impl Gathering {
             }
             Event::Finished { statement, outcome } => {
                 match self.open.remove(&(writer, statement)) {
-                    Some((index, phase)) => self.finished(index, phase, outcome),
+                    Some((index, phase)) => self.finished(index, phase, &outcome),
                     None => self.orphans += 1,
                 }
             }
@@ -337,7 +337,7 @@ impl Gathering {
         }
     }
 
-    fn finished(&mut self, index: usize, phase: StatementPhase, outcome: Outcome) {
+    fn finished(&mut self, index: usize, phase: StatementPhase, outcome: &Outcome) {
         let Some(group) = self.groups.get_mut(index) else { return };
         for (total, more) in [
             (&mut group.rows, outcome.rows),

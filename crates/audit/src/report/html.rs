@@ -3,9 +3,11 @@
 //! Rows are rendered one by one against a budget, so that the page opens fast whatever a job did; what
 //! is not listed is said.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp};
+use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp, Verb};
 
 use super::{
     Class, Holds, OperationReport, Refusal, Report, StatementText, Whole,
@@ -50,6 +52,7 @@ struct Page<'a> {
     figures: Vec<Figure>,
     refused_note: String,
     refused: Vec<String>,
+    masked_note: String,
     who: Vec<Fact>,
     run_url: Option<&'a str>,
     claims: Vec<(String, String)>,
@@ -180,6 +183,7 @@ impl Report {
                 ),
             },
             refused,
+            masked_note: self.masked_note(),
             who: self.who(),
             run_url: run.run_url.as_deref().filter(|url| is_link(url)),
             claims: claims.collect(),
@@ -217,13 +221,31 @@ impl Report {
         vec![
             figure("refused", counts.refused, "red"),
             figure("statements", counts.statements, ""),
-            figure("of them changes", counts.changes, "amb"),
+            figure("changes", counts.changes, "amb"),
             figure("values masked", counts.masked, "vio"),
             figure("rows", counts.rows, ""),
             Figure { name: "row data", value: size(counts.bytes), tone: "" },
             figure("failed", counts.failed, "amb"),
             figure("outcome unknown", counts.lost, "red"),
         ]
+    }
+
+    /// How many values were masked, and what they were read from.
+    fn masked_note(&self) -> String {
+        if self.counts.masked == 0 {
+            return "no value".to_owned();
+        }
+        let operations = self.operations.listed.iter().filter(|operation| operation.masked > 0);
+        let reads = operations.flat_map(|operation| &operation.effects);
+        let objects: BTreeSet<_> =
+            reads.filter(|e| e.verb == Verb::Read).map(|e| e.object.to_string()).collect();
+        let named = objects.iter().take(MAX_EFFECTS).map(|name| short(name)).collect::<Vec<_>>();
+        let more = match objects.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let masked = grouped(self.counts.masked);
+        format!("{masked} values, in what was read from {}{more}", named.join(", "))
     }
 
     fn who(&self) -> Vec<Fact> {

@@ -142,14 +142,16 @@ impl Report {
 
 /// A text as one code span on one line, which nothing in it can end.
 fn code(text: &str) -> String {
-    let line: String = printable(beginning(text, MAX_TEXT).trim());
+    let words = beginning(text, MAX_TEXT).split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = printable(&words);
     if line.is_empty() {
         return "–".to_owned();
     }
     let longest = line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     // CommonMark 6.1: one blank at each end is not part of the content.
-    format!("{fence} {line} {fence}")
+    let blank = if line.starts_with('`') || line.ends_with('`') { " " } else { "" };
+    format!("{fence}{blank}{line}{blank}{fence}")
 }
 
 #[cfg(test)]
@@ -159,14 +161,14 @@ mod tests {
     #[test]
     fn nothing_ends_a_code_span() {
         for (text, shown) in [
-            ("SELECT 1", "` SELECT 1 `"),
-            ("a`b", "`` a`b ``"),
-            ("```\n<script>", "```` ```\\n<script> ````"),
+            ("SELECT 1", "`SELECT 1`"),
+            ("a`b", "``a`b``"),
+            ("```\n<script>", "```` ``` <script> ````"),
             ("`", "`` ` ``"),
             ("   ", "–"),
             ("", "–"),
-            ("a | b \\| c", "` a | b \\| c `"),
-            ("\u{1b}[2J", "` \\u{1b}[2J `"),
+            ("a | b \\| c", "`a | b \\| c`"),
+            ("\u{1b}[2J", "`\\u{1b}[2J`"),
         ] {
             assert_eq!(code(text), shown);
         }

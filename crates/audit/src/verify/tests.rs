@@ -1,5 +1,11 @@
 //! Attacks on a record, each of which has to be found.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 use guard_core::{EndReason, EnforceAt, SessionId};
 
