@@ -1,2 +1,120 @@
-//! Program.
-fn main() {}
+//! `guard-broker`: gives the runs of pipelines sessions, and keeps the record of what they do.
+
+mod api;
+mod claims;
+mod config;
+mod error;
+mod issuers;
+mod jws;
+mod proofs;
+mod record;
+mod serve;
+mod server;
+mod sessions;
+mod store;
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use guard_audit::SealingKey;
+use tracing_subscriber::EnvFilter;
+
+/// guard's control plane: exchanges a pipeline's identity token for a session, leases credentials,
+/// keeps the records.
+#[derive(Debug, Parser)]
+#[command(name = "guard-broker", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  guard-broker check --config guard.yaml
+  guard-broker serve --config guard.yaml
+  guard-broker key --config guard.yaml > seal.pub";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(ConfigFile),
+    /// Read the configuration, its trust rules and policies, and say all that is wrong with them
+    Check(ConfigFile),
+    /// Print the public key that verifies the seals of records
+    Key(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "guard.yaml", env = "GUARD_CONFIG")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("guard-broker: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
+        Command::Check(ConfigFile { config }) => match config::load(&config) {
+            Ok(found) => {
+                say(&format!(
+                    "{}: {} issuers, {} resources, {} policies, {} gateways: nothing is wrong",
+                    config.display(),
+                    found.issuers.len(),
+                    found.resources.len(),
+                    found.policies.len(),
+                    found.gateways.len(),
+                ));
+            }
+            Err(problems) => {
+                say(&problems.to_string());
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+        Command::Key(ConfigFile { config }) => {
+            let config = config::load(&config).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+            let key = SealingKey::load_or_create(&config.sealing_key)?;
+            writeln!(std::io::stdout(), "{}", key.public())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // The one crypto provider, for what the broker serves and for what it fetches.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        anyhow::bail!("a crypto provider is there already");
+    }
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// JSON for machines, lines for people. Levels come from `GUARD_LOG`.
+fn start_log() {
+    let filter =
+        EnvFilter::try_from_env("GUARD_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().flatten_event(true).with_current_span(false).init();
+    }
+}
+
+/// A line on standard error. Nobody is left to tell if that fails.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,152 @@
+//! Who makes a request: proofs of sessions and of gateways, checked before a body is read.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, header, request::Parts},
+};
+use guard_core::{Digest, Timestamp};
+
+use super::App;
+use crate::{
+    error::Refusal,
+    jws::Fault,
+    proofs::{self, Request},
+    sessions::{Caller, Session},
+    store::SessionRow,
+};
+
+/// RFC 9449 section 4.1.
+pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// A request of a session's shim.
+pub(super) enum Shim {
+    /// Its record is open.
+    Live(Arc<Session>),
+    /// Its record is sealed.
+    Over(Box<SessionRow>),
+}
+
+/// A request of a gateway, by name.
+pub(super) struct Gateway(pub(super) String);
+
+/// A request of either, for a session that is not sealed.
+pub(super) struct Either(pub(super) Caller);
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Unauthorized(fault.to_string())
+    }
+}
+
+/// The one value of a header; two of them might be read by two readers in two ways.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Fault> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (Some(Ok(value)), None) => Ok(value),
+        (Some(_), _) => Err(Fault::new(format!("the header `{name}` is there twice, or no text"))),
+        (None, _) => Err(Fault::new(format!("the header `{name}` is missing"))),
+    }
+}
+
+/// `Authorization: <scheme> <credentials>`.
+fn authorization(headers: &HeaderMap) -> Result<(&str, &str), Fault> {
+    let value = only(headers, &header::AUTHORIZATION)?;
+    value.split_once(' ').ok_or_else(|| Fault::new("`Authorization` has no scheme"))
+}
+
+/// The session of a token, if the proof holds.
+pub(super) async fn session_of(
+    app: &App,
+    token: &str,
+    proof: &str,
+    method: &str,
+    uri: &str,
+) -> Result<Shim, Refusal> {
+    let now = Timestamp::now();
+    let token_hash = Digest::of(token);
+    let shim = match app.sessions.by_token(token_hash) {
+        Some(session) => Shim::Live(session),
+        None => match app.sessions.store.session_by_token(token_hash).await? {
+            Some(row) => Shim::Over(Box::new(row)),
+            None => return Err(Fault::new("the token is not known").into()),
+        },
+    };
+    let bound_to = match &shim {
+        Shim::Live(session) => &session.row.key_thumbprint,
+        Shim::Over(row) => &row.key_thumbprint,
+    };
+    let proven = proofs::verify(proof, Request { method, uri, token: Some(token) }, now)?;
+    if proven.thumbprint != *bound_to {
+        return Err(Fault::new("the proof is of another key than the session's").into());
+    }
+    proven.spend(&app.once, now)?;
+    Ok(shim)
+}
+
+impl FromRequestParts<Arc<App>> for Shim {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let (scheme, token) = authorization(&parts.headers)?;
+        if !scheme.eq_ignore_ascii_case("DPoP") {
+            return Err(Fault::new("the scheme is not `DPoP`").into());
+        }
+        let proof = only(&parts.headers, &DPOP)?;
+        let uri = format!("{}{}", app.sessions.config.url, parts.uri.path());
+        session_of(app, token, proof, parts.method.as_str(), &uri).await
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Gateway {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let (scheme, assertion) = authorization(&parts.headers)?;
+        if !scheme.eq_ignore_ascii_case("Bearer") {
+            return Err(Fault::new("the scheme is not `Bearer`").into());
+        }
+        let config = &app.sessions.config;
+        let now = Timestamp::now();
+        let (name, proven) = proofs::verify_assertion(assertion, &config.url, now)?;
+        let Some(known) = config.gateways.get(&name) else {
+            let name: String = name.chars().take(80).collect();
+            return Err(Fault::new(format!("`{name}` is no gateway of the configuration")).into());
+        };
+        if proven.thumbprint != *known {
+            let reason = format!(
+                "gateway `{name}` shows the key `{}`, which is not the configured one",
+                proven.thumbprint
+            );
+            return Err(Fault::new(reason).into());
+        }
+        proven.spend(&app.once, now)?;
+        app.sessions.heard_of_gateway(&name);
+        Ok(Self(name))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Either {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let (scheme, _) = authorization(&parts.headers)?;
+        if scheme.eq_ignore_ascii_case("Bearer") {
+            let Gateway(name) = Gateway::from_request_parts(parts, app).await?;
+            return Ok(Self(Caller::Gateway(name)));
+        }
+        let session = Shim::from_request_parts(parts, app).await?.live()?;
+        Ok(Self(Caller::Shim(session)))
+    }
+}
+
+impl Shim {
+    /// The session, if its record is open.
+    pub(super) fn live(self) -> Result<Arc<Session>, Refusal> {
+        match self {
+            Self::Live(session) => Ok(session),
+            Self::Over(row) => Err(Refusal::SessionOver(row.end_reason())),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What enforcement points ask for: credentials, and a place in the record.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use guard_audit::Event;
+use guard_core::{
+    LeaseId,
+    control::{AppendEvents, Appended, AskLease, Lease},
+};
+
+use super::{App, auth::Either, parse};
+use crate::error::Refusal;
+
+pub(super) async fn lease(
+    State(app): State<Arc<App>>,
+    Either(caller): Either,
+    body: Bytes,
+) -> Result<Json<Lease>, Refusal> {
+    let ask: AskLease = parse(&body)?;
+    let session = app.sessions.of(&caller, ask.session)?;
+    let lease = app.sessions.lease(&caller, &session, &ask.resource).await?;
+    Ok(Json(lease))
+}
+
+pub(super) async fn release(
+    State(app): State<Arc<App>>,
+    Either(caller): Either,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let id: LeaseId = id.parse().map_err(|_| Refusal::Invalid("no id of a lease".into()))?;
+    app.sessions.release(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn append(
+    State(app): State<Arc<App>>,
+    Either(caller): Either,
+    body: Bytes,
+) -> Result<Json<Appended>, Refusal> {
+    let ask: AppendEvents<Event> = parse(&body)?;
+    let session = app.sessions.of(&caller, ask.session)?;
+    let next =
+        app.sessions.append(session, caller.name(), ask.writer, ask.first, ask.events).await?;
+    Ok(Json(Appended { next }))
+}

@@ -1,0 +1,88 @@
+//! What gateways ask: to be known, and whether a shim that came may come.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use guard_core::{
+    EnforceAt, SessionId,
+    control::{Authorize, Enforcement, GatewayInfo, RegisterGateway, SessionState},
+};
+
+use super::{
+    App, Poll,
+    auth::{Gateway, session_of},
+    parse,
+};
+use crate::{error::Refusal, sessions::Caller};
+
+/// Of what a gateway says of itself, each is shorter.
+const MAX_TEXT: usize = 300;
+
+pub(super) async fn register(
+    State(app): State<Arc<App>>,
+    Gateway(name): Gateway,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let ask: RegisterGateway = parse(&body)?;
+    let port = ask.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if ask.address.len() > MAX_TEXT || ask.version.len() > MAX_TEXT || port.is_none() {
+        return Err(Refusal::Invalid("the address is not `host:port`".into()));
+    }
+    let info = GatewayInfo { name, address: ask.address, certificate: ask.certificate };
+    app.sessions.register(info, &ask.version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn authorize(
+    State(app): State<Arc<App>>,
+    Gateway(name): Gateway,
+    body: Bytes,
+) -> Result<Json<Enforcement>, Refusal> {
+    let ask: Authorize = parse(&body)?;
+    // A proof for another gateway's tunnel is none for this one's.
+    let address = app.sessions.gateway_address(&name);
+    let uri = address.map(|address| format!("https://{address}/v1/tunnel/{}", ask.resource));
+    if ask.method != "POST" || uri.as_ref() != Some(&ask.uri) {
+        return Err(Refusal::Forbidden("the proof is for another gateway's tunnel".into()));
+    }
+    let token = ask.access_token.expose();
+    let shim = match session_of(&app, token, &ask.proof, &ask.method, &ask.uri).await {
+        // The gateway showed who it is; it is the shim that did not.
+        Err(Refusal::Unauthorized(reason)) => {
+            let decision_id = Refusal::Unauthorized(reason).log();
+            let message = format!("the session's proof does not hold (decision {decision_id})");
+            return Err(Refusal::Forbidden(message));
+        }
+        shim => shim?,
+    };
+    let session = shim.live()?;
+    let enforcement = app.sessions.enforcement(&session, &ask.resource)?;
+    match enforcement.resource.enforce_at {
+        EnforceAt::Gateway => {}
+        EnforceAt::Shim => {
+            let message = format!("`{}` is enforced in the shim", ask.resource);
+            return Err(Refusal::Forbidden(message));
+        }
+    }
+    session.add_tunnel(&app.sessions.store, &name, &ask.resource).await?;
+    Ok(Json(enforcement))
+}
+
+pub(super) async fn state(
+    State(app): State<Arc<App>>,
+    Gateway(name): Gateway,
+    Path(id): Path<String>,
+    Query(poll): Query<Poll>,
+) -> Result<Json<SessionState>, Refusal> {
+    let id: SessionId = id.parse().map_err(|_| Refusal::NoSession)?;
+    let session = app.sessions.of(&Caller::Gateway(name), id)?;
+    // Notices are for the shim; a gateway waits for the end alone.
+    let mut state = session.watch(u64::MAX, poll.wait()).await;
+    state.next = poll.after;
+    Ok(Json(state))
+}

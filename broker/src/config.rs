@@ -1,0 +1,388 @@
+//! `guard.yaml`, its trust rules and its policies, read once into types with every problem noted.
+
+mod issuers;
+mod resources;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use guard_core::{
+    Digest, PolicyName, ResourceName,
+    control::PolicySource,
+    document::{self, Fields, Node, Position, Problems},
+};
+use guard_policy::{Policy, TrustContext, TrustRules};
+use url::Url;
+
+pub(crate) use issuers::{IssuerConfig, KeySource};
+pub(crate) use resources::{PasswordSource, ResourceConfig};
+
+/// How often a shim shows that it lives, unless configured.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A shim that was silent for this long is gone, unless configured.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+
+const FIELDS: &[&str] = &[
+    "listen",
+    "url",
+    "audience",
+    "store",
+    "recordings",
+    "sealing_key",
+    "tls",
+    "behind_proxy",
+    "issuers",
+    "resources",
+    "gateways",
+    "sessions",
+    "trust",
+    "policies",
+];
+
+/// Everything the broker is told. Holds no secret: credentials are read when they are leased.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Its address as clients write it, without a slash at the end: the base of every `htu`.
+    pub(crate) url: String,
+    /// The `aud` that an identity token must have.
+    pub(crate) audience: String,
+    /// The SQLite file.
+    pub(crate) store: PathBuf,
+    /// The folder of the records.
+    pub(crate) recordings: PathBuf,
+    /// The file of the key that seals records.
+    pub(crate) sealing_key: PathBuf,
+    /// Certificate and key, where the broker itself speaks TLS.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Whose tokens it takes.
+    pub(crate) issuers: Vec<IssuerConfig>,
+    /// What is behind it.
+    pub(crate) resources: BTreeMap<ResourceName, ResourceConfig>,
+    /// The gateways it knows: RFC 7638 thumbprint of the key, by name.
+    pub(crate) gateways: BTreeMap<String, String>,
+    /// When a silent shim is gone.
+    pub(crate) sessions: SessionTimes,
+    /// Who gets what.
+    pub(crate) trust: TrustRules,
+    /// What it may do.
+    pub(crate) policies: BTreeMap<PolicyName, PolicySource>,
+}
+
+/// Files of the broker's own TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFiles {
+    /// PEM of the chain, leaf first.
+    pub(crate) cert: PathBuf,
+    /// PEM of the key.
+    pub(crate) key: PathBuf,
+}
+
+/// When a silent shim is gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionTimes {
+    /// How often a shim should be heard of.
+    pub(crate) heartbeat: Duration,
+    /// After how long a silence the session ends.
+    pub(crate) lost_after: Duration,
+}
+
+/// Reads `guard.yaml` and all that it names.
+pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+    let mut problems = Problems::new();
+    let config = document::read(path, &mut problems).and_then(|node| {
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        read(&node, base, &mut problems)
+    });
+    problems.into_result(config)
+}
+
+fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
+    let fields = node.fields(problems)?;
+    let listen = fields.required("listen", problems).and_then(|n| address(n, problems));
+    let url = fields.required("url", problems).and_then(|n| base_url(n, problems));
+    let audience = match fields.optional("audience") {
+        Some(node) => node.text(problems).map(str::to_owned),
+        None => url.clone(),
+    };
+    let store = prefixed(&fields, "store", "sqlite:", "guard.db", base, problems);
+    let recordings = prefixed(&fields, "recordings", "file:", "recordings", base, problems);
+    let sealing_key = match fields.optional("sealing_key") {
+        Some(node) => node.text(problems).map(|text| base.join(text)),
+        None => Some(base.join("sealing-key.pem")),
+    };
+    let tls = fields.optional("tls").map(|node| tls_files(node, base, problems));
+    let behind_proxy = fields.optional("behind_proxy").and_then(|n| n.boolean(problems));
+    if let Some(listen) = listen
+        && !listen.ip().is_loopback()
+        && tls.is_none()
+        && behind_proxy != Some(true)
+    {
+        let at = fields.optional("listen").unwrap_or(node);
+        at.problem_with_help(
+            problems,
+            format!("`{listen}` is no loopback address, and there is no `tls`"),
+            "give `tls: { cert, key }`, or say `behind_proxy: true` where a proxy before it speaks TLS",
+        );
+    }
+    let issuers = fields.required("issuers", problems).map(|n| issuers::read(n, base, problems));
+    let resources =
+        fields.required("resources", problems).map(|n| resources::read(n, base, problems));
+    let gateways = fields.optional("gateways").map(|n| gateways(n, problems));
+    let sessions = match fields.optional("sessions") {
+        Some(node) => session_times(node, problems),
+        None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER }),
+    };
+    let policies = fields
+        .required("policies", problems)
+        .and_then(|node| folder(node, base, problems))
+        .map(|files| policies(&files, problems));
+    let trust_files =
+        fields.required("trust", problems).and_then(|node| folder(node, base, problems));
+    let trust = match (&trust_files, &issuers, &resources, &policies) {
+        (Some(files), Some(issuers), Some(resources), Some(policies)) => {
+            let issuers = issuers.iter().map(|issuer| (issuer.name.clone(), issuer.platform));
+            let context = TrustContext {
+                issuers: issuers.collect(),
+                resources: resources.keys().cloned().collect(),
+                policies: policies.keys().cloned().collect(),
+            };
+            trust(files, &context, problems)
+        }
+        // What they refer to is missing: said already.
+        (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    };
+    fields.finish(FIELDS, problems);
+    Some(Config {
+        listen: listen?,
+        url: url?,
+        audience: audience?,
+        store: store?,
+        recordings: recordings?,
+        sealing_key: sealing_key?,
+        tls: match tls {
+            Some(files) => Some(files?),
+            None => None,
+        },
+        issuers: issuers?,
+        resources: resources?,
+        gateways: gateways.unwrap_or_default(),
+        sessions: sessions?,
+        trust: trust?,
+        policies: policies?,
+    })
+}
+
+fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
+    let text = node.text(problems)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        node.problem_with_help(
+            problems,
+            format!("`{text}` is no address to listen at"),
+            "write an IP address and a port, like `127.0.0.1:8440`",
+        );
+    }
+    address
+}
+
+/// The broker's own address: `https`, or `http` on loopback, with nothing behind the path.
+fn base_url(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let Some(url) = Url::parse(text).ok().filter(|url| is_safe_url(url)) else {
+        node.problem_with_help(
+            problems,
+            format!("`{text}` is no address of a broker"),
+            "write `https://host[:port]`; plain `http://` is for loopback addresses",
+        );
+        return None;
+    };
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether an address is `https`, or `http` on loopback, and has nothing that hides a host.
+pub(crate) fn is_safe_url(url: &Url) -> bool {
+    let plain = url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    let loopback = url.host_str().is_some_and(is_loopback_host);
+    plain
+        && url.host_str().is_some()
+        && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+}
+
+/// Whether a host is this machine.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn prefixed(
+    fields: &Fields<'_>,
+    name: &str,
+    prefix: &str,
+    default: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    let Some(node) = fields.optional(name) else { return Some(base.join(default)) };
+    let text = node.text(problems)?;
+    match text.strip_prefix(prefix).filter(|path| !path.is_empty()) {
+        Some(path) => Some(base.join(path)),
+        None => {
+            let help = format!("write `{prefix}PATH`, such as `{prefix}{default}`");
+            node.problem_with_help(problems, format!("`{text}` is not known here"), help);
+            None
+        }
+    }
+}
+
+fn tls_files(node: &Node, base: &Path, problems: &mut Problems) -> Option<TlsFiles> {
+    let fields = node.fields(problems)?;
+    let file = |name: &str, problems: &mut Problems| {
+        let node = fields.required(name, problems)?;
+        let path = base.join(node.text(problems)?);
+        if !path.is_file() {
+            node.problem(problems, format!("`{}` is no file", path.display()));
+        }
+        Some(path)
+    };
+    let (cert, key) = (file("cert", problems), file("key", problems));
+    fields.finish(&["cert", "key"], problems);
+    Some(TlsFiles { cert: cert?, key: key? })
+}
+
+fn gateways(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
+    let mut gateways = BTreeMap::new();
+    for item in node.list(problems).unwrap_or_default() {
+        let Some(fields) = item.fields(problems) else { continue };
+        let name = fields.required("name", problems).and_then(|node| {
+            // The same form as every other name; `shim` is how the record calls the other
+            // enforcement point, `broker` how it calls itself.
+            let name: ResourceName = node.parsed(problems)?;
+            if matches!(name.as_str(), "shim" | "broker") {
+                node.problem(problems, format!("`{name}` is a name of guard's own"));
+            }
+            Some(name.as_str().to_owned())
+        });
+        let key = fields.required("key", problems).and_then(|node| {
+            let text = node.text(problems)?;
+            let fits = text.len() == 43
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            if !fits {
+                node.problem_with_help(
+                    problems,
+                    format!("`{text}` is no thumbprint of a gateway's key"),
+                    "`guard gateway … --print-key` prints it: 43 characters",
+                );
+            }
+            Some(text.to_owned())
+        });
+        fields.finish(&["name", "key"], problems);
+        if let (Some(name), Some(key)) = (name, key)
+            && gateways.insert(name.clone(), key).is_some()
+        {
+            item.problem(problems, format!("a gateway `{name}` stands here twice"));
+        }
+    }
+    gateways
+}
+
+fn session_times(node: &Node, problems: &mut Problems) -> Option<SessionTimes> {
+    let fields = node.fields(problems)?;
+    let time = |name: &str, default, problems: &mut Problems| match fields.optional(name) {
+        Some(node) => node.duration(problems),
+        None => Some(default),
+    };
+    let heartbeat = time("heartbeat", HEARTBEAT, problems);
+    let lost_after = time("lost_after", LOST_AFTER, problems);
+    fields.finish(&["heartbeat", "lost_after"], problems);
+    let times = SessionTimes { heartbeat: heartbeat?, lost_after: lost_after? };
+    if times.heartbeat.is_zero() || times.lost_after < times.heartbeat * 2 {
+        node.problem(problems, "`lost_after` must be at least twice `heartbeat`, which is not 0");
+    }
+    Some(times)
+}
+
+/// A YAML file of a folder: its name and its text.
+type File = (String, String);
+
+/// The YAML files of a folder in the order of their names, without cases of policies.
+fn folder(node: &Node, base: &Path, problems: &mut Problems) -> Option<Vec<File>> {
+    let path = base.join(node.text(problems)?);
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) => {
+            node.problem(problems, format!("`{}` cannot be read: {error}", path.display()));
+            return None;
+        }
+    };
+    let mut files: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+    files.retain(|file| {
+        let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".cases.")
+    });
+    files.sort();
+    if files.is_empty() {
+        node.problem(problems, format!("`{}` holds no YAML file", path.display()));
+    }
+    let mut read = Vec::new();
+    for file in files {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(&file) {
+            Ok(text) => read.push((name, text)),
+            Err(error) => problems.add(&name, Position::START, format!("cannot be read: {error}")),
+        }
+    }
+    Some(read)
+}
+
+fn policies(files: &[File], problems: &mut Problems) -> BTreeMap<PolicyName, PolicySource> {
+    let mut policies = BTreeMap::new();
+    for (file, yaml) in files {
+        match Policy::parse(file, yaml) {
+            Ok(policy) => {
+                let name = policy.name().clone();
+                let source = PolicySource {
+                    name: name.clone(),
+                    yaml: yaml.clone(),
+                    digest: Digest::of(yaml),
+                };
+                if policies.insert(name.clone(), source).is_some() {
+                    let message = format!("a policy `{name}` stands in another file, too");
+                    problems.add(file, Position::START, message);
+                }
+            }
+            Err(found) => merge(&found, problems),
+        }
+    }
+    policies
+}
+
+fn trust(files: &[File], context: &TrustContext, problems: &mut Problems) -> Option<TrustRules> {
+    match TrustRules::parse(files, context) {
+        Ok(rules) => Some(rules),
+        Err(found) => {
+            merge(&found, problems);
+            None
+        }
+    }
+}
+
+fn merge(found: &Problems, problems: &mut Problems) {
+    for problem in found {
+        match &problem.help {
+            Some(help) => {
+                problems.add_with_help(&problem.file, problem.at, &problem.message, help);
+            }
+            None => problems.add(&problem.file, problem.at, &problem.message),
+        }
+    }
+}

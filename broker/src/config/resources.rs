@@ -1,0 +1,185 @@
+//! The `resources` section: what is behind guard, and where its credential is.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use guard_core::{
+    EnforceAt, ResourceKind, ResourceName, ResourceSpec, TlsMode,
+    document::{Node, Problems},
+};
+
+use super::is_loopback_host;
+
+const FIELDS: &[&str] = &[
+    "name",
+    "kind",
+    "address",
+    "database",
+    "tls",
+    "tls_ca",
+    "credential",
+    "enforce_at",
+    "allow_static_at_shim",
+];
+
+/// A resource, and where its credential is.
+#[derive(Debug, Clone)]
+pub(crate) struct ResourceConfig {
+    /// What the data path is told.
+    pub(crate) spec: ResourceSpec,
+    /// Where its credential is.
+    pub(crate) credential: Credential,
+}
+
+/// A credential that does not change from lease to lease.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    /// The user name at the resource.
+    pub(crate) username: String,
+    /// Where the password is.
+    pub(crate) password: PasswordSource,
+}
+
+/// Where a password is: read when it is leased, never kept.
+#[derive(Debug, Clone)]
+pub(crate) enum PasswordSource {
+    /// In a file; one line feed at its end is not part of it.
+    File(PathBuf),
+    /// In a variable of the broker's environment.
+    Env(String),
+}
+
+/// Reads the section.
+pub(super) fn read(
+    node: &Node,
+    base: &Path,
+    problems: &mut Problems,
+) -> BTreeMap<ResourceName, ResourceConfig> {
+    let mut resources = BTreeMap::new();
+    for item in node.list(problems).unwrap_or_default() {
+        let Some(resource) = resource(item, base, problems) else { continue };
+        let name = resource.spec.name.clone();
+        if resources.insert(name.clone(), resource).is_some() {
+            item.problem(problems, format!("a resource `{name}` stands here twice"));
+        }
+    }
+    resources
+}
+
+fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<ResourceConfig> {
+    let fields = node.fields(problems)?;
+    let name: Option<ResourceName> =
+        fields.required("name", problems).and_then(|n| n.parsed(problems));
+    let kind = fields
+        .required("kind", problems)
+        .and_then(|n| n.one_of(&[("postgres", ResourceKind::Postgres)], problems));
+    let address = fields.required("address", problems).and_then(|n| address(n, problems));
+    let database =
+        fields.required("database", problems).and_then(|n| n.text(problems)).map(str::to_owned);
+    let tls = match fields.optional("tls") {
+        Some(node) => {
+            let words = [("verify-full", TlsMode::VerifyFull), ("disable", TlsMode::Disable)];
+            let mode = node.one_of(&words, problems);
+            let host = address.as_deref().and_then(|a| a.rsplit_once(':')).map(|(host, _)| host);
+            if mode == Some(TlsMode::Disable) && !host.is_some_and(is_loopback_host) {
+                node.problem_with_help(
+                    problems,
+                    "`disable` would send the credential and the data in the clear",
+                    "use `verify-full`; `disable` is for loopback addresses",
+                );
+            }
+            mode
+        }
+        None => Some(TlsMode::VerifyFull),
+    };
+    let tls_ca = fields.optional("tls_ca").map(|node| {
+        let path = base.join(node.text(problems)?);
+        match std::fs::read_to_string(&path) {
+            Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Some(pem),
+            Ok(_) => {
+                node.problem(problems, format!("`{}` holds no certificate", path.display()));
+                None
+            }
+            Err(error) => {
+                node.problem(problems, format!("`{}` cannot be read: {error}", path.display()));
+                None
+            }
+        }
+    });
+    let credential =
+        fields.required("credential", problems).and_then(|n| credential(n, base, problems));
+    let enforce_at = match fields.optional("enforce_at") {
+        Some(node) => {
+            node.one_of(&[("gateway", EnforceAt::Gateway), ("shim", EnforceAt::Shim)], problems)
+        }
+        None => Some(EnforceAt::Gateway),
+    };
+    let allowed = fields
+        .optional("allow_static_at_shim")
+        .and_then(|n| n.text(problems).filter(|reason| !reason.trim().is_empty()));
+    if enforce_at == Some(EnforceAt::Shim) && allowed.is_none() {
+        fields.optional("enforce_at").unwrap_or(node).problem_with_help(
+            problems,
+            "`shim` would hand a credential that never expires to the job's machine",
+            "use `gateway`, or accept it with `allow_static_at_shim: \"the reason\"`",
+        );
+    }
+    fields.finish(FIELDS, problems);
+    let spec = ResourceSpec {
+        name: name?,
+        kind: kind?,
+        address: address?,
+        database: database?,
+        tls: tls?,
+        tls_ca: match tls_ca {
+            Some(pem) => Some(pem?),
+            None => None,
+        },
+        enforce_at: enforce_at?,
+    };
+    Some(ResourceConfig { spec, credential: credential? })
+}
+
+fn address(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if !fits {
+        let message = format!("`{text}` is no address of a server");
+        node.problem_with_help(problems, message, "write `host:port`");
+    }
+    fits.then(|| text.to_owned())
+}
+
+fn credential(node: &Node, base: &Path, problems: &mut Problems) -> Option<Credential> {
+    let fields = node.fields(problems)?;
+    let username =
+        fields.required("username", problems).and_then(|n| n.text(problems)).map(str::to_owned);
+    let password = fields.required("password", problems).and_then(|node| {
+        if node.is_scalar() {
+            node.problem_with_help(
+                problems,
+                "a password does not stand in a configuration",
+                "write `password: { file: PATH }` or `password: { env: NAME }`",
+            );
+            return None;
+        }
+        let fields = node.fields(problems)?;
+        let file = fields.optional("file").and_then(|n| n.text(problems));
+        let env = fields.optional("env").and_then(|n| n.text(problems));
+        fields.finish(&["file", "env"], problems);
+        match (file, env) {
+            (Some(file), None) => Some(PasswordSource::File(base.join(file))),
+            (None, Some(env)) => Some(PasswordSource::Env(env.to_owned())),
+            (Some(_), Some(_)) | (None, None) => {
+                node.problem(problems, "expected either `file` or `env`");
+                None
+            }
+        }
+    });
+    fields.finish(&["username", "password"], problems);
+    Some(Credential { username: username?, password: password? })
+}

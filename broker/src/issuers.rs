@@ -1,0 +1,229 @@
+//! The issuers' keys: found by discovery or in a file, kept, fetched again when they are old.
+//!
+//! Only configured issuers are ever asked, at the address that stands in the configuration; nothing
+//! in a token leads anywhere. One fetch runs at a time for each issuer, an unknown `kid` starts at most
+//! one in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
+
+mod keys;
+
+use std::{
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use guard_core::Identity;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    claims,
+    config::{IssuerConfig, KeySource, is_safe_url},
+    error::chain,
+    jws::{self, Fault},
+};
+use keys::KeySet;
+
+/// An issuer that does not answer for this long is down.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Discovery documents and key sets have some 10 kB.
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// Between two fetches for one issuer, whatever strangers send.
+const COOL_DOWN: Duration = Duration::from_secs(30);
+/// How long the last good keys hold while the issuer is down.
+const MAX_STALE: Duration = Duration::from_secs(3600);
+
+/// All configured issuers.
+#[derive(Debug)]
+pub(crate) struct Issuers {
+    audience: String,
+    issuers: Vec<Issuer>,
+}
+
+#[derive(Debug)]
+struct Issuer {
+    config: IssuerConfig,
+    http: reqwest::Client,
+    kept: RwLock<Option<Kept>>,
+    /// When keys were last asked for. Held while they are fetched, so that one fetch serves all.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    keys: Arc<KeySet>,
+    since: Instant,
+}
+
+/// A run whose token held: what it is, and what makes the token single-use.
+#[derive(Debug)]
+pub(crate) struct VerifiedRun {
+    /// The run.
+    pub(crate) identity: Identity,
+    /// The token's own id.
+    pub(crate) jti: String,
+    /// When the broker may forget the token's id: it is refused for its age by then.
+    pub(crate) forget_after: guard_core::Timestamp,
+}
+
+/// Why a token was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// The token is at fault.
+    #[error("the identity token is refused: {0}")]
+    Token(#[from] Fault),
+    /// The issuer's keys could not be had.
+    #[error("the keys of issuer `{issuer}` cannot be had: {reason}")]
+    Keys {
+        /// The issuer's name.
+        issuer: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+// === impl Issuers ===
+
+impl Issuers {
+    /// Takes the configured issuers; nothing is fetched before the first token.
+    pub(crate) fn new(audience: &str, configs: &[IssuerConfig]) -> Result<Self, reqwest::Error> {
+        let issuers = configs.iter().map(|config| {
+            let mut http = reqwest::Client::builder()
+                .timeout(FETCH_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("guard-broker/", env!("CARGO_PKG_VERSION")));
+            if Url::parse(&config.url).is_ok_and(|url| url.scheme() == "http") {
+                http = http.no_proxy();
+            }
+            Ok(Issuer {
+                config: config.clone(),
+                http: http.build()?,
+                kept: RwLock::default(),
+                asked: tokio::sync::Mutex::default(),
+            })
+        });
+        Ok(Self { audience: audience.to_owned(), issuers: issuers.collect::<Result<_, _>>()? })
+    }
+
+    /// Verifies an identity token and says whose run it is.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        now: guard_core::Timestamp,
+    ) -> Result<VerifiedRun, IdentityError> {
+        let unverified = jws::read(token)?;
+        let issuer = unverified
+            .claimed_issuer()
+            .and_then(|url| self.issuers.iter().find(|issuer| issuer.config.url == url))
+            .ok_or_else(|| Fault::new("its issuer is not configured"))?;
+        let algorithm = unverified.algorithm(&issuer.config.algorithms)?;
+        match unverified.header_text("typ") {
+            Some(typ) if typ.eq_ignore_ascii_case("JWT") => {}
+            None if !unverified.header.contains_key("typ") => {}
+            Some(_) | None => return Err(Fault::new("its `typ` is not `JWT`").into()),
+        }
+        let kid =
+            unverified.header_text("kid").ok_or_else(|| Fault::new("its header has no `kid`"))?;
+        let key = issuer.key(kid, algorithm).await?;
+        let verified = unverified.verify(&key, algorithm)?;
+        let audience = issuer.config.audience.as_deref().unwrap_or(&self.audience);
+        Ok(claims::identify(&verified, &issuer.config, audience, now)?)
+    }
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    async fn key(&self, kid: &str, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
+        let kept = self.kept();
+        let current = kept.filter(|kept| kept.since.elapsed() < self.config.refresh);
+        if let Some(found) = current.and_then(|kept| kept.keys.find(kid, algorithm).transpose()) {
+            return Ok(found?);
+        }
+        let keys = self.refreshed().await?;
+        match keys.find(kid, algorithm)? {
+            Some(key) => Ok(key),
+            None => Err(Fault::new("its `kid` is no key of its issuer").into()),
+        }
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        self.kept.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Fetches the keys, unless somebody just did.
+    async fn refreshed(&self) -> Result<Arc<KeySet>, IdentityError> {
+        let mut asked = self.asked.lock().await;
+        let failed = if asked.is_some_and(|at| at.elapsed() < COOL_DOWN.min(self.config.refresh)) {
+            "they were asked for a moment ago".to_owned()
+        } else {
+            *asked = Some(Instant::now());
+            match self.fetch().await {
+                Ok(keys) => {
+                    let keys = Arc::new(keys);
+                    let kept = Kept { keys: keys.clone(), since: Instant::now() };
+                    let mut slot =
+                        self.kept.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    *slot = Some(kept);
+                    return Ok(keys);
+                }
+                Err(reason) => {
+                    tracing::warn!(issuer = self.config.name, reason, "no keys of an issuer");
+                    reason
+                }
+            }
+        };
+        match self.kept() {
+            Some(kept) if kept.since.elapsed() < MAX_STALE => Ok(kept.keys),
+            Some(_) | None => {
+                Err(IdentityError::Keys { issuer: self.config.name.clone(), reason: failed })
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let document = match &self.config.keys {
+            KeySource::File(path) => tokio::fs::read(path)
+                .await
+                .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?,
+            KeySource::Discovery => {
+                let uri = self.discover().await?;
+                self.fetch_document(uri).await?
+            }
+        };
+        KeySet::parse(&document, &self.config.algorithms)
+    }
+
+    /// OpenID Connect Discovery 1.0, section 4: where the keys are, if the document is the issuer's own.
+    async fn discover(&self) -> Result<Url, String> {
+        let url = &self.config.url;
+        let at = format!("{}/.well-known/openid-configuration", url.trim_end_matches('/'));
+        let at = Url::parse(&at).map_err(|error| error.to_string())?;
+        let document = self.fetch_document(at).await?;
+        let document = jws::parse_object(&document).map_err(|error| error.to_string())?;
+        if document.get("issuer").and_then(Value::as_str) != Some(url) {
+            return Err("the discovery document is of another issuer".into());
+        }
+        let keys = document.get("jwks_uri").and_then(Value::as_str).unwrap_or_default();
+        Url::parse(keys)
+            .ok()
+            .filter(is_safe_url)
+            .filter(|keys| keys.scheme() == "https" || url.starts_with("http://"))
+            .ok_or_else(|| "`jwks_uri` is no `https` address".into())
+    }
+
+    async fn fetch_document(&self, at: Url) -> Result<Vec<u8>, String> {
+        let mut answer = self.http.get(at.clone()).send().await.map_err(|error| chain(&error))?;
+        if answer.status() != reqwest::StatusCode::OK {
+            return Err(format!("`{at}` answered with status {}", answer.status().as_u16()));
+        }
+        let mut document = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| chain(&error))? {
+            if document.len() + piece.len() > MAX_DOCUMENT {
+                return Err(format!("`{at}` answered with more than {MAX_DOCUMENT} bytes"));
+            }
+            document.extend_from_slice(&piece);
+        }
+        Ok(document)
+    }
+}

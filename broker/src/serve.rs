@@ -1,0 +1,73 @@
+//! `guard-broker serve`: from a configuration to a broker that runs, and back.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, anyhow};
+use guard_audit::SealingKey;
+use guard_core::Timestamp;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, App},
+    config::{self, Config},
+    issuers::Issuers,
+    proofs::Once,
+    record::Records,
+    server,
+    sessions::Sessions,
+    store::Store,
+};
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
+    let config = config::load(path).map_err(|problems| anyhow!("{problems}"))?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopper.cancel();
+    });
+    serve(config, stop).await
+}
+
+async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let key = SealingKey::load_or_create(&config.sealing_key)
+        .map_err(|error| anyhow!("{}", crate::error::chain(&error)))?;
+    let tls = config.tls.as_ref().map(server::tls).transpose().context("the broker's own TLS")?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen at `{}`", config.listen))?;
+    let store = Store::open(&config.store)
+        .await
+        .with_context(|| format!("`{}`", config.store.display()))?;
+    let records = Records::open(&config.recordings)
+        .with_context(|| format!("cannot use the folder `{}`", config.recordings.display()))?;
+    // Proofs from before the port was taken may have been used with the broker that ran before.
+    let once = Once::new(Timestamp::now());
+    let issuers = Issuers::new(&config.audience, &config.issuers)?;
+    let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
+    let caretaker = tokio::spawn(sessions.clone().look_after());
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        url = config.url,
+        key = %sessions.public_key().id(),
+        "the broker is ready"
+    );
+    let app = App { sessions: sessions.clone(), issuers, once };
+    server::serve(listener, tls, api::router(Arc::new(app)), stop).await;
+    tracing::info!("the broker stops");
+    caretaker.abort();
+    sessions.drain().await;
+    store.close().await;
+    Ok(())
+}
