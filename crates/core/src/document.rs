@@ -333,6 +333,11 @@ impl Node {
         matches!(self.value, Value::Sequence(_))
     }
 
+    /// Whether it is the unquoted word `null`, for the places where that is a word like others.
+    pub fn is_word_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain: true } if text == "null")
+    }
+
     fn describe(&self) -> &'static str {
         match &self.value {
             Value::Scalar { text, plain: true } if is_null(text) => "nothing",

@@ -1,0 +1,50 @@
+//! A policy: ordered rules from effects to decisions, with masks.
+//!
+//! Every effect of an operation finds the first rule that matches it; what no rule matches is blocked by
+//! `default-deny`; the strictest decision over all effects is the operation's. Then the masks look at what
+//! an allowed operation would carry out, and block what they could not hide.
+
+mod denial;
+mod judge;
+mod masks;
+mod parse;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use guard_core::{Digest, PolicyName, RuleId};
+
+use self::{masks::Masks, rule::Rule};
+
+pub use self::parse::fuzz_policy;
+
+/// Ordered rules from effects to decisions, with masks.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    name: PolicyName,
+    digest: Digest,
+    rules: Vec<Rule>,
+    masks: Masks,
+}
+
+impl Policy {
+    /// Its name.
+    pub fn name(&self) -> &PolicyName {
+        &self.name
+    }
+
+    /// SHA-256 of its text.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The rules in their order.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleId> {
+        self.rules.iter().map(|rule| &rule.id)
+    }
+
+    /// Whether it hides anything.
+    pub fn has_masks(&self) -> bool {
+        !self.masks.is_empty()
+    }
+}

@@ -1,0 +1,109 @@
+//! The judgement: pure, total, the same for the same operation.
+
+use std::sync::Arc;
+
+use guard_core::{
+    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Operation, RuleId, Ruling,
+    SessionView, Step, Timestamp,
+};
+
+use super::{
+    Policy,
+    denial::{self, Cause},
+    rule::{Level, Rule},
+};
+
+impl Policy {
+    /// What becomes of an operation.
+    ///
+    /// The session and the time are what later rules may look at; no rule does so today.
+    #[must_use = "an operation goes on only if its ruling allows it"]
+    pub fn judge(&self, _session: &SessionView, op: &Operation, _now: Timestamp) -> Ruling {
+        let level = Level::of(&op.certainty);
+        let mut trace: Vec<Step> =
+            op.effects.iter().map(|effect| self.step(effect, level)).collect();
+        if trace.is_empty() || level == Level::Unparsed {
+            trace.push(self.whole(&op.certainty));
+        }
+        // INVARIANT: the trace is not empty, and what no step decides is blocked.
+        let blocking = trace.iter().find(|step| step.decision == DecisionKind::Block);
+        if let Some(step) = blocking {
+            return self.blocked(op, step.clone(), trace);
+        }
+        let Some(rule) = trace.first().map(|step| step.rule.clone()) else {
+            let step = default_deny(None, "nothing allows it");
+            return self.blocked(op, step, trace);
+        };
+        match self.masks.plan(op) {
+            Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace },
+            Err(leak) => {
+                let rule = RuleId::masks();
+                trace.push(Step {
+                    effect: None,
+                    rule: rule.clone(),
+                    decision: DecisionKind::Block,
+                    why: leak.why.as_str().into(),
+                });
+                let denial = denial::of_leak(&self.name, op, leak);
+                Ruling {
+                    decision: Decision::Block(denial),
+                    masks: MaskPlan::default(),
+                    rule,
+                    trace,
+                }
+            }
+        }
+    }
+
+    fn blocked(&self, op: &Operation, step: Step, trace: Vec<Step>) -> Ruling {
+        let rule = self.rules.iter().find(|rule| rule.id == step.rule);
+        let would_pass_bounded = step.effect.as_ref().is_some_and(|effect| {
+            let bounded = Effect { bounded: Bounded::Yes, ..effect.clone() };
+            effect.bounded == Bounded::No
+                && self.step(&bounded, Level::of(&op.certainty)).decision == DecisionKind::Allow
+        });
+        let cause = Cause { rule, effect: step.effect.as_ref(), would_pass_bounded };
+        let denial = denial::of_step(&self.name, op, &cause);
+        Ruling {
+            decision: Decision::Block(denial),
+            masks: MaskPlan::default(),
+            rule: step.rule,
+            trace,
+        }
+    }
+
+    /// The first rule that matches an effect.
+    fn step(&self, effect: &Effect, level: Level) -> Step {
+        match self.rules.iter().find(|rule| rule.matches(effect, level)) {
+            Some(rule) => by_rule(rule, Some(effect), "the first rule that matches the effect"),
+            None => default_deny(Some(effect), "no rule matches the effect"),
+        }
+    }
+
+    /// The first rule that matches an operation of which no effect is known.
+    fn whole(&self, certainty: &Certainty) -> Step {
+        let level = Level::of(certainty);
+        let why: Arc<str> = match certainty {
+            Certainty::Exact => "it has no effect that a rule could name".into(),
+            Certainty::Partial(why) => format!("it is understood in part: {why}").into(),
+            Certainty::Unparsed(why) => format!("it is not understood: {why}").into(),
+        };
+        match self.rules.iter().find(|rule| rule.matches_whole(level)) {
+            Some(rule) => by_rule(rule, None, &why),
+            None => default_deny(None, &why),
+        }
+    }
+}
+
+fn by_rule(rule: &Rule, effect: Option<&Effect>, why: &str) -> Step {
+    Step { effect: effect.cloned(), rule: rule.id.clone(), decision: rule.decide, why: why.into() }
+}
+
+fn default_deny(effect: Option<&Effect>, why: &str) -> Step {
+    Step {
+        effect: effect.cloned(),
+        rule: RuleId::default_deny(),
+        decision: DecisionKind::Block,
+        why: why.into(),
+    }
+}

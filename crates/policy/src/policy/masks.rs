@@ -1,0 +1,272 @@
+//! What an allowed operation would carry out of masked columns, and whether that can be hidden.
+//!
+//! A value that comes back in a known output column is rewritten there. A value that would go another
+//! way, or that is computed from a masked one, or of which it is not known where it goes, blocks the
+//! operation: guard hides a value for certain or does not let it pass.
+//!
+//! What a mask does not hide: a condition (`WHERE email LIKE 'a%'`) tells something of a value by the rows
+//! that it finds. Only the server's own privileges can close that.
+
+use std::sync::Arc;
+
+use guard_core::{
+    Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Effect, Flow, Mask, MaskPlan,
+    Object, ObjectKind, ObjectName, Operation, Output, Outputs, TablePattern, Verb,
+};
+
+use super::rule::tables_of;
+
+/// Columns that a policy hides.
+#[derive(Debug, Clone)]
+pub(crate) struct MaskEntry {
+    pub(crate) column: ColumnPattern,
+    pub(crate) mask: Mask,
+    pub(crate) derived: DerivedFlow,
+}
+
+/// The `masks` section of a policy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Masks {
+    entries: Vec<MaskEntry>,
+    columns: Arc<[ColumnMask]>,
+}
+
+/// Why an operation would carry a masked value out.
+pub(crate) struct Leak {
+    pub(crate) effect: Option<Effect>,
+    pub(crate) why: String,
+    pub(crate) hint: &'static str,
+}
+
+/// Relations of PostgreSQL itself whose rows hold values of any table's columns, or texts of statements
+/// with values in them.
+const CARRY_VALUES: [&str; 9] = [
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    "pg_stats",
+    "pg_stats_ext",
+    "pg_stats_ext_exprs",
+    "pg_stat_activity",
+    "pg_prepared_statements",
+    "pg_cursors",
+    "pg_largeobject",
+];
+
+const PLAINER: &str =
+    "select the masked columns as they are, without computing with them, or leave them out";
+const KEEP_IN_PLACE: &str = "leave masked columns out of what is written or passed on";
+const NOT_HERE: &str = "run it in a job whose policy masks nothing";
+
+impl Masks {
+    pub(crate) fn new(entries: Vec<MaskEntry>) -> Self {
+        let columns = entries
+            .iter()
+            .map(|entry| ColumnMask { column: entry.column.clone(), mask: entry.mask })
+            .collect();
+        Self { entries, columns }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How an operation's values are hidden, or why they cannot be.
+    pub(super) fn plan(&self, op: &Operation) -> Result<MaskPlan, Leak> {
+        if self.is_empty() {
+            return Ok(MaskPlan::default());
+        }
+        match &op.certainty {
+            Certainty::Exact => {}
+            Certainty::Partial(why) | Certainty::Unparsed(why) => {
+                return Err(Leak {
+                    effect: None,
+                    why: format!("a masked value could leave by what is not understood: {why}"),
+                    hint: "write it in a plainer form, or run it in a job whose policy masks nothing",
+                });
+            }
+        }
+        for effect in &op.effects {
+            self.effect(effect)?;
+        }
+        for column in &op.stores {
+            if self.of(column).is_some() {
+                let why =
+                    format!("the value of masked `{column}` would go where no mask can follow");
+                return Err(Leak { effect: None, why, hint: KEEP_IN_PLACE });
+            }
+            if is_carrier(&column.table) {
+                let why = format!("`{column}` can hold masked values, and no mask can follow them");
+                return Err(Leak { effect: None, why, hint: KEEP_IN_PLACE });
+            }
+        }
+        let outputs = match &op.outputs {
+            Outputs::None => Vec::new(),
+            Outputs::Columns(outputs) => self.outputs(outputs)?,
+            Outputs::Unknown(why) => {
+                self.unknown(op, why)?;
+                Vec::new()
+            }
+        };
+        let reach = op.effects.iter().any(|effect| self.touches(&effect.object));
+        let outputs = if outputs.iter().any(Option::is_some) { outputs } else { Vec::new() };
+        Ok(MaskPlan { outputs, reach, columns: self.columns.clone() })
+    }
+
+    /// Effects that move values in ways that cannot be followed, or that move a masked column away from
+    /// the name by which it is masked.
+    fn effect(&self, effect: &Effect) -> Result<(), Leak> {
+        let leak = |why: String, hint| Err(Leak { effect: Some(effect.clone()), why, hint });
+        match effect.verb {
+            Verb::Call
+            | Verb::Code
+            | Verb::Program
+            | Verb::File
+            | Verb::Network
+            | Verb::Replication => leak(
+                "it could carry masked values by ways that guard does not see".into(),
+                NOT_HERE,
+            ),
+            Verb::Alter => {
+                if self.touches(&effect.object) || self.contains_masked(&effect.object) {
+                    let why = "masks go by names, which this could move away from the values";
+                    return leak(why.into(), NOT_HERE);
+                }
+                Self::trigger(effect)
+            }
+            Verb::Create => Self::trigger(effect),
+            Verb::Read => {
+                if is_toast(&effect.object) {
+                    let why = "it reads the storage behind tables, where no column has a name";
+                    return leak(why.into(), "read the table itself");
+                }
+                Ok(())
+            }
+            Verb::Insert
+            | Verb::Update
+            | Verb::Delete
+            | Verb::Truncate
+            | Verb::Drop
+            | Verb::Grant
+            | Verb::Role
+            | Verb::Signal
+            | Verb::Config
+            | Verb::Session
+            | Verb::Transaction
+            | Verb::Lock
+            | Verb::Notify
+            | Verb::Maintain => Ok(()),
+        }
+    }
+
+    /// A trigger or a rule runs with every later write and could copy the row elsewhere.
+    fn trigger(effect: &Effect) -> Result<(), Leak> {
+        if effect.object.kind == ObjectKind::Trigger {
+            let why = "a trigger or rule could copy masked values elsewhere".to_owned();
+            return Err(Leak { effect: Some(effect.clone()), why, hint: NOT_HERE });
+        }
+        Ok(())
+    }
+
+    fn outputs(&self, outputs: &[Output]) -> Result<Vec<Option<Mask>>, Leak> {
+        outputs.iter().enumerate().map(|(index, output)| self.output(index, output)).collect()
+    }
+
+    fn output(&self, index: usize, output: &Output) -> Result<Option<Mask>, Leak> {
+        let mut mask: Option<Mask> = None;
+        for source in &output.sources {
+            let Some((found, derived)) = self.of(&source.column) else { continue };
+            let found = match (source.flow, derived) {
+                (Flow::Plain, _) => found,
+                (Flow::Derived, DerivedFlow::Redact) => found.stricter(Mask::Redact),
+                (Flow::Derived, DerivedFlow::Block) => {
+                    return Err(Leak {
+                        effect: None,
+                        why: format!(
+                            "output column {} is computed from masked `{}`",
+                            index + 1,
+                            source.column
+                        ),
+                        hint: PLAINER,
+                    });
+                }
+            };
+            mask = Some(mask.map_or(found, |mask| mask.stricter(found)));
+        }
+        Ok(mask)
+    }
+
+    /// Rows of unknown origin may come back only if no masked value can be in them.
+    fn unknown(&self, op: &Operation, why: &str) -> Result<(), Leak> {
+        let suspect = op
+            .effects
+            .iter()
+            .find(|e| self.touches(&e.object) || e.object.name.as_ref().is_some_and(is_carrier));
+        match suspect {
+            Some(effect) => Err(Leak {
+                effect: Some(effect.clone()),
+                why: format!("masked values could be in rows whose origin is not known: {why}"),
+                hint: PLAINER,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The mask of a column, the strictest of all that match it.
+    fn of(&self, column: &ColumnName) -> Option<(Mask, DerivedFlow)> {
+        let fitting = self.entries.iter().filter(|entry| entry.column.matches(column));
+        fitting.map(|entry| (entry.mask, entry.derived)).reduce(|one, other| {
+            let derived = match (one.1, other.1) {
+                (DerivedFlow::Redact, DerivedFlow::Redact) => DerivedFlow::Redact,
+                (DerivedFlow::Block, _) | (_, DerivedFlow::Block) => DerivedFlow::Block,
+            };
+            (one.0.stricter(other.0), derived)
+        })
+    }
+
+    /// Whether an object has masked columns, or might.
+    fn touches(&self, object: &Object) -> bool {
+        let any = |fits: &dyn Fn(&TablePattern) -> bool| {
+            self.entries.iter().any(|entry| fits(&entry.column.table))
+        };
+        match (object.kind, &object.name) {
+            (ObjectKind::Table | ObjectKind::View, Some(name)) => any(&|table| table.matches(name)),
+            (ObjectKind::Column, Some(name)) => {
+                any(&|table| tables_of(name).any(|name| table.matches(&name)))
+            }
+            (ObjectKind::Table | ObjectKind::View | ObjectKind::Column, None) => true,
+            (
+                ObjectKind::Index
+                | ObjectKind::Sequence
+                | ObjectKind::Function
+                | ObjectKind::Schema
+                | ObjectKind::Database
+                | ObjectKind::Role
+                | ObjectKind::Setting
+                | ObjectKind::Extension
+                | ObjectKind::Trigger
+                | ObjectKind::Type
+                | ObjectKind::LargeObject
+                | ObjectKind::Channel
+                | ObjectKind::Other,
+                _,
+            ) => false,
+        }
+    }
+
+    /// Whether an object is a schema in which masked tables may be.
+    fn contains_masked(&self, object: &Object) -> bool {
+        object.kind == ObjectKind::Schema
+            && object.name.as_ref().is_none_or(|name| {
+                self.entries.iter().any(|entry| entry.column.table.schema.matches(&name.name))
+            })
+    }
+}
+
+fn is_toast(object: &Object) -> bool {
+    let schema = object.name.as_ref().and_then(|name| name.schema.as_deref());
+    schema.is_some_and(|schema| schema.starts_with("pg_toast"))
+}
+
+fn is_carrier(name: &ObjectName) -> bool {
+    name.schema.as_deref() == Some("pg_catalog") && CARRY_VALUES.contains(&&*name.name)
+}

@@ -1,0 +1,305 @@
+//! A policy's YAML to a [`Policy`], with every problem at once.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    str::FromStr,
+};
+
+use guard_core::{
+    DecisionKind, DerivedFlow, Digest, Mask, ObjectKind, PolicyName, RuleId, Verb,
+    document::{self, Fields, Node, Problems},
+};
+
+use super::{
+    Policy,
+    masks::{MaskEntry, Masks},
+    rule::{Filter, FunctionPattern, Level, Names, Rule},
+};
+
+/// Longest text of a `say`, in characters: it ends up in an error message of a protocol.
+const MAX_SAY: usize = 500;
+
+const DECISIONS: [(&str, DecisionKind); 2] =
+    [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
+const MASKS: [(&str, Mask); 4] = [
+    ("redact", Mask::Redact),
+    ("null", Mask::Null),
+    ("hash", Mask::Hash),
+    ("partial", Mask::Partial),
+];
+const DERIVED: [(&str, DerivedFlow); 2] =
+    [("block", DerivedFlow::Block), ("redact", DerivedFlow::Redact)];
+
+impl Policy {
+    /// Reads a policy. `file` names it in problems.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let mut problems = Problems::new();
+        let policy = document::parse(file, text, &mut problems)
+            .and_then(|node| policy(&node, Digest::of(text), &mut problems));
+        problems.into_result(policy)
+    }
+}
+
+fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy> {
+    let fields = node.fields(problems)?;
+    let name: Option<PolicyName> =
+        fields.required("policy", problems).and_then(|node| node.parsed(problems));
+    let rules = fields.required("rules", problems).and_then(|node| rules(node, problems));
+    let masks = match fields.optional("masks") {
+        Some(node) => masks(node, problems),
+        None => Some(Masks::default()),
+    };
+    fields.finish(&["policy", "rules", "masks"], problems);
+    Some(Policy { name: name?, digest, rules: rules?, masks: masks? })
+}
+
+fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<Rule>> {
+    let nodes = node.list(problems)?;
+    let mut seen = HashSet::new();
+    let mut rules = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let Some(rule) = rule(node, problems) else { continue };
+        if !seen.insert(rule.id.clone()) {
+            node.problem(problems, format!("a rule `{}` stands above, too", rule.id));
+        }
+        rules.push(rule);
+    }
+    (rules.len() == nodes.len()).then_some(rules)
+}
+
+fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
+    let fields = node.fields(problems)?;
+    let id = fields.required("name", problems).and_then(|node| rule_name(node, problems));
+    let decide =
+        fields.required("decide", problems).and_then(|node| decision(node, &fields, problems));
+    let sql = fields.required("sql", problems);
+    let say = match fields.optional("say") {
+        Some(node) => say(node, problems).map(Some),
+        None => Some(None),
+    };
+    fields.finish(&["name", "sql", "decide", "say"], problems);
+    // The rest of a rule is read even if its decision is wrong, so that all problems show at once.
+    let filter = sql.and_then(|node| filter(node, decide.unwrap_or(DecisionKind::Block), problems));
+    Some(Rule { id: id?, filter: filter?, decide: decide?, say: say? })
+}
+
+fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
+    let id: RuleId = node.parsed(problems)?;
+    if [RuleId::default_deny(), RuleId::masks(), RuleId::built_in()].contains(&id) {
+        node.problem_with_help(
+            problems,
+            format!("`{id}` is a name of guard's own"),
+            "choose another: reports name rules, and this one would look like guard's",
+        );
+        return None;
+    }
+    Some(id)
+}
+
+fn decision(node: &Node, rule: &Fields<'_>, problems: &mut Problems) -> Option<DecisionKind> {
+    if node.text(problems)? == "approve" {
+        // Its fields are right, only too early.
+        let _: [Option<&Node>; 2] = [rule.optional("approvers"), rule.optional("within")];
+        node.problem_with_help(
+            problems,
+            "`approve` is not there yet",
+            "write `block` until approvals are part of guard",
+        );
+        return None;
+    }
+    node.one_of(&DECISIONS, problems)
+}
+
+fn say(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?.trim();
+    if text.chars().count() > MAX_SAY || text.chars().any(char::is_control) {
+        let message = format!("expected one line of at most {MAX_SAY} characters");
+        node.problem(problems, message);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<Filter> {
+    let fields = node.fields(problems)?;
+    let verbs = Verb::ALL.map(|verb| (verb.as_str(), verb));
+    let kinds = ObjectKind::ALL.map(|kind| (kind.as_str(), kind));
+    let effects =
+        fields.required("effects", problems).and_then(|node| words(node, &verbs, problems));
+    let objects = match fields.optional("objects") {
+        Some(node) => words(node, &kinds, problems),
+        None => Some(None),
+    };
+    let bounded = match fields.optional("bounded") {
+        Some(node) => {
+            if let Some(Some(effects)) = &effects
+                && !effects.contains(&Verb::Update)
+                && !effects.contains(&Verb::Delete)
+            {
+                node.problem_with_help(
+                    problems,
+                    "`bounded` says something of `update` and `delete` only",
+                    "leave it out, or name one of these effects",
+                );
+            }
+            node.boolean(problems).map(Some)
+        }
+        None => Some(None),
+    };
+    let names = names(&fields, problems);
+    let certainty = match fields.optional("certainty") {
+        Some(node) => words(node, &Level::WORDS, problems).map(|levels| {
+            let whole = matches!(
+                (&effects, &objects, &bounded, &names),
+                (Some(None) | None, Some(None), Some(None), Some(Names::Any))
+            );
+            let unparsed = match &levels {
+                Some(levels) => levels.contains(&Level::Unparsed),
+                None => decide == DecisionKind::Allow,
+            };
+            if unparsed && !whole {
+                node.problem_with_help(
+                    problems,
+                    "what is `unparsed` has no known effects, objects or names to be matched by",
+                    "give `unparsed` a rule of its own with `effects: \"*\"` and nothing else",
+                );
+            }
+            levels.unwrap_or_else(all_levels)
+        }),
+        None => Some(match decide {
+            DecisionKind::Allow => BTreeSet::from([Level::Exact]),
+            DecisionKind::Block => all_levels(),
+        }),
+    };
+    fields.finish(
+        &["effects", "tables", "functions", "settings", "objects", "bounded", "certainty"],
+        problems,
+    );
+    Some(Filter {
+        effects: effects?,
+        names: names?,
+        objects: objects?,
+        bounded: bounded?,
+        certainty: certainty?,
+    })
+}
+
+fn all_levels() -> BTreeSet<Level> {
+    Level::WORDS.into_iter().map(|(_, level)| level).collect()
+}
+
+/// The names that a rule is limited to: of one kind, so that it is plain what the rule is about.
+fn names(fields: &Fields<'_>, problems: &mut Problems) -> Option<Names> {
+    let kinds = ["tables", "functions", "settings"];
+    let given: Vec<_> =
+        kinds.into_iter().filter_map(|kind| Some((kind, fields.optional(kind)?))).collect();
+    if let [_, (kind, node), ..] = given.as_slice() {
+        node.problem_with_help(
+            problems,
+            format!("`{kind}` stands beside names of another kind"),
+            "write one rule for each of `tables`, `functions` and `settings`",
+        );
+        return None;
+    }
+    let Some((kind, node)) = given.first() else { return Some(Names::Any) };
+    match *kind {
+        "tables" => Some(patterns(node, problems)?.map_or(Names::Any, Names::Tables)),
+        "functions" => Some(patterns(node, problems)?.map_or(Names::Any, Names::Functions)),
+        _ => Some(patterns(node, problems)?.map_or(Names::Any, Names::Settings)),
+    }
+}
+
+impl FromStr for FunctionPattern {
+    type Err = guard_core::InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Anywhere).or_else(|_| text.parse().map(Self::In))
+    }
+}
+
+/// A list of words, or `None` for `"*"`.
+fn words<T: Copy + Ord>(
+    node: &Node,
+    words: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<Option<BTreeSet<T>>> {
+    let Some(items) = items(node, problems)? else { return Some(None) };
+    let found: Vec<_> = items.iter().map(|item| item.one_of(words, problems)).collect();
+    found.into_iter().collect::<Option<_>>().map(Some)
+}
+
+/// A list of patterns, or `None` for `"*"`.
+fn patterns<T: FromStr>(node: &Node, problems: &mut Problems) -> Option<Option<Vec<T>>>
+where
+    T::Err: std::fmt::Display,
+{
+    let Some(items) = items(node, problems)? else { return Some(None) };
+    let found: Vec<_> = items.iter().map(|item| item.parsed(problems)).collect();
+    found.into_iter().collect::<Option<_>>().map(Some)
+}
+
+/// The items of a list, or `None` for `"*"`, which stands alone.
+fn items<'a>(node: &'a Node, problems: &mut Problems) -> Option<Option<&'a [Node]>> {
+    let items = node.one_or_more(problems)?;
+    let mut all = false;
+    for item in items {
+        all |= item.text(problems)? == "*";
+    }
+    match (all, items.len()) {
+        (false, _) => Some(Some(items)),
+        (true, 1) => Some(None),
+        (true, _) => {
+            node.problem(problems, "`*` stands for all and so stands alone");
+            None
+        }
+    }
+}
+
+fn masks(node: &Node, problems: &mut Problems) -> Option<Masks> {
+    let nodes = node.list(problems)?;
+    let mut entries = Vec::new();
+    let mut complete = true;
+    for node in nodes {
+        match mask(node, problems) {
+            Some(found) => entries.extend(found),
+            None => complete = false,
+        }
+    }
+    complete.then(|| Masks::new(entries))
+}
+
+fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
+    let fields = node.fields(problems)?;
+    let columns = fields.required("sql", problems).and_then(|node| {
+        let sql = node.fields(problems)?;
+        let columns = sql.required("columns", problems).and_then(|node| {
+            let items = node.one_or_more(problems)?;
+            let found: Vec<_> = items.iter().map(|item| item.parsed(problems)).collect();
+            found.into_iter().collect::<Option<Vec<_>>>()
+        });
+        sql.finish(&["columns"], problems);
+        columns
+    });
+    let mask = fields.required("with", problems).and_then(|node| mask_word(node, problems));
+    let derived = match fields.optional("derived") {
+        Some(node) => node.one_of(&DERIVED, problems),
+        None => Some(DerivedFlow::default()),
+    };
+    fields.finish(&["sql", "with", "derived"], problems);
+    let (mask, derived) = (mask?, derived?);
+    let entry = |column| MaskEntry { column, mask, derived };
+    Some(columns?.into_iter().map(entry).collect())
+}
+
+/// `with: null` is a YAML null where a word is expected; it means what it says.
+fn mask_word(node: &Node, problems: &mut Problems) -> Option<Mask> {
+    if node.is_word_null() { Some(Mask::Null) } else { node.one_of(&MASKS, problems) }
+}
+
+/// Feeds arbitrary bytes to the reader.
+pub fn fuzz_policy(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(policy) = Policy::parse("fuzz.yaml", &text) {
+        assert!(!policy.rules.is_empty(), "a policy without rules was read");
+    }
+}

@@ -1,0 +1,114 @@
+//! What loads, and what is said of what does not.
+
+use crate::{Policy, fuzz_policy};
+
+fn problems_of(text: &str) -> String {
+    Policy::parse("p.yaml", text).expect_err(text).to_string()
+}
+
+fn rule(sql: &str) -> String {
+    format!("policy: p\nrules:\n  - {{ name: r, sql: {sql}, decide: allow }}\n")
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    let text = "policy: Nightly
+rules:
+  - name: default-deny
+    sql: { effects: [read, reed], tables: [users], bounded: maybe }
+    decide: approve
+    approvers: [dba]
+  - sql: { effects: [] }
+    decide: alow
+masks:
+  - sql: { columns: [public.users] }
+    with: hide
+color: red
+";
+    assert_eq!(
+        problems_of(text),
+        "p.yaml:1:9: `Nightly` is not a name: use 1 to 63 of a-z, 0-9, `-` and `_`, starting with a letter
+p.yaml:3:11: `default-deny` is a name of guard's own
+  help: choose another: reports name rules, and this one would look like guard's
+p.yaml:5:13: `approve` is not there yet
+  help: write `block` until approvals are part of guard
+p.yaml:4:28: `reed` is not known here
+  help: one of `read`, `insert`, `update`, `delete`, `truncate`, `create`, `alter`, `drop`, `grant`, `role`, `call`, `code`, `program`, `file`, `network`, `signal`, `config`, `session`, `transaction`, `lock`, `notify`, `maintain`, `replication`
+p.yaml:4:61: expected `true` or `false`
+p.yaml:4:44: `users` has 1 parts, but `schema.table` is expected
+p.yaml:7:5: `name` is missing
+p.yaml:8:13: `alow` is not known here
+  help: one of `allow`, `block`
+p.yaml:7:21: the list is empty, which would mean nothing at all
+  help: write what it should hold, `\"*\"` for all where that is possible, or leave it out
+p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
+p.yaml:11:11: `hide` is not known here
+  help: one of `redact`, `null`, `hash`, `partial`
+p.yaml:12:1: `color` is not known here
+  help: known are `policy`, `rules`, `masks`"
+    );
+}
+
+#[test]
+fn what_could_mean_something_else_does_not_load() {
+    for (text, expected) in [
+        (rule("{ effects: [] }"), "the list is empty"),
+        (rule("{ effects: }"), "expected a text"),
+        (rule("{ tables: [a.b] }"), "`effects` is missing"),
+        (rule("{ effects: [\"*\", read] }"), "`*` stands for all and so stands alone"),
+        (rule("{ effects: [read], tables: [public.Users] }"), "folded to lower case"),
+        (rule("{ effects: [read], tables: [\"public.*.x\"] }"), "3 parts"),
+        (rule("{ effects: [read], tables: [a.b], settings: [c] }"), "names of another kind"),
+        (rule("{ effects: [read], bounded: true }"), "`update` and `delete` only"),
+        (rule("{ effects: [read], certainty: [unparsed] }"), "a rule of its own"),
+        (rule("{ effects: [read], certainty: \"*\" }"), "a rule of its own"),
+        (rule("{ effects: \"*\", objects: [table], certainty: [unparsed] }"), "a rule of its own"),
+        (rule("{ effects: \"*\", table: [a.b] }"), "`table` is not known here"),
+        ("policy: p\nrules: []\n".into(), "the list is empty"),
+        ("policy: p\n".into(), "`rules` is missing"),
+        ("rules:\n  - { name: r, sql: { effects: [read] }, decide: allow }\n".into(), "`policy` is"),
+        (format!("{}masks: []\n", rule("{ effects: [read] }")), "the list is empty"),
+        (
+            format!("{}  - {{ name: r, sql: {{ effects: [read] }}, decide: block }}\n", rule("{ effects: [read] }")),
+            "a rule `r` stands above, too",
+        ),
+        (
+            "policy: p\nrules:\n  - { name: r, sql: { effects: [read] }, decide: allow, say: \"a\\nb\" }\n".into(),
+            "one line",
+        ),
+        (
+            format!("{}masks:\n  - {{ sql: {{ columns: \"*\" }}, with: redact }}\n", rule("{ effects: [read] }")),
+            "`schema.table.column` is expected",
+        ),
+    ] {
+        let problems = problems_of(&text);
+        assert!(problems.contains(expected), "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn words_may_stand_where_lists_do() {
+    let text = "policy: p\nrules:\n  - { name: r, sql: { effects: read, tables: public.a, objects: table, certainty: exact }, decide: allow }\nmasks:\n  - { sql: { columns: public.a.b }, with: null }\n";
+    let policy = Policy::parse("p.yaml", text).unwrap();
+    assert_eq!(policy.rules().count(), 1);
+    assert!(policy.has_masks());
+}
+
+#[test]
+fn a_policy_is_named_by_the_digest_of_its_text() {
+    let (one, two) = (rule("{ effects: [read] }"), rule("{ effects: [read, lock] }"));
+    let digest = |text: &str| Policy::parse("p.yaml", text).unwrap().digest();
+    assert_eq!(digest(&one), digest(&one));
+    assert_ne!(digest(&one), digest(&two));
+}
+
+#[test]
+fn arbitrary_bytes_do_not_break_the_reader() {
+    let whole = rule("{ effects: [read], tables: [public.a] }");
+    for end in 0..whole.len() {
+        fuzz_policy(whole.as_bytes().get(..end).unwrap());
+    }
+    for data in [&b"\xff\xfe"[..], b"policy: !!x p", b"- - - -", b"{{{{{{", b"policy: &a *a"] {
+        fuzz_policy(data);
+    }
+}
