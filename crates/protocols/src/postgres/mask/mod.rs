@@ -12,6 +12,8 @@ mod copy_binary;
 mod copy_csv;
 mod copy_text;
 pub(crate) mod errors;
+#[cfg(test)]
+mod roundtrip;
 mod rows;
 mod sqlstates;
 mod types;

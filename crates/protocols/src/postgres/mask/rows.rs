@@ -91,3 +91,76 @@ fn field(rest: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Malformed> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use guard_core::Mask;
+
+    use super::{
+        super::{ColumnType, MaskKey},
+        *,
+    };
+
+    fn masker() -> RowMasker {
+        let column = |mask, oid| {
+            let column = ColumnType { oid, modifier: -1, not_null: false };
+            ColumnMasker::new(mask, column, &MaskKey::new(b"key"))
+        };
+        RowMasker::new(vec![
+            None,
+            Some((column(Mask::Redact, 25), Format::Text)),
+            None,
+            Some((column(Mask::Redact, 20), Format::Binary)),
+            Some((column(Mask::Null, 25), Format::Text)),
+        ])
+    }
+
+    fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut body = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
+        for value in values {
+            let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
+            body.extend(length.to_be_bytes());
+            body.extend(value.unwrap_or_default());
+        }
+        body
+    }
+
+    #[test]
+    fn masked_columns_are_rewritten_and_the_others_pass() {
+        let raw = row(&[Some(b"1"), Some(b"s3cret"), None, Some(&[1; 8]), Some(b"s3cret")]);
+        let mut out = BytesMut::from(&b"before"[..]);
+        assert_eq!(masker().rewrite(&raw, &mut out), Ok(3));
+        let expected = row(&[Some(b"1"), Some(b"[masked]"), None, Some(&[0; 8]), None]);
+        let length = u32::try_from(expected.len() + 4).unwrap().to_be_bytes();
+        assert_eq!(out.to_vec(), [&b"beforeD"[..], &length, &expected].concat());
+    }
+
+    #[test]
+    fn null_stays_null_and_is_not_counted() {
+        let raw = row(&[None; 5]);
+        let mut out = BytesMut::new();
+        assert_eq!(masker().rewrite(&raw, &mut out), Ok(0));
+        assert_eq!(out.split_off(5).to_vec(), raw);
+    }
+
+    #[test]
+    fn a_row_that_is_not_as_described_does_not_pass() {
+        let good = row(&[Some(b"1"), Some(b"s3cret"), None, Some(&[1; 8]), Some(b"s3cret")]);
+        let mut broken: Vec<Vec<u8>> = (0..good.len()).map(|end| good[..end].to_vec()).collect();
+        broken.push([good.as_slice(), b"x"].concat());
+        broken.push(row(&[None; 4]));
+        broken.push(row(&[None; 6]));
+        for length in [-2i32, i32::MIN, i32::MAX, 7] {
+            let mut lying = good.clone();
+            lying.splice(7..11, length.to_be_bytes());
+            broken.push(lying);
+        }
+        for body in broken {
+            let mut out = BytesMut::from(&b"before"[..]);
+            assert!(masker().rewrite(&body, &mut out).is_err(), "{body:?}");
+            assert_eq!(&out[..], b"before");
+        }
+    }
+}

@@ -164,7 +164,9 @@ pub(super) fn redacted(type_oid: u32, modifier: i32) -> Option<Redacted> {
         oid::JSONB => both("\"[masked]\"", b"\x01\"[masked]\"".to_vec()),
         oid::JSONPATH => both("$", b"\x01$".to_vec()),
         oid::XML => same("<masked/>"),
-        oid::TSVECTOR | oid::TSQUERY => both("", vec![0; 4]),
+        oid::TSVECTOR => both("", vec![0; 4]),
+        // Number of items; a value, of any weight, no prefix. (An empty one is not taken in binary.)
+        oid::TSQUERY => both("'masked'", b"\0\0\0\x01\x01\0\0masked\0".to_vec()),
         oid::POINT => both("(0,0)", vec![0; 16]),
         // Family (2: IPv4), bits, whether a network, length, address.
         oid::INET => both("0.0.0.0", vec![2, 32, 0, 4, 0, 0, 0, 0]),

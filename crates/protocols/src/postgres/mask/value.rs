@@ -309,3 +309,157 @@ fn partial(value: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn masker(mask: Mask, oid: u32, modifier: i32) -> ColumnMasker {
+        let column = ColumnType { oid, modifier, not_null: false };
+        ColumnMasker::new(mask, column, &MaskKey::new(b"key"))
+    }
+
+    fn text(masker: &ColumnMasker, value: &str) -> String {
+        let mut scratch = Vec::new();
+        let masked = masker.mask(value.as_bytes(), Format::Text, &mut scratch);
+        masked.map_or("NULL".into(), |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn values_are_hidden_as_the_policy_says() {
+        const NONE: i32 = -1;
+        let cases = [
+            (Mask::Redact, oid::TEXT, NONE, "s3cret", "[masked]"),
+            (Mask::Redact, oid::TEXT, NONE, "", "[masked]"),
+            (Mask::Redact, oid::VARCHAR, 4 + 3, "abc", "[ma"),
+            (Mask::Redact, oid::VARCHAR, 4, "abc", "[masked]"),
+            (Mask::Redact, oid::BPCHAR, 4 + 1, "a", "["),
+            (Mask::Redact, oid::CHAR, NONE, "a", "["),
+            (Mask::Redact, oid::INT4, NONE, "42", "0"),
+            (Mask::Redact, oid::BIT, 3, "101", "000"),
+            (Mask::Redact, oid::BIT, NONE, "1", "0"),
+            (Mask::Redact, oid::BIT, 83_886_080, "1", "NULL"),
+            (Mask::Redact, 1009, NONE, "{s3cret}", "{}"),
+            (Mask::Redact, 0, NONE, "s3cret", "NULL"),
+            (Mask::Redact, 99_999, NONE, "s3cret", "NULL"),
+            (Mask::Null, oid::TEXT, NONE, "s3cret", "NULL"),
+            (Mask::Partial, oid::TEXT, NONE, "4111-1111 1111-1234", "****-**** ****-1234"),
+            (Mask::Partial, oid::TEXT, NONE, "4111111111111234", "************1234"),
+            (Mask::Partial, oid::TEXT, NONE, "12345", "*2345"),
+            (Mask::Partial, oid::TEXT, NONE, "1234", "****"),
+            (Mask::Partial, oid::TEXT, NONE, "1-2-3-4", "*-*-*-*"),
+            (Mask::Partial, oid::TEXT, NONE, "", ""),
+            (Mask::Partial, oid::TEXT, NONE, "Zoë Müßli", "*** *üßli"),
+            (Mask::Partial, oid::BPCHAR, 4 + 10, "abcdef    ", "**cdef    "),
+            (Mask::Partial, oid::INT8, NONE, "4111111111111234", "0"),
+            (Mask::Hash, oid::DATE, NONE, "2020-01-01", "1970-01-01"),
+            (Mask::Hash, oid::INT4, NONE, "not a number", "0"),
+            (Mask::Hash, oid::UUID, NONE, "not an id", "00000000-0000-0000-0000-000000000000"),
+        ];
+        for (mask, oid, modifier, value, expected) in cases {
+            assert_eq!(
+                text(&masker(mask, oid, modifier), value),
+                expected,
+                "{mask:?} {oid} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_column_that_takes_no_null_gets_none() {
+        let column = ColumnType { oid: oid::TEXT, modifier: -1, not_null: true };
+        let masker = ColumnMasker::new(Mask::Null, column, &MaskKey::new(b"key"));
+        assert_eq!(text(&masker, "s3cret"), "[masked]");
+    }
+
+    #[test]
+    fn hashes_look_like_what_was_hashed() {
+        let hash = masker(Mask::Hash, oid::TEXT, -1);
+        let plain = text(&hash, "s3cret");
+        assert_eq!(plain.len(), 32);
+        assert!(plain.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(text(&hash, "s3cret"), plain);
+        assert_ne!(text(&hash, "S3cret"), plain);
+        assert!(text(&hash, "a@example.com").ends_with("@masked.invalid"));
+        for no_address in ["a@b", "@example.com", "a@b.c d", "a@b@c.d", "a b@c.d"] {
+            assert!(!text(&hash, no_address).contains('@'), "{no_address}");
+        }
+        let short = masker(Mask::Hash, oid::VARCHAR, 4 + 12);
+        assert_eq!(text(&short, "a@example.com").len(), 12);
+        assert!(plain.starts_with(&text(&short, "s3cret")));
+        // A padded text is the same text.
+        let padded = masker(Mask::Hash, oid::BPCHAR, 4 + 40);
+        assert_eq!(text(&padded, "s3cret   "), plain);
+
+        let id = text(&masker(Mask::Hash, oid::UUID, -1), "0189D1A0-0000-7000-8000-000000000001");
+        assert_eq!(
+            id,
+            text(&masker(Mask::Hash, oid::UUID, -1), "{0189d1a0000070008000000000000001}")
+        );
+        assert_eq!((id.len(), id.get(14..15)), (36, Some("4")));
+
+        let column = ColumnType { oid: oid::TEXT, modifier: -1, not_null: false };
+        let other = ColumnMasker::new(Mask::Hash, column, &MaskKey::new(b"another key"));
+        assert_ne!(text(&other, "s3cret"), plain);
+    }
+
+    #[test]
+    fn unique_numbers_stay_unique() {
+        let hash = masker(Mask::Hash, oid::INT2, -1);
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..=i16::MAX {
+            let hidden: i16 = text(&hash, &number.to_string()).parse().unwrap();
+            assert!(hidden >= 0);
+            assert!(seen.insert(hidden), "{number}");
+        }
+        assert_eq!(seen.len(), 32_768);
+        for (oid, numbers) in [
+            (oid::INT4, [0, 1, -1, i64::from(i32::MAX), i64::from(i32::MIN)]),
+            (oid::INT8, [0, 1, -1, i64::MAX, i64::MIN]),
+        ] {
+            for number in numbers {
+                let hidden: i64 =
+                    text(&masker(Mask::Hash, oid, -1), &number.to_string()).parse().unwrap();
+                let largest = if oid == oid::INT4 { i64::from(i32::MAX) } else { i64::MAX };
+                assert!((0..=largest).contains(&hidden));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_hidden_too() {
+        let mut scratch = Vec::new();
+        let partial = masker(Mask::Partial, oid::TEXT, -1);
+        assert_eq!(
+            partial.mask(b"\xff\xfes3cret", Format::Text, &mut scratch),
+            Some(&b"****cret"[..])
+        );
+        assert_eq!(partial.mask(b"\xff\xfe", Format::Text, &mut scratch), Some(&b"**"[..]));
+        let hash = masker(Mask::Hash, oid::TEXT, -1);
+        assert_eq!(hash.mask(b"\xff", Format::Binary, &mut scratch).map(<[u8]>::len), Some(32));
+        // Of the wrong length for its type.
+        let number = masker(Mask::Hash, oid::INT4, -1);
+        assert_eq!(number.mask(b"\x01", Format::Binary, &mut scratch), Some(&[0; 4][..]));
+        let id = masker(Mask::Hash, oid::UUID, -1);
+        assert_eq!(id.mask(b"\x01", Format::Binary, &mut scratch), Some(&[0; 16][..]));
+    }
+
+    #[test]
+    fn what_is_too_long_is_redacted_whatever_the_mask() {
+        let long = vec![b'a'; MAX_VALUE + 1];
+        let mut scratch = Vec::new();
+        for (mask, expected) in [
+            (Mask::Redact, Some(&b"[masked]"[..])),
+            (Mask::Hash, Some(b"[masked]")),
+            (Mask::Partial, Some(b"[masked]")),
+            (Mask::Null, None),
+        ] {
+            assert_eq!(
+                masker(mask, oid::TEXT, -1).mask(&long, Format::Text, &mut scratch),
+                expected
+            );
+        }
+    }
+}
