@@ -6,6 +6,15 @@
 
 pub mod postgres;
 
+/// Decoders as fuzz targets see them.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::postgres::{
+        auth::fuzz::fuzz_scram,
+        mask::fuzz::{fuzz_copy, fuzz_message, fuzz_row},
+    };
+}
+
 use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;

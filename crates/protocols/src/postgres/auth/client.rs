@@ -192,7 +192,8 @@ mod tests {
     fn plus_is_taken_whenever_it_can_be() {
         let both = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
         let plain = b"SCRAM-SHA-256\0\0";
-        let cases: [(&[u8], Option<Vec<u8>>, &str); 4] = [
+        type Case<'a> = (&'a [u8], Option<Vec<u8>>, &'a str);
+        let cases: [Case<'_>; 4] = [
             (both, Some(vec![7; 32]), "SCRAM-SHA-256-PLUS p=tls-server-end-point,,n=,r="),
             (both, None, "SCRAM-SHA-256 n,,n=,r="),
             // The offer may have been removed on the way: `y` lets the server notice.

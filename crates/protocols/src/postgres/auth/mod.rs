@@ -5,6 +5,7 @@
 //! the leased credential to the real server. Both are steps without I/O: bytes in, bytes out.
 
 pub(crate) mod client;
+pub(crate) mod fuzz;
 pub(crate) mod server;
 
 use hmac::{Hmac, Mac};

@@ -78,7 +78,7 @@ impl ScramVerifier {
         Self::with_salt(password, salt, ITERATIONS)
     }
 
-    fn with_salt(password: &Secret, salt: [u8; 16], iterations: u32) -> Arc<Self> {
+    pub(super) fn with_salt(password: &Secret, salt: [u8; 16], iterations: u32) -> Arc<Self> {
         let salted = salted_password(password.expose(), &salt, iterations);
         let stored_key = sha256(&hmac(&salted, &[b"Client Key"]));
         let server_key = hmac(&salted, &[b"Server Key"]);

@@ -264,7 +264,8 @@ mod tests {
         const END: &[u8] = b"\xff\xff";
         let flag = b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0";
         let extension = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x01";
-        let cases: &[(&[&[u8]], Option<&[&[u8]]>)] = &[
+        type Parts<'a> = &'a [&'a [u8]];
+        let cases: &[(Parts<'_>, Option<Parts<'_>>)] = &[
             (&[HEADER, END], Some(&[HEADER, END])),
             (&[HEADER, ROW, NULLS, ROW, END], Some(&[HEADER, MASKED, NULLS, MASKED, END])),
             (&[HEADER, EMPTY, END], Some(&[HEADER, EMPTY_MASKED, END])),

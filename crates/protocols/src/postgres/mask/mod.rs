@@ -12,6 +12,7 @@ mod copy_binary;
 mod copy_csv;
 mod copy_text;
 pub(crate) mod errors;
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod roundtrip;
 mod rows;

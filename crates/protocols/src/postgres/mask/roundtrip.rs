@@ -3,135 +3,34 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
-    io::Write as _,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    io::{Read as _, Seek as _, Write as _},
+    process::Stdio,
 };
 
 use bytes::BytesMut;
 use guard_core::Mask;
 use guard_sql::{CopyFormat, CopyOptions};
+use guard_tests::Postgres;
 
 use super::{ColumnMasker, ColumnType, CopyMasker, MaskKey};
 
-/// A server of the test's own, reached by a socket in its folder.
-struct Server {
-    folder: tempfile::TempDir,
-    programs: PathBuf,
-    user: Option<u32>,
-}
+const DATABASE: &str = "postgres";
 
-impl Server {
-    fn start() -> Self {
-        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .expect_or("install PostgreSQL's server (Debian: postgresql)")
-            .map(|entry| entry.unwrap().path().join("bin"))
-            .filter(|path| path.join("initdb").exists())
-            .collect();
-        versions.sort();
-        let programs = versions.pop().expect_or("a PostgreSQL server with initdb");
-        // The server does not run as root.
-        let user = (id(&["-u"]) == 0).then(|| id(&["-u", "postgres"]));
-        let server = Self { folder: tempfile::tempdir().unwrap(), programs, user };
-        let open = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(server.folder.path(), open).unwrap();
-        let data = server.path("data");
-        server.run(
-            "initdb",
-            &["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N", "-D", &data],
-            b"",
-        );
-        let options = format!("-c listen_addresses= -c fsync=off -k {}", server.path(""));
-        let log = server.path("log");
-        server.run("pg_ctl", &["start", "-w", "-D", &data, "-l", &log, "-o", &options], b"");
-        server
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let mut command = Command::new(self.programs.join(program));
-        command.args(arguments).current_dir(Path::new("/"));
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
-        // A server that outlives pg_ctl must not hold the test's pipe open: its output goes to a file.
-        let output = tempfile::tempfile().unwrap();
-        let errors = tempfile::tempfile().unwrap();
-        command.stdin(Stdio::piped());
-        command.stdout(output.try_clone().unwrap()).stderr(errors.try_clone().unwrap());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let status = child.wait().unwrap();
-        let (output, errors) = (read(output), read(errors));
-        assert!(
-            status.success(),
-            "{program} {arguments:?}: {}{}",
-            String::from_utf8_lossy(&output),
-            String::from_utf8_lossy(&errors)
-        );
-        output
-    }
-
-    fn sql(&self, statement: &str, input: &[u8]) -> Vec<u8> {
-        let socket = self.path("");
-        let arguments = [
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            &socket,
-            "-U",
-            "postgres",
-            "-c",
-            statement,
-        ];
-        self.run("psql", &arguments, input)
-    }
-
-    fn text(&self, query: &str) -> String {
-        String::from_utf8(self.sql(query, b"")).unwrap().trim_end().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.run("pg_ctl", &["stop", "-m", "immediate", "-D", &self.path("data")], b"");
-    }
-}
-
-trait ExpectOr<T> {
-    fn expect_or(self, what: &str) -> T;
-}
-
-impl<T> ExpectOr<T> for Option<T> {
-    fn expect_or(self, what: &str) -> T {
-        self.unwrap_or_else(|| panic!("this test needs {what}"))
-    }
-}
-
-impl<T, E> ExpectOr<T> for Result<T, E> {
-    fn expect_or(self, what: &str) -> T {
-        self.ok().expect_or(what)
-    }
-}
-
-fn id(arguments: &[&str]) -> u32 {
-    let output = Command::new("id").args(arguments).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-}
-
-fn read(mut file: std::fs::File) -> Vec<u8> {
-    use std::io::{Read as _, Seek as _};
+/// Runs a statement with data on its standard input; gives what came out, byte for byte.
+fn copy(server: &Postgres, statement: &str, input: &[u8]) -> Vec<u8> {
+    let mut output = tempfile::tempfile().unwrap();
+    let mut child = server
+        .client("psql", DATABASE)
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement])
+        .stdin(Stdio::piped())
+        .stdout(output.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    assert!(child.wait().unwrap().success(), "{statement}");
     let mut content = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut content).unwrap();
+    output.rewind().unwrap();
+    output.read_to_end(&mut content).unwrap();
     content
 }
 
@@ -267,9 +166,11 @@ fn variants() -> Vec<(&'static str, CopyOptions)> {
 
 #[test]
 fn a_masked_copy_of_every_type_is_one_that_the_server_takes() {
-    let server = Server::start();
-    server.sql("CREATE TYPE feeling AS ENUM ('s3cret', 'happy')", b"");
-    server.sql("CREATE TYPE pair AS (a text, b int)", b"");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Postgres::start(folder.path(), &["fsync=off"]).unwrap();
+    let text = |sql: &str| server.sql(DATABASE, sql).unwrap();
+    text("CREATE TYPE feeling AS ENUM ('s3cret', 'happy')");
+    text("CREATE TYPE pair AS (a text, b int)");
     let columns: Vec<String> =
         TYPES.iter().enumerate().map(|(i, (name, ..))| format!("c{i} {name}")).collect();
     let row = |pick: fn(&(&'static str, &'static str, &'static str)) -> &'static str| {
@@ -278,10 +179,10 @@ fn a_masked_copy_of_every_type_is_one_that_the_server_takes() {
     let (first, second) = (row(|t| t.1), row(|t| t.2));
     let nulls = vec!["NULL"; TYPES.len()].join(", ");
     let columns = columns.join(", ");
-    server.sql(&format!("CREATE TABLE raw (id int, {columns})"), b"");
-    server.sql(&format!("INSERT INTO raw VALUES (1, {first}), (2, {second}), (3, {nulls})"), b"");
+    text(&format!("CREATE TABLE raw (id int, {columns})"));
+    text(&format!("INSERT INTO raw VALUES (1, {first}), (2, {second}), (3, {nulls})"));
 
-    let catalog = server.text(
+    let catalog = text(
         "SELECT atttypid, atttypmod FROM pg_attribute WHERE attrelid = 'raw'::regclass AND attnum > 1 ORDER BY attnum",
     );
     let types: Vec<ColumnType> = catalog
@@ -299,38 +200,34 @@ fn a_masked_copy_of_every_type_is_one_that_the_server_takes() {
             types.iter().map(|t| Some(ColumnMasker::new(how, *t, &key))).collect();
         let maskers: Vec<_> = std::iter::once(None).chain(maskers).collect();
         for (statement, options) in variants() {
-            let stream = server.sql(&format!("COPY raw TO STDOUT ({statement})"), b"");
+            let stream = copy(&server, &format!("COPY raw TO STDOUT ({statement})"), b"");
             let masked = mask(&options, &maskers, &stream, stream.len());
             for size in [1, 2, 3, 5, 7, 64] {
                 assert_eq!(mask(&options, &maskers, &stream, size), masked, "{statement} {size}");
             }
             assert!(!masked.windows(6).any(|w| w == b"s3cret"), "{how:?} {statement}");
 
-            server.sql("DROP TABLE IF EXISTS masked", b"");
-            server.sql("CREATE TABLE masked (LIKE raw)", b"");
+            text("DROP TABLE IF EXISTS masked");
+            text("CREATE TABLE masked (LIKE raw)");
             let forced = statement.replace(", FORCE_QUOTE *", "");
-            server.sql(&format!("COPY masked FROM STDIN ({forced})"), &masked);
-            assert_eq!(
-                server.text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM masked"),
-                "1 2 3"
-            );
+            copy(&server, &format!("COPY masked FROM STDIN ({forced})"), &masked);
+            assert_eq!(text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM masked"), "1 2 3");
             // The same whatever the format. (In text, an empty NULL reads like an empty value.)
             if options.format == CopyFormat::Text && options.null.is_empty() {
                 continue;
             }
             let table = format!("masked_{}", how.as_str());
             let row = "SELECT id, (masked.*)::text AS row FROM masked";
-            server.sql(&format!("CREATE TABLE IF NOT EXISTS {table} AS {row}"), b"");
-            let different = server.text(&format!("({row}) EXCEPT SELECT * FROM {table}"));
+            text(&format!("CREATE TABLE IF NOT EXISTS {table} AS {row}"));
+            let different = text(&format!("({row}) EXCEPT SELECT * FROM {table}"));
             assert_eq!(different, "", "{how:?} {statement}");
         }
         let table = format!("masked_{}", how.as_str());
-        let nulls = server.text(&format!("SELECT row FROM {table} WHERE id = 3"));
+        let nulls = text(&format!("SELECT row FROM {table} WHERE id = 3"));
         assert_eq!(nulls, format!("(3{})", ",".repeat(TYPES.len())));
         if how == Mask::Redact {
             for (index, (name, ..)) in TYPES.iter().enumerate() {
-                let null =
-                    server.text(&format!("SELECT c{index} IS NULL FROM masked WHERE id = 1"));
+                let null = text(&format!("SELECT c{index} IS NULL FROM masked WHERE id = 1"));
                 let unknown = UNKNOWN.contains(name);
                 assert_eq!(null, if unknown { "t" } else { "f" }, "{name}");
             }
