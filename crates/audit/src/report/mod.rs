@@ -303,4 +303,6 @@ pub struct Integrity {
 }
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
