@@ -259,7 +259,7 @@ fn whatever_a_job_does_the_page_stays_small() {
     let key = SealingKey::generate().unwrap();
     let mut builder = backup();
     let long = "'<&\"\u{1b}".repeat(20_000);
-    for index in 0..1_000 {
+    for index in 0..600 {
         let text = format!(
             "SELECT {index}, '{}'",
             &long[..if index % 100 == 0 { 100_000 } else { 4_000 }]
@@ -269,7 +269,7 @@ fn whatever_a_job_does_the_page_stays_small() {
             effects: vec![effect(Verb::Read, &"<".repeat(63)); 40],
             ..read(&text, "t")
         });
-        for _ in 0..3 {
+        for _ in 0..2 {
             builder.statement(operation, Some(outcome(1, 10, 1, 5)));
         }
         if index % 2 == 0 {
@@ -280,7 +280,7 @@ fn whatever_a_job_does_the_page_stays_small() {
     let report = report(&record, &key);
     let html = report.to_html().unwrap();
     let (markdown, json) = (report.to_markdown(), report.to_json().unwrap());
-    assert_eq!(report.counts.statements, 3_002);
+    assert_eq!(report.counts.statements, 1_202);
     assert!(html.len() < 10_000_000, "{}", html.len());
     assert!(html.contains("are listed; the record has the rest"));
     assert!(markdown.len() < 100_000, "{}", markdown.len());
