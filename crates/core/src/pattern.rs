@@ -64,6 +64,11 @@ impl NamePattern {
         !self.quoted && self.text.bytes().all(|byte| byte == b'*')
     }
 
+    /// The one name that it matches, if it is one.
+    pub fn exact(&self) -> Option<&str> {
+        (self.quoted || !self.text.contains('*')).then_some(&*self.text)
+    }
+
     /// Whether a name fits.
     pub fn matches(&self, name: &str) -> bool {
         if self.quoted { *self.text == *name } else { glob(self.text.as_bytes(), name.as_bytes()) }

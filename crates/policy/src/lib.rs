@@ -4,8 +4,10 @@
 //! Around them: how policies, trust rules and the cases of a policy are read, each with every problem
 //! of a file reported at once.
 
+mod cases;
 mod policy;
 mod trust;
 
+pub use cases::{Case, CaseTable, Cases};
 pub use policy::{Policy, fuzz_policy};
 pub use trust::{Admission, Request, TrustContext, TrustRules};
