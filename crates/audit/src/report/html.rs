@@ -244,8 +244,11 @@ impl Report {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let masked = grouped(self.counts.masked);
-        format!("{masked} values, in what was read from {}{more}", named.join(", "))
+        let masked = match self.counts.masked {
+            1 => "1 value".to_owned(),
+            many => format!("{} values", grouped(many)),
+        };
+        format!("{masked}, in what was read from {}{more}", named.join(", "))
     }
 
     fn who(&self) -> Vec<Fact> {
