@@ -1,0 +1,293 @@
+//! A broker that believes everybody.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Query, RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use guard_audit::{ChainWriter, Event, Seal, SealingKey};
+use guard_core::{
+    Denial, DenialCode, Digest, EndReason, EnforceAt, Grant, Identity, Platform, PolicyName,
+    ResourceKind, ResourceName, RuleId, RunKey, Secret, SessionId, Timestamp,
+    control::{
+        ACCESS_TOKEN_TYPE, Audience, EndSession, ExchangeAnswer, GatewayInfo, GrantInfo, Notice,
+        SealingKeyInfo, SealingKeys, SessionEnded, SessionInfo, SessionState,
+    },
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{oneshot, watch};
+
+/// The session token that it gives.
+pub(crate) const ACCESS_TOKEN: &str = "access-token-of-the-session";
+
+/// A running broker. It ends with the test.
+pub(crate) struct FakeBroker {
+    state: Arc<Inner>,
+    address: String,
+    _stop: oneshot::Sender<()>,
+}
+
+struct Inner {
+    resources: Vec<ResourceName>,
+    key: SealingKey,
+    gateway: Mutex<bool>,
+    refuses: Mutex<bool>,
+    platform: Mutex<VecDeque<u16>>,
+    platform_asked: Mutex<Vec<String>>,
+    notices: Mutex<Vec<Notice>>,
+    ended: watch::Sender<Option<EndReason>>,
+    told: watch::Sender<bool>,
+    exit_code: Mutex<Option<i32>>,
+}
+
+impl FakeBroker {
+    /// One that grants these resources.
+    pub(crate) fn start(resources: &[&str]) -> Self {
+        let state = Arc::new(Inner {
+            resources: resources.iter().map(|name| ResourceName::new(name).unwrap()).collect(),
+            key: SealingKey::generate().unwrap(),
+            gateway: Mutex::new(true),
+            refuses: Mutex::default(),
+            platform: Mutex::default(),
+            platform_asked: Mutex::default(),
+            notices: Mutex::default(),
+            ended: watch::Sender::new(None),
+            told: watch::Sender::new(false),
+            exit_code: Mutex::default(),
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = router(state.clone());
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    _ = async { axum::serve(listener, router).await } => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { state, address, _stop: stop }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn refuse_exchange(&self) {
+        *self.state.refuses.lock().unwrap() = true;
+    }
+
+    pub(crate) fn without_gateway(&self) {
+        *self.state.gateway.lock().unwrap() = false;
+    }
+
+    /// The platform's next answers, before it gives a token.
+    pub(crate) fn busy_platform(&self, answers: &[u16]) {
+        self.state.platform.lock().unwrap().extend(answers);
+    }
+
+    /// Query and authorization of each question to the platform.
+    pub(crate) fn platform_asked(&self) -> Vec<String> {
+        self.state.platform_asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn notice(&self, what: &str) {
+        let denial = Denial {
+            code: DenialCode::Rule,
+            what: what.into(),
+            rule: "destructive".parse::<RuleId>().unwrap(),
+            policy: PolicyName::new("nightly").unwrap(),
+            detail: None,
+            hint: None,
+        };
+        let resource = ResourceName::new("orders").unwrap();
+        self.state.notices.lock().unwrap().push(Notice { resource, denial });
+    }
+
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.state.ended.send_replace(Some(reason));
+    }
+
+    /// Waits until the shim was told that the session is over.
+    pub(crate) fn wait_until_told(&self) {
+        while !*self.state.told.borrow() {
+            thread::yield_now();
+        }
+    }
+
+    /// The exit code that the shim gave at its end.
+    pub(crate) fn ended_with(&self) -> Option<i32> {
+        *self.state.exit_code.lock().unwrap()
+    }
+}
+
+fn router(state: Arc<Inner>) -> Router {
+    Router::new()
+        .route(
+            "/v1/audience",
+            get(async || Json(Audience { audience: "https://guard.example#x".into() })),
+        )
+        .route("/platform", get(platform))
+        .route("/oauth/token", post(exchange))
+        .route("/v1/keys", get(keys))
+        .route("/v1/session/state", get(session_state))
+        .route("/v1/session/end", post(end))
+        .route("/v1/session/record", get(record))
+        .with_state(state)
+}
+
+async fn platform(
+    State(state): State<Arc<Inner>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let bearer = headers.get(header::AUTHORIZATION).unwrap().to_str().unwrap();
+    let asked = format!("{} {bearer}", query.unwrap());
+    state.platform_asked.lock().unwrap().push(asked);
+    match state.platform.lock().unwrap().pop_front() {
+        Some(403) => (StatusCode::FORBIDDEN, "Can't issue ID_TOKEN for job in 'Pending' state")
+            .into_response(),
+        Some(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        None => Json(json!({ "count": 1, "value": "platform-token" })).into_response(),
+    }
+}
+
+fn session() -> SessionId {
+    SessionId::from_uuid(uuid::Uuid::from_u128(7))
+}
+
+fn identity() -> Identity {
+    Identity {
+        platform: Platform::Github,
+        issuer_name: "github".into(),
+        run: RunKey {
+            issuer: "https://issuer".into(),
+            repository_id: "1".into(),
+            run_id: "42".into(),
+            attempt: "1".into(),
+            job: "backup".into(),
+        },
+        subject: "s".into(),
+        repository: "acme/shop".into(),
+        git_ref: "refs/heads/main".into(),
+        event: "schedule".into(),
+        workflow: "w".into(),
+        actor: "a".into(),
+        run_url: None,
+        claims: std::collections::BTreeMap::new(),
+    }
+}
+
+async fn exchange(State(state): State<Arc<Inner>>) -> Response {
+    if *state.refuses.lock().unwrap() {
+        let error = json!({ "error": "access_denied", "decision_id": "d-1" });
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    let gateway = state.gateway.lock().unwrap().then(|| GatewayInfo {
+        name: "eu".into(),
+        address: "127.0.0.1:1".into(),
+        certificate: Digest::ZERO,
+    });
+    let grant = |resource: &ResourceName| GrantInfo {
+        grant: Grant {
+            resource: resource.clone(),
+            policy: PolicyName::new("nightly").unwrap(),
+            until: Timestamp::MAX,
+        },
+        database: "shop".into(),
+        kind: ResourceKind::Postgres,
+        enforce_at: EnforceAt::Gateway,
+        gateway: gateway.clone(),
+    };
+    Json(ExchangeAnswer {
+        access_token: Secret::new(ACCESS_TOKEN),
+        issued_token_type: ACCESS_TOKEN_TYPE.into(),
+        token_type: "DPoP".into(),
+        expires_in: 600,
+        session: SessionInfo {
+            id: session(),
+            identity: identity(),
+            trust_rule: "nightly".into(),
+            until: Timestamp::MAX,
+            heartbeat_secs: 1,
+            grants: state.resources.iter().map(grant).collect(),
+        },
+    })
+    .into_response()
+}
+
+async fn keys(State(state): State<Arc<Inner>>) -> Json<SealingKeys> {
+    let key = state.key.public();
+    let info = SealingKeyInfo { id: key.id().to_string(), key: key.to_string() };
+    Json(SealingKeys { keys: vec![info] })
+}
+
+#[derive(Deserialize)]
+struct Poll {
+    after: usize,
+    wait: u64,
+}
+
+async fn session_state(
+    State(state): State<Arc<Inner>>,
+    Query(poll): Query<Poll>,
+) -> Json<SessionState> {
+    let notices = state.notices.lock().unwrap().get(poll.after..).unwrap_or_default().to_vec();
+    if notices.is_empty() {
+        let mut ended = state.ended.subscribe();
+        let over = ended.wait_for(Option::is_some);
+        drop(tokio::time::timeout(Duration::from_secs(poll.wait), over).await);
+    }
+    let ended = *state.ended.borrow();
+    state.told.send_replace(ended.is_some());
+    let next = (poll.after + notices.len()) as u64;
+    Json(SessionState { ended, until: Timestamp::MAX, notices, next })
+}
+
+async fn end(State(state): State<Arc<Inner>>, Json(end): Json<EndSession>) -> Json<SessionEnded> {
+    *state.exit_code.lock().unwrap() = Some(end.exit_code);
+    Json(SessionEnded {
+        entries: 2,
+        head: Digest::ZERO,
+        unreleased: std::collections::BTreeMap::new(),
+    })
+}
+
+async fn record(State(state): State<Arc<Inner>>) -> Vec<u8> {
+    let mut chain = ChainWriter::default();
+    let mut lines = Vec::new();
+    let now = Timestamp::UNIX_EPOCH;
+    for event in [
+        Event::SessionOpened {
+            session: session(),
+            identity: Box::new(identity()),
+            trust_rule: "nightly".into(),
+            trust_digest: Digest::ZERO,
+            grants: Vec::new(),
+            key_thumbprint: "t".into(),
+            until: Timestamp::MAX,
+            broker_version: "0".into(),
+        },
+        Event::SessionEnded { reason: EndReason::Finished, exit_code: None },
+    ] {
+        chain.append_into(&mut lines, now, "broker", &event).unwrap();
+    }
+    lines.extend(Seal::line(session(), &chain, now, &state.key).unwrap());
+    lines
+}
