@@ -207,23 +207,29 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) {
 
 /// Writes a value as the server does.
 fn escape(value: &[u8], delimiter: u8, out: &mut BytesMut) {
-    out.reserve(value.len());
-    for &byte in value {
-        let letter = match byte {
-            _ if byte == delimiter => byte,
-            b'\\' => b'\\',
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x0b => b'v',
-            plain => {
-                out.put_u8(plain);
-                continue;
-            }
-        };
+    let mut rest = value;
+    while let Some(at) = rest.iter().position(|byte| letter(*byte, delimiter).is_some()) {
+        let (plain, from) = rest.split_at(at);
+        out.put_slice(plain);
+        let Some((special, after)) = from.split_first() else { break };
         out.put_u8(b'\\');
-        out.put_u8(letter);
+        out.put_u8(letter(*special, delimiter).unwrap_or(*special));
+        rest = after;
+    }
+    out.put_slice(rest);
+}
+
+/// What follows the backslash of a byte that needs one.
+const fn letter(byte: u8, delimiter: u8) -> Option<u8> {
+    match byte {
+        _ if byte == delimiter => Some(byte),
+        b'\\' => Some(b'\\'),
+        0x08 => Some(b'b'),
+        0x0c => Some(b'f'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b'\t' => Some(b't'),
+        0x0b => Some(b'v'),
+        _ => None,
     }
 }

@@ -286,28 +286,36 @@ const READABLE: usize = 4;
 /// byte by byte.
 fn partial(value: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(value) {
-        Ok(text) => {
-            let count = text.chars().filter(|c| !matches!(c, '-' | ' ')).count();
-            let mut hidden = if count > READABLE { count - READABLE } else { count };
+        Ok(text) if !text.is_ascii() => {
+            let separates = |character: &char| matches!(character, '-' | ' ');
+            let mut hidden = hidden(text.chars().filter(|c| !separates(c)).count());
             let mut buffer = [0; 4];
             for character in text.chars() {
-                match character {
-                    '-' | ' ' => out.push(character as u8),
-                    _ if hidden > 0 => {
-                        hidden -= 1;
-                        out.push(b'*');
-                    }
-                    other => out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes()),
+                if separates(&character) || hidden == 0 {
+                    out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+                } else {
+                    hidden -= 1;
+                    out.push(b'*');
                 }
             }
         }
-        Err(_) => {
-            let hidden = if value.len() > READABLE { value.len() - READABLE } else { value.len() };
-            out.extend(
-                value.iter().enumerate().map(|(i, byte)| if i < hidden { b'*' } else { *byte }),
-            );
+        Ok(_) | Err(_) => {
+            let separates = |byte: u8| matches!(byte, b'-' | b' ');
+            let mut hidden = hidden(value.iter().filter(|byte| !separates(**byte)).count());
+            out.extend(value.iter().map(|byte| {
+                if separates(*byte) || hidden == 0 {
+                    return *byte;
+                }
+                hidden -= 1;
+                b'*'
+            }));
         }
     }
+}
+
+/// How many of so many characters become stars.
+const fn hidden(count: usize) -> usize {
+    if count > READABLE { count - READABLE } else { count }
 }
 
 #[cfg(test)]
