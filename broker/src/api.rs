@@ -15,7 +15,7 @@ use axum::{
     middleware,
     routing::{get, post, put},
 };
-use guard_core::control::Audience;
+use guard_core::control::{Audience, SealingKeyInfo, SealingKeys};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower_http::timeout::TimeoutLayer;
@@ -85,9 +85,11 @@ async fn audience(State(app): State<Arc<App>>) -> Json<Audience> {
 }
 
 /// The keys that verify the seals of records.
-async fn keys(State(app): State<Arc<App>>) -> Json<Value> {
+async fn keys(State(app): State<Arc<App>>) -> Json<SealingKeys> {
     let key = app.sessions.public_key();
-    Json(json!({ "keys": [{ "id": key.id(), "algorithm": "Ed25519", "key": key.to_string() }] }))
+    Json(SealingKeys {
+        keys: vec![SealingKeyInfo { id: key.id().to_string(), key: key.to_string() }],
+    })
 }
 
 /// Reads a JSON body.

@@ -72,8 +72,13 @@ fn later(moment: Timestamp, by: Duration) -> Timestamp {
 fn github(token: &Verified, issuer: &IssuerConfig) -> Result<Identity, Fault> {
     let claims = texts(token);
     let claim = |name: &str| claims.get(name).cloned().unwrap_or_default();
-    let run_id = required(&claims, "run_id")?;
-    let attempt = required(&claims, "run_attempt")?;
+    // Every server in use sends both. Without them the token itself is what names the run.
+    let run_id = match claims.get("run_id").filter(|text| !text.is_empty()) {
+        Some(run_id) => run_id.clone(),
+        None => token.text("jti")?.to_owned(),
+    };
+    let attempt = claims.get("run_attempt").filter(|text| !text.is_empty());
+    let attempt = attempt.cloned().unwrap_or_else(|| "1".into());
     let repository = claim("repository");
     // `check_run_id` names the job; older servers do not send it.
     let job = ["check_run_id", "job_workflow_ref", "workflow_ref"]

@@ -1,8 +1,8 @@
 //! The issuers' keys: found by discovery or in a file, kept, fetched again when they are old.
 //!
 //! Only configured issuers are ever asked, at the address that stands in the configuration; nothing
-//! in a token leads anywhere. One fetch runs at a time for each issuer, an unknown `kid` starts at most
-//! one in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
+//! in a token leads anywhere. One fetch runs at a time for each issuer, unknown `kid`s start at most
+//! [`MAX_FETCHES`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
 
 mod keys;
 
@@ -28,8 +28,11 @@ use keys::KeySet;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Discovery documents and key sets have some 10 kB.
 const MAX_DOCUMENT: usize = 256 * 1024;
-/// Between two fetches for one issuer, whatever strangers send.
-const COOL_DOWN: Duration = Duration::from_secs(30);
+/// The time in which [`MAX_FETCHES`] are counted.
+const COOL_DOWN: Duration = Duration::from_secs(60);
+/// Fetches for one issuer within [`COOL_DOWN`], whatever strangers send: enough for a key that was
+/// just changed, too few to be a burden for the issuer.
+const MAX_FETCHES: usize = 5;
 /// How long the last good keys hold while the issuer is down.
 const MAX_STALE: Duration = Duration::from_secs(3600);
 
@@ -45,8 +48,8 @@ struct Issuer {
     config: IssuerConfig,
     http: reqwest::Client,
     kept: RwLock<Option<Kept>>,
-    /// When keys were last asked for. Held while they are fetched, so that one fetch serves all.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// When keys were asked for lately. Held while they are fetched, so that one fetch serves all.
+    asked: tokio::sync::Mutex<Vec<Instant>>,
 }
 
 #[derive(Debug, Clone)]
@@ -135,12 +138,13 @@ impl Issuers {
 
 impl Issuer {
     async fn key(&self, kid: &str, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
+        let before = Instant::now();
         let kept = self.kept();
         let current = kept.filter(|kept| kept.since.elapsed() < self.config.refresh);
         if let Some(found) = current.and_then(|kept| kept.keys.find(kid, algorithm).transpose()) {
             return Ok(found?);
         }
-        let keys = self.refreshed().await?;
+        let keys = self.refreshed(before).await?;
         match keys.find(kid, algorithm)? {
             Some(key) => Ok(key),
             None => Err(Fault::new("its `kid` is no key of its issuer").into()),
@@ -151,13 +155,17 @@ impl Issuer {
         self.kept.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Fetches the keys, unless somebody just did.
-    async fn refreshed(&self) -> Result<Arc<KeySet>, IdentityError> {
+    /// Fetches the keys, unless somebody did since `before`, or too many did.
+    async fn refreshed(&self, before: Instant) -> Result<Arc<KeySet>, IdentityError> {
         let mut asked = self.asked.lock().await;
-        let failed = if asked.is_some_and(|at| at.elapsed() < COOL_DOWN.min(self.config.refresh)) {
-            "they were asked for a moment ago".to_owned()
+        if let Some(kept) = self.kept().filter(|kept| kept.since > before) {
+            return Ok(kept.keys);
+        }
+        asked.retain(|at| at.elapsed() < COOL_DOWN);
+        let failed = if asked.len() >= MAX_FETCHES {
+            "they were asked for too often".to_owned()
         } else {
-            *asked = Some(Instant::now());
+            asked.push(Instant::now());
             match self.fetch().await {
                 Ok(keys) => {
                     let keys = Arc::new(keys);

@@ -3,6 +3,7 @@
 mod api;
 mod claims;
 mod config;
+mod dev;
 mod error;
 mod issuers;
 mod jws;
@@ -35,7 +36,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   guard-broker check --config guard.yaml
   guard-broker serve --config guard.yaml
-  guard-broker key --config guard.yaml > seal.pub";
+  guard-broker key --config guard.yaml > seal.pub
+  guard-broker dev --postgres postgres://app@127.0.0.1:5432/shop --password-file pw --policy p.yaml";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -43,6 +45,11 @@ enum Command {
     Serve(ConfigFile),
     /// Read the configuration, its trust rules and policies, and say all that is wrong with them
     Check(ConfigFile),
+    /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
+    Dev(dev::Args),
+    /// Only the issuer of `dev`
+    #[command(hide = true)]
+    DevIssuer(dev::IssuerArgs),
     /// Print the public key that verifies the seals of records
     Key(ConfigFile),
 }
@@ -69,6 +76,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
+        Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
+        Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,
         Command::Check(ConfigFile { config }) => match config::load(&config) {
             Ok(found) => {
                 say(&format!(

@@ -25,6 +25,11 @@ use crate::{
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = config::load(path).map_err(|problems| anyhow!("{problems}"))?;
+    serve(config, stop_on_signal()?).await
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let stopper = stop.clone();
     let (mut terminate, mut interrupt) =
@@ -36,10 +41,11 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
         }
         stopper.cancel();
     });
-    serve(config, stop).await
+    Ok(stop)
 }
 
-async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+/// Serves until `stop`.
+pub(crate) async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let key = SealingKey::load_or_create(&config.sealing_key)
         .map_err(|error| anyhow!("{}", crate::error::chain(&error)))?;
