@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use guard_audit::{Event, GrantRecord, SealingKey};
 use guard_core::{
     Digest, EnforceAt, LeaseId, Secret, SessionId,
@@ -16,6 +19,7 @@ use guard_core::{
 use guard_policy::Admission;
 use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use super::{Live, Session, Sessions};
 use crate::{
@@ -114,14 +118,14 @@ impl Sessions {
         let Some(until) = grants.iter().map(|(grant, _)| grant.until).min() else {
             return Err(Refusal::Internal("a trust rule gave nothing".into()));
         };
-        let token = random()?;
+        let token = Secret::new(URL_SAFE_NO_PAD.encode(random()?));
         let row = SessionRow {
             id: SessionId::from_uuid(uuid::Uuid::now_v7()),
             token_hash: Digest::of(token.expose()),
             key_thumbprint,
             identity: run.identity,
             trust_rule: admission.rule,
-            mask_key: random()?,
+            mask_key: Secret::new(STANDARD.encode(random()?)),
             until,
             grants,
             ended: None,
@@ -202,13 +206,12 @@ impl Sessions {
     }
 }
 
-/// 32 random bytes, base64url.
-fn random() -> Result<Secret, Refusal> {
-    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+fn random() -> Result<Zeroizing<[u8; 32]>, Refusal> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
     rand::rngs::OsRng
         .try_fill_bytes(bytes.as_mut())
         .map_err(|error| Refusal::Internal(format!("no randomness: {error}")))?;
-    Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_ref())))
+    Ok(bytes)
 }
 
 /// A new lease's id.
