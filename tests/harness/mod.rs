@@ -1,6 +1,7 @@
 //! The parts of the stage.
 
 mod client;
+mod corpus;
 pub mod http;
 pub mod issuer;
 pub mod postgres;
@@ -8,6 +9,7 @@ pub mod process;
 pub mod stage;
 
 pub use client::{Finished, script};
+pub use corpus::replay;
 pub use issuer::Issuer;
 pub use postgres::Postgres;
 pub use stage::{Builder, EnforceAt, Programs, Stage, policies};

@@ -32,10 +32,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.targets.clone()
     };
     for target in targets {
+        // What fuzzing finds goes to the first folder; the seeds in the repository are read only.
+        let found = shell::root().join("fuzz/corpus").join(&target);
+        std::fs::create_dir_all(&found)?;
+        let seeds = shell::root().join("tests/corpora").join(&target);
         shell::section(&target, || {
             shell::run(
                 shell::command("cargo")
-                    .args(["+nightly", "fuzz", "run", &target, "--"])
+                    .args(["+nightly", "fuzz", "run", &target])
+                    .args([&found, &seeds])
+                    .arg("--")
                     .arg(format!("-max_total_time={}", options.seconds))
                     .args(["-timeout=10", "-rss_limit_mb=2048"]),
             )

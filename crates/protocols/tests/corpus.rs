@@ -1,0 +1,24 @@
+//! The seeds of the fuzz targets, and what fuzzing found, replayed.
+
+use guard_protocols::fuzz::{fuzz_copy, fuzz_message, fuzz_row, fuzz_scram};
+use guard_tests::replay;
+
+#[test]
+fn no_copy_stream_makes_a_masker_panic() {
+    replay("copy", fuzz_copy);
+}
+
+#[test]
+fn no_row_makes_a_masker_panic() {
+    replay("row", fuzz_row);
+}
+
+#[test]
+fn no_message_makes_the_filter_panic() {
+    replay("message", fuzz_message);
+}
+
+#[test]
+fn no_sasl_message_makes_either_side_panic() {
+    replay("scram", fuzz_scram);
+}
