@@ -126,3 +126,6 @@ fn json(value: &impl serde::Serialize) -> Result<String, Unusable> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n").map_err(|error| Unusable::Render(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
