@@ -1,0 +1,129 @@
+//! Statements judged without a server: against the tables that the cases declare.
+
+use std::sync::Arc;
+
+use guard_core::{
+    Decision, Identity, ObjectName, Operation, Platform, ResourceName, Ruling, RunKey, SessionView,
+    Timestamp,
+};
+use guard_policy::{Cases, Policy};
+use guard_sql::{Catalog, Column, Names, Relation, RelationKind, Statement};
+
+use super::Unusable;
+
+/// PostgreSQL's type `text`: what a column is, matters to no rule.
+const TEXT: u32 = 25;
+
+/// The first oid that a server gives to its users' objects.
+const FIRST_OID: u32 = 16_384;
+
+/// A statement and its ruling.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) operation: Arc<Operation>,
+    pub(super) ruling: Ruling,
+}
+
+impl Judged {
+    pub(super) fn is_blocked(&self) -> bool {
+        match self.ruling.decision {
+            Decision::Block(_) => true,
+            Decision::Allow => false,
+        }
+    }
+}
+
+/// A session has no prepared names before its first statement.
+struct NoNames;
+
+impl Names for NoNames {
+    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
+
+    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
+}
+
+/// The tables and functions that cases declare.
+pub(super) fn catalog(cases: &Cases) -> Catalog {
+    let relations = cases.tables.iter().zip(FIRST_OID..).map(|(table, oid)| Relation {
+        oid,
+        name: table.name.clone(),
+        kind: RelationKind::Table,
+        columns: table
+            .columns
+            .iter()
+            .zip(1_i16..)
+            .map(|(name, number)| column(name, number))
+            .collect(),
+        definition: None,
+        parents: Vec::new(),
+        has_triggers: false,
+    });
+    Catalog::new(relations, cases.functions.iter().map(|name| Arc::from(name.as_str())))
+}
+
+fn column(name: &str, number: i16) -> Column {
+    Column {
+        name: name.into(),
+        number,
+        type_oid: TEXT,
+        type_modifier: -1,
+        not_null: false,
+        generated: false,
+    }
+}
+
+/// Judges every statement of a text.
+pub(super) fn judge(
+    policy: &Policy,
+    catalog: &Catalog,
+    sql: &str,
+) -> Result<Vec<Judged>, Unusable> {
+    let view = session().ok_or(Unusable::Failed)?;
+    let judged = guard_sql::analyze(&Arc::from(sql), catalog, &NoNames)
+        .into_iter()
+        .map(|statement| {
+            let operation = statement.operation.clone();
+            let ruling = policy.judge(&view, &operation, Timestamp::UNIX_EPOCH);
+            Judged { operation, ruling }
+        })
+        .collect();
+    Ok(judged)
+}
+
+/// Whether a name is known by its schema, for people.
+pub(super) fn is_resolved(name: Option<&ObjectName>) -> bool {
+    name.is_none_or(|name| name.schema.is_some())
+}
+
+/// No rule looks at the session today; a policy is tested without a run.
+fn session() -> Option<SessionView> {
+    let nothing = String::new;
+    Some(SessionView {
+        id: "00000000-0000-0000-0000-000000000000".parse().ok()?,
+        identity: Identity {
+            platform: Platform::Github,
+            issuer_name: nothing(),
+            run: RunKey {
+                issuer: nothing(),
+                repository_id: nothing(),
+                run_id: nothing(),
+                attempt: nothing(),
+                job: nothing(),
+            },
+            subject: nothing(),
+            repository: nothing(),
+            git_ref: nothing(),
+            event: nothing(),
+            workflow: nothing(),
+            actor: nothing(),
+            run_url: None,
+            claims: std::collections::BTreeMap::new(),
+        },
+        resource: ResourceName::new("resource").ok()?,
+        until: Timestamp::MAX,
+    })
+}

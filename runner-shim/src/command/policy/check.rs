@@ -1,0 +1,91 @@
+//! `guard policy check`: read policies and their cases, and tell every problem.
+
+use std::path::PathBuf;
+
+use guard_core::document::Problems;
+use guard_policy::{Cases, Policy};
+use serde_json::json;
+
+use super::{
+    Paint, RIGHT, Unusable, WRONG, count, files, problems_json, problems_text, write, write_json,
+};
+
+/// Arguments of `guard policy check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  guard policy check policies/
+  guard policy check policies/nightly-backup.yaml --json
+
+Exit codes: 0 no problem · 1 problems · 2 a file cannot be read")]
+pub(super) struct Args {
+    /// Policies, cases, or folders of them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
+    let found = files::find(&args.files)?;
+    if found.is_empty() {
+        return Err(Unusable::NoPolicy(files::shown(&args.files)));
+    }
+    let paint = Paint::for_stdout();
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    let mut text = String::new();
+    for path in &found {
+        let name = path.display().to_string();
+        match read(&name, &files::read(path)?, files::is_cases(path)) {
+            Ok((summary, line)) => {
+                text.push_str(&format!("{name}: {} {line}\n", paint.good("ok")));
+                right.push(summary);
+            }
+            Err(problems) => {
+                text.push_str(&problems_text(&problems));
+                wrong.push(problems);
+            }
+        }
+    }
+    let problems: usize = wrong.iter().map(|problems| problems.iter().count()).sum();
+    if args.json {
+        let problems: Vec<_> = wrong.iter().flat_map(as_array).collect();
+        write_json(&json!({ "files": right, "problems": problems }))?;
+    } else {
+        let line = count(problems, "problem");
+        if problems > 0 {
+            text.push_str(&format!("{}\n", paint.bad(&line)));
+        }
+        write(&text)?;
+    }
+    Ok(if problems == 0 { RIGHT } else { WRONG })
+}
+
+fn as_array(problems: &Problems) -> Vec<serde_json::Value> {
+    match problems_json(problems) {
+        serde_json::Value::Array(list) => list,
+        other => vec![other],
+    }
+}
+
+fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, String), Problems> {
+    if cases {
+        let cases = Cases::parse(name, text)?;
+        let summary = json!({ "file": name, "cases": cases.list.len() });
+        return Ok((summary, count(cases.list.len(), "case")));
+    }
+    let policy = Policy::parse(name, text)?;
+    let rules: Vec<_> = policy.rules().map(ToString::to_string).collect();
+    let masks = if policy.has_masks() { ", with masks" } else { "" };
+    let line = format!("policy `{}`, {}{masks}", policy.name(), count(rules.len(), "rule"));
+    let summary = json!({
+        "file": name,
+        "policy": policy.name(),
+        "digest": policy.digest(),
+        "rules": rules,
+        "masks": policy.has_masks(),
+    });
+    Ok((summary, line))
+}

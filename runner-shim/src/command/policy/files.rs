@@ -1,0 +1,81 @@
+//! Policies and cases on disk: which files there are, and which belong together.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use guard_core::document::MAX_DOCUMENT;
+
+use super::Unusable;
+
+/// Folders are looked into so far: a policy's folder is no forest.
+const MAX_DEPTH: usize = 8;
+
+/// Ends the name of a file with cases.
+const CASES: &str = ".cases.yaml";
+
+pub(super) fn is_cases(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(CASES)
+}
+
+/// The cases that belong to a policy.
+pub(super) fn cases_of(policy: &Path) -> PathBuf {
+    policy.with_extension("cases.yaml")
+}
+
+/// The policy that cases belong to.
+pub(super) fn policy_of(cases: &Path) -> PathBuf {
+    let name = cases.to_string_lossy();
+    PathBuf::from(format!("{}.yaml", name.strip_suffix(CASES).unwrap_or(&name)))
+}
+
+/// The YAML files among what was given: files as they are, folders with all that is in them.
+pub(super) fn find(given: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Unusable> {
+    let mut found = BTreeSet::new();
+    for path in given {
+        let metadata = fs::metadata(path)
+            .map_err(|source| Unusable::Read { path: path.display().to_string(), source })?;
+        if metadata.is_dir() {
+            walk(path, MAX_DEPTH, &mut found)?;
+        } else {
+            found.insert(path.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> Result<(), Unusable> {
+    let failed = |source| Unusable::Read { path: folder.display().to_string(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let kind = entry.file_type().map_err(failed)?;
+        let path = entry.path();
+        if kind.is_dir() && depth > 0 {
+            walk(&path, depth - 1, found)?;
+        } else if kind.is_file() && path.extension().is_some_and(|end| end == "yaml") {
+            found.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// A file's text.
+pub(super) fn read(path: &Path) -> Result<String, Unusable> {
+    let failed = |source| Unusable::Read { path: path.display().to_string(), source };
+    let mut text = String::new();
+    let most = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).map_err(failed)?.take(most).read_to_string(&mut text).map_err(failed)?;
+    if text.len() > MAX_DOCUMENT {
+        return Err(Unusable::TooLong { path: path.display().to_string(), most: MAX_DOCUMENT });
+    }
+    Ok(text)
+}
+
+/// What was given, for a message.
+pub(super) fn shown(given: &[PathBuf]) -> String {
+    let names: Vec<_> = given.iter().map(|path| format!("`{}`", path.display())).collect();
+    names.join(", ")
+}
