@@ -26,6 +26,9 @@ pub struct Session {
     pub client: BrokerClient,
 }
 
+/// The broker says nothing to strangers; whoever runs it finds the reason by the decision's number.
+const NO_REASON: &str = "this run gets no session with these resources: the broker's log says why";
+
 /// RFC 6749 section 5.2, with the broker's `decision_id`.
 #[derive(Deserialize)]
 struct OauthError {
@@ -63,7 +66,7 @@ pub async fn exchange(
             .map_err(|_| garbled(format!("it answered with status {status}")))?;
         return Err(ControlError::Refused {
             status,
-            message: error.error_description.unwrap_or_else(|| "no session for this run".into()),
+            message: error.error_description.unwrap_or_else(|| NO_REASON.into()),
             code: error.error,
             decision_id: error.decision_id,
         });

@@ -36,8 +36,9 @@ const HARD_FACTOR: usize = 4;
 const MAX_BATCH_EVENTS: usize = 8_192;
 /// Largest request, in estimated bytes. One event alone may be larger.
 const MAX_BATCH_BYTES: usize = 1 << 20;
-/// How long events that nobody waits for gather before they are sent.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long events that nobody waits for gather before they are sent: each request costs a signature
+/// here, and its check and a write to the disk at the broker.
+const LINGER: Duration = Duration::from_millis(20);
 /// A request that failed is made again, with the same numbers, for this long.
 const RETRY_FOR: Duration = Duration::from_secs(5);
 /// Between two tries.

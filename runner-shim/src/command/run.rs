@@ -74,8 +74,6 @@ enum RunError {
     Token(#[from] token::TokenError),
     #[error(transparent)]
     Control(#[from] ControlError),
-    #[error("no session for this run")]
-    Exchange(#[source] ControlError),
     #[error(transparent)]
     Route(#[from] route::RouteError),
     #[error("no listener for the command can be opened")]
@@ -123,7 +121,7 @@ async fn run(args: Args) -> Result<u8, RunError> {
         Some(token) => token?,
         None => source.request(&client.audience().await?.audience).await?,
     };
-    let session = exchange(&client, &token, &args.resources).await.map_err(RunError::Exchange)?;
+    let session = exchange(&client, &token, &args.resources).await?;
     drop(token);
 
     let mut refusals = watch::Refusals::default();
