@@ -2,7 +2,7 @@
 //!
 //! Only configured issuers are ever asked, at the address that stands in the configuration; nothing
 //! in a token leads anywhere. One fetch runs at a time for each issuer, unknown `kid`s start at most
-//! [`MAX_FETCHES`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
+//! [`MAX_EARLY`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
 
 mod keys;
 
@@ -28,11 +28,15 @@ use keys::KeySet;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Discovery documents and key sets have some 10 kB.
 const MAX_DOCUMENT: usize = 256 * 1024;
-/// The time in which [`MAX_FETCHES`] are counted.
+/// The time in which [`MAX_EARLY`] is counted.
 const COOL_DOWN: Duration = Duration::from_secs(60);
-/// Fetches for one issuer within [`COOL_DOWN`], whatever strangers send: enough for a key that was
-/// just changed, too few to be a burden for the issuer.
-const MAX_FETCHES: usize = 5;
+/// Fetches for one issuer before its keys are old, whatever `kid`s strangers send: enough for a key that
+/// was just changed, too few to be a burden for the issuer.
+const MAX_EARLY: usize = 5;
+/// The time in which [`MAX_FAILED`] is counted.
+const RETRY: Duration = Duration::from_secs(10);
+/// An issuer that is down is asked again this often, so that it is found soon when it comes back.
+const MAX_FAILED: usize = 5;
 /// How long the last good keys hold while the issuer is down.
 const MAX_STALE: Duration = Duration::from_secs(3600);
 
@@ -48,8 +52,17 @@ struct Issuer {
     config: IssuerConfig,
     http: reqwest::Client,
     kept: RwLock<Option<Kept>>,
-    /// When keys were asked for lately. Held while they are fetched, so that one fetch serves all.
-    asked: tokio::sync::Mutex<Vec<Instant>>,
+    /// Held while keys are fetched, so that one fetch serves all.
+    asked: tokio::sync::Mutex<Asked>,
+}
+
+/// When keys were asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The times lately at which nothing came of it.
+    failed: Vec<Instant>,
+    /// The times lately at which the kept keys were not old.
+    early: Vec<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -161,11 +174,17 @@ impl Issuer {
         if let Some(kept) = self.kept().filter(|kept| kept.since > before) {
             return Ok(kept.keys);
         }
-        asked.retain(|at| at.elapsed() < COOL_DOWN);
-        let failed = if asked.len() >= MAX_FETCHES {
+        asked.failed.retain(|at| at.elapsed() < RETRY);
+        asked.early.retain(|at| at.elapsed() < COOL_DOWN);
+        let fresh = self.kept().is_some_and(|kept| kept.since.elapsed() < self.config.refresh);
+        let failed = if asked.failed.len() >= MAX_FAILED {
+            "they could not be had a moment ago".to_owned()
+        } else if fresh && asked.early.len() >= MAX_EARLY {
             "they were asked for too often".to_owned()
         } else {
-            asked.push(Instant::now());
+            if fresh {
+                asked.early.push(Instant::now());
+            }
             match self.fetch().await {
                 Ok(keys) => {
                     let keys = Arc::new(keys);
@@ -173,9 +192,11 @@ impl Issuer {
                     let mut slot =
                         self.kept.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                     *slot = Some(kept);
+                    asked.failed.clear();
                     return Ok(keys);
                 }
                 Err(reason) => {
+                    asked.failed.push(Instant::now());
                     tracing::warn!(issuer = self.config.name, reason, "no keys of an issuer");
                     reason
                 }
