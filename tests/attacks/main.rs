@@ -1,1 +1,15 @@
-//! Tests.
+//! Attacks, each named for what must hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod frames;
+mod neighbours;
+mod proof;
+mod statements;
+mod tokens;
+mod wire;

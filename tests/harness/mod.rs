@@ -2,6 +2,7 @@
 
 mod client;
 mod corpus;
+mod driver;
 pub mod http;
 pub mod issuer;
 pub mod postgres;
@@ -10,6 +11,7 @@ pub mod stage;
 
 pub use client::{Finished, script};
 pub use corpus::replay;
+pub use driver::driver;
 pub use issuer::Issuer;
 pub use postgres::Postgres;
 pub use stage::{Builder, EnforceAt, Programs, Stage, policies};

@@ -21,7 +21,7 @@ pub(crate) struct Options {
 /// Something that a build, a test or a measurement needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// A C compiler with cmake, for the cryptography library.
+    /// A C compiler, for the cryptography library.
     Compiler,
     /// PostgreSQL's grammar is C: its bindings are made with libclang.
     Libclang,
@@ -85,7 +85,7 @@ enum Way {
 impl Part {
     const fn name(self) -> &'static str {
         match self {
-            Self::Compiler => "a C compiler and cmake",
+            Self::Compiler => "a C compiler",
             Self::Libclang => "libclang",
             Self::Postgres => "PostgreSQL",
             Self::Openssl => "openssl",
@@ -99,7 +99,7 @@ impl Part {
 
     const fn ways(self) -> &'static [Way] {
         match self {
-            Self::Compiler => &[Way::Apt(&["build-essential", "cmake", "pkg-config"])],
+            Self::Compiler => &[Way::Apt(&["build-essential"])],
             Self::Libclang => &[Way::Apt(&["libclang-dev"])],
             Self::Postgres => &[Way::Apt(&["postgresql", "postgresql-contrib"])],
             Self::Openssl => &[Way::Apt(&["openssl"])],
