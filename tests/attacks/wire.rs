@@ -19,7 +19,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A run whose child holds the door open.
 pub(crate) struct Held {
-    pub(crate) process: Process,
+    /// Dropping it ends the run.
+    _process: Process,
     pub(crate) socket: PathBuf,
     pub(crate) variables: Vec<(String, String)>,
 }
@@ -53,7 +54,7 @@ impl Held {
                 .unwrap()
         };
         let socket = PathBuf::from(value("PGHOST")).join(format!(".s.PGSQL.{}", value("PGPORT")));
-        Self { process, socket, variables }
+        Self { _process: process, socket, variables }
     }
 
     pub(crate) fn variable(&self, wanted: &str) -> &str {

@@ -110,6 +110,7 @@ pub struct Builder {
     tls: bool,
     lost_after: &'static str,
     recordings: Option<PathBuf>,
+    also_at_shim: bool,
 }
 
 /// What is in the database at the start.
@@ -149,6 +150,13 @@ impl Builder {
     #[must_use]
     pub fn enforce_at(mut self, place: EnforceAt) -> Self {
         self.enforce_at = place;
+        self
+    }
+
+    /// Grants the same database a second time, as `shop-at-shim`, enforced in the shim.
+    #[must_use]
+    pub fn also_at_shim(mut self) -> Self {
+        self.also_at_shim = true;
         self
     }
 
@@ -250,29 +258,22 @@ impl Builder {
         issuer: &Issuer,
         thumbprint: &str,
     ) -> Result<()> {
-        let (place, why) = match self.enforce_at {
-            EnforceAt::Gateway => ("gateway", ""),
-            EnforceAt::Shim => ("shim", "    allow_static_at_shim: a test on loopback\n"),
-        };
-        let tls = if self.tls { "verify-full\n    tls_ca: ca.pem" } else { "disable" };
+        let mut resources = resource("shop", self.enforce_at, self.tls, postgres.port);
+        if self.also_at_shim {
+            resources += &resource("shop-at-shim", EnforceAt::Shim, self.tls, postgres.port);
+        }
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
-        let recordings = recordings.display();
-        let (issuer, server, lost_after) = (&issuer.url, postgres.port, self.lost_after);
+        let (recordings, issuer, lost_after) = (recordings.display(), &issuer.url, self.lost_after);
         let config = format!(
             "listen: 127.0.0.1:{port}\n\
              url: http://127.0.0.1:{port}\n\
              store: sqlite:guard.db\n\
              recordings: file:{recordings}\n\
              sessions: {{ heartbeat: 1s, lost_after: {lost_after} }}\n\
-             issuers:\n\
-             \x20 - name: github\n    platform: github\n    url: {issuer}\n\
-             resources:\n\
-             \x20 - name: shop\n    kind: postgres\n    address: 127.0.0.1:{server}\n    database: {DATABASE}\n    \
-                 tls: {tls}\n    credential: {{ username: {SUPERUSER}, password: {{ file: password }} }}\n    \
-                 enforce_at: {place}\n{why}\
-             gateways:\n\
-             \x20 - {{ name: local, key: \"{thumbprint}\" }}\n\
+             issuers:\n  - name: github\n    platform: github\n    url: {issuer}\n\
+             resources:\n{resources}\
+             gateways:\n  - {{ name: local, key: \"{thumbprint}\" }}\n\
              trust: trust\n\
              policies: policies\n"
         );
@@ -282,6 +283,11 @@ impl Builder {
              ref: refs/heads/main\n    event_name: [schedule, workflow_dispatch]\n  \
              grants:\n    - {{ resource: shop, policy: stage, for: {limit} }}\n"
         );
+        let trust = if self.also_at_shim {
+            format!("{trust}    - {{ resource: shop-at-shim, policy: stage, for: {limit} }}\n")
+        } else {
+            trust
+        };
         fs::create_dir_all(dir.join("trust"))?;
         fs::create_dir_all(dir.join("policies"))?;
         write_secret(&dir.join("password"), PASSWORD)?;
@@ -306,6 +312,7 @@ impl Stage {
             tls: true,
             lost_after: "5s",
             recordings: None,
+            also_at_shim: false,
         }
     }
 
@@ -433,6 +440,20 @@ impl Stage {
         self.dir.disable_cleanup(true);
         self.dir.path().to_path_buf()
     }
+}
+
+/// An entry of `resources`.
+fn resource(name: &str, enforce_at: EnforceAt, tls: bool, port: u16) -> String {
+    let place = match enforce_at {
+        EnforceAt::Gateway => "gateway",
+        EnforceAt::Shim => "shim\n    allow_static_at_shim: a test on loopback",
+    };
+    let tls = if tls { "verify-full\n    tls_ca: ca.pem" } else { "disable" };
+    format!(
+        "  - name: {name}\n    kind: postgres\n    address: 127.0.0.1:{port}\n    database: {DATABASE}\n    \
+         tls: {tls}\n    credential: {{ username: {SUPERUSER}, password: {{ file: password }} }}\n    \
+         enforce_at: {place}\n"
+    )
 }
 
 /// Fills a database with the shop of the example.

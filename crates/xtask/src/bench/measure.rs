@@ -1,0 +1,180 @@
+//! The ways to the database, and one measurement by each of them.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+use guard_tests::{
+    Stage,
+    postgres::{PASSWORD, SUPERUSER},
+    process::{Process, wait_for},
+    script,
+};
+
+use super::bouncer;
+
+/// A way to the database.
+pub(crate) struct Way {
+    pub(super) name: &'static str,
+    url: String,
+    programs: PathBuf,
+    /// The processes between client and server.
+    between: Vec<u32>,
+}
+
+/// A client program at the end of a way.
+pub(super) struct Client {
+    pub(super) way: &'static str,
+    program: PathBuf,
+    url: String,
+}
+
+impl Way {
+    pub(super) fn client(&self, program: &str) -> Client {
+        Client { way: self.name, program: self.programs.join(program), url: self.url.clone() }
+    }
+}
+
+impl Client {
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(&self.url);
+        command
+    }
+}
+
+/// All ways, and what keeps them open.
+pub(super) struct Ways {
+    pub(super) all: Vec<Way>,
+    _bouncer: Process,
+    _run: Process,
+}
+
+impl Ways {
+    /// Opens them: a bouncer, and a run that lasts as long as the bench.
+    pub(super) fn open(stage: &Stage) -> Result<Self> {
+        let (bouncer, port) = bouncer::start(stage)?;
+        let run = hold(stage)?;
+        let variables = fs::read_to_string(stage.dir().join("variables"))?;
+        let variable = |wanted: &str| -> Result<String> {
+            let found = variables.lines().find_map(|line| line.strip_prefix(wanted));
+            let value = found.and_then(|rest| rest.strip_prefix('='));
+            Ok(value.with_context(|| format!("the run has no {wanted}"))?.to_owned())
+        };
+        let programs = stage.postgres.programs().to_path_buf();
+        let at = |port: u16| {
+            format!("postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/shop?sslmode=disable")
+        };
+        let way = |name, url, between| Way { name, url, programs: programs.clone(), between };
+        let gateway = stage.gateway.as_ref().context("the stage has no gateway")?.pid();
+        let (shim, broker) = (run.pid(), stage.broker.pid());
+        let all = vec![
+            way("direct", at(stage.postgres.port), Vec::new()),
+            way("pgbouncer", at(port), vec![bouncer.pid()]),
+            way("gateway", variable("GUARD_SHOP_URL")?, vec![shim, gateway, broker]),
+            way("shim", variable("GUARD_SHOP_AT_SHIM_URL")?, vec![shim, broker]),
+        ];
+        Ok(Self { all, _bouncer: bouncer, _run: run })
+    }
+}
+
+fn hold(stage: &Stage) -> Result<Process> {
+    let file = stage.dir().join("variables");
+    let text =
+        format!("env > {0}.part && mv {0}.part {0} && while :; do sleep 5; done", file.display());
+    let run = stage.spawn("held", &script(&text))?;
+    wait_for("run", || file.exists().then_some(()))
+        .with_context(|| format!("the run said: {}", run.log()))?;
+    Ok(run)
+}
+
+/// What one measurement gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// The figure of the table.
+    pub(super) value: f64,
+    /// How many transactions or megabytes it took, for the time of the processors.
+    pub(super) units: f64,
+}
+
+/// What was measured at one way.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(super) values: Vec<f64>,
+    /// Microseconds of processor that the processes between took for each unit.
+    pub(super) cpu: Vec<f64>,
+}
+
+/// How a cell is measured at a way.
+type Measure = Box<dyn Fn(&Way) -> Result<Sample>>;
+
+/// One line of the table.
+pub(crate) struct Cell {
+    pub(super) name: String,
+    pub(super) unit: &'static str,
+    pub(super) figures: Vec<(&'static str, Figures)>,
+    measure: Measure,
+}
+
+impl Cell {
+    pub(super) fn new(
+        name: &str,
+        unit: &'static str,
+        measure: impl Fn(&Way) -> Result<Sample> + 'static,
+    ) -> Self {
+        Self { name: name.into(), unit, figures: Vec::new(), measure: Box::new(measure) }
+    }
+
+    /// Measures at every way; each round begins with another one.
+    pub(super) fn measure(&mut self, ways: &Ways, round: usize) -> Result<()> {
+        let count = ways.all.len();
+        for way in ways.all.iter().cycle().skip(round % count).take(count) {
+            let before = cpu_time(&way.between);
+            let sample = (self.measure)(way)?;
+            let cpu = cpu_time(&way.between) - before;
+            if !self.figures.iter().any(|(name, _)| *name == way.name) {
+                self.figures.push((way.name, Figures::default()));
+            }
+            for (_, figures) in self.figures.iter_mut().filter(|(name, _)| *name == way.name) {
+                figures.values.push(sample.value);
+                figures.cpu.push(cpu / sample.units.max(1.0));
+            }
+        }
+        Ok(())
+    }
+
+    /// The median at a way.
+    pub(super) fn median(&self, way: &str) -> Option<f64> {
+        self.of(way).and_then(|figures| median(&figures.values))
+    }
+
+    /// The median of the processors' time for each unit at a way.
+    pub(super) fn cpu(&self, way: &str) -> Option<f64> {
+        self.of(way).and_then(|figures| median(&figures.cpu))
+    }
+
+    fn of(&self, way: &str) -> Option<&Figures> {
+        self.figures.iter().find(|(name, _)| *name == way).map(|(_, figures)| figures)
+    }
+}
+
+/// The middle of some numbers.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// Microseconds of processor that processes have taken so far.
+fn cpu_time(processes: &[u32]) -> f64 {
+    /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
+    const TICK: f64 = 10_000.0;
+    let of = |pid: &u32| -> Option<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything, `utime` and `stime` are the 12th and 13th (proc(5)).
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let user: f64 = fields.next()?.parse().ok()?;
+        let system: f64 = fields.next()?.parse().ok()?;
+        Some((user + system) * TICK)
+    };
+    processes.iter().filter_map(of).sum()
+}
