@@ -32,7 +32,6 @@ fn exchange_with(stage: &Stage, token: &str, proof: &str) -> Answer {
 fn refused(stage: &Stage, what: &str, answer: &Answer) {
     assert!((400..500).contains(&answer.status), "{what}: {answer:?}");
     assert!(!answer.body.contains("access_token"), "{what}: {answer:?}");
-    assert!(answer.json()["error"].is_string(), "{what}: {answer:?}");
     assert_eq!(stage.records().len(), 0, "{what} opened a session");
 }
 

@@ -63,7 +63,8 @@ fn the_childs_exit_code_and_its_signal_pass_through() {
     }
     let run = stage.run(&std::process::Command::new("/nowhere/at-all")).unwrap();
     assert_eq!(run.code, 127, "{}", run.stderr);
-    let run = stage.run(&std::process::Command::new("/etc/hostname")).unwrap();
+    // There, but not a program.
+    let run = stage.run(&std::process::Command::new(stage.dir().join("guard.yaml"))).unwrap();
     assert_eq!(run.code, 126, "{}", run.stderr);
 }
 
