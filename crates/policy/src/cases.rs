@@ -180,8 +180,8 @@ mod tests {
             "c.yaml:2:3: `users` has 1 parts",
             "c.yaml:3:3: `public.*` is not the name of one table",
             "c.yaml:5:5: `sql` is missing",
-            "c.yaml:6:22: `mask` is not known here",
-            "c.yaml:7:37: `hide` is not known here",
+            "c.yaml:6:23: `mask` is not known here",
+            "c.yaml:7:38: `hide` is not known here",
             "c.yaml:8:5: a blocked statement has no result to mask",
         ] {
             assert!(problems.contains(expected), "{expected}\n{problems}");
