@@ -6,6 +6,8 @@
 
 mod cases;
 mod policy;
+#[cfg(test)]
+mod schemas;
 mod trust;
 
 pub use cases::{Case, CaseTable, Cases};
