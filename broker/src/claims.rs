@@ -84,12 +84,11 @@ fn github(token: &Verified, issuer: &IssuerConfig) -> Result<Identity, Fault> {
     let job = ["check_run_id", "job_workflow_ref", "workflow_ref"]
         .iter()
         .find_map(|name| claims.get(*name).filter(|text| !text.is_empty()).cloned());
-    let run_url = match issuer.url.strip_prefix("https://token.actions.githubusercontent.com") {
-        Some(_) => Some(format!(
-            "https://github.com/{repository}/actions/runs/{run_id}/attempts/{attempt}"
-        )),
-        None => None,
-    };
+    // The issuer of github.com, also with an enterprise behind it; other servers' pages are not known.
+    let of_github = issuer.url.strip_prefix("https://token.actions.githubusercontent.com");
+    let run_url = of_github.filter(|rest| rest.is_empty() || rest.starts_with('/')).map(|_| {
+        format!("https://github.com/{repository}/actions/runs/{run_id}/attempts/{attempt}")
+    });
     Ok(Identity {
         platform: Platform::Github,
         issuer_name: issuer.name.clone(),

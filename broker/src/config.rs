@@ -194,7 +194,7 @@ fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
 /// The broker's own address: `https`, or `http` on loopback, with nothing behind the path.
 fn base_url(node: &Node, problems: &mut Problems) -> Option<String> {
     let text = node.text(problems)?;
-    let Some(url) = Url::parse(text).ok().filter(|url| is_safe_url(url)) else {
+    let Some(url) = Url::parse(text).ok().filter(is_safe_url) else {
         node.problem_with_help(
             problems,
             format!("`{text}` is no address of a broker"),

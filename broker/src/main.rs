@@ -13,6 +13,8 @@ mod serve;
 mod server;
 mod sessions;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{IsTerminal as _, Write as _},

@@ -274,6 +274,3 @@ impl Lines {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {}

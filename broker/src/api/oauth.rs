@@ -47,7 +47,7 @@ impl OauthError {
         Self { status: StatusCode::BAD_REQUEST, error: "invalid_request", description, reason }
     }
 
-    fn proof(reason: impl ToString) -> Self {
+    fn proof(reason: &dyn std::fmt::Display) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             error: "invalid_dpop_proof",
@@ -57,7 +57,7 @@ impl OauthError {
         }
     }
 
-    fn grant(reason: impl ToString) -> Self {
+    fn grant(reason: &dyn std::fmt::Display) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             error: "invalid_grant",
@@ -116,26 +116,26 @@ pub(super) async fn token(
 ) -> Result<Json<ExchangeAnswer>, OauthError> {
     let exchange = read(&headers, &body)?;
     let now = Timestamp::now();
-    let proof = only(&headers, &DPOP).map_err(OauthError::proof)?;
+    let proof = only(&headers, &DPOP).map_err(|fault| OauthError::proof(&fault))?;
     let uri = format!("{}/oauth/token", app.sessions.config.url);
     let request = Request { method: "POST", uri: &uri, token: None };
-    let proven = proofs::verify(proof, request, now).map_err(OauthError::proof)?;
+    let proven = proofs::verify(proof, request, now).map_err(|fault| OauthError::proof(&fault))?;
     let verified = app.issuers.verify(&exchange.subject_token, now).await;
     let run = verified.map_err(|error| match error {
-        IdentityError::Token(_) => OauthError::grant(error),
+        IdentityError::Token(_) => OauthError::grant(&error),
         IdentityError::Keys { .. } => {
             OauthError::unavailable("temporarily_unavailable", error.to_string())
         }
     })?;
     // Only now, so that strangers cannot fill the memory of used proofs.
-    let thumbprint = proven.spend(&app.once, now).map_err(OauthError::proof)?;
+    let thumbprint = proven.spend(&app.once, now).map_err(|fault| OauthError::proof(&fault))?;
     let ask = guard_policy::Request { resources: exchange.resources };
     let admission = app.sessions.config.trust.admit(&run.identity, &ask, now);
     let admission = admission
         .map_err(|reason| OauthError::denied(format!("{reason} (run: {})", run.identity.run)))?;
     let opened = app.sessions.open(run, admission, thumbprint).await;
     let opened = opened.map_err(|refusal| match refusal {
-        Refusal::Unauthorized(reason) => OauthError::grant(reason),
+        Refusal::Unauthorized(reason) => OauthError::grant(&reason),
         Refusal::Forbidden(_)
         | Refusal::NoSession
         | Refusal::Gap { .. }

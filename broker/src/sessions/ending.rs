@@ -13,8 +13,11 @@ use std::{
 use guard_audit::Event;
 use guard_core::{EndReason, LeaseId, Timestamp, control::SessionEnded};
 
-use super::{Session, Sessions};
-use crate::error::{Refusal, chain};
+use super::{SHIM, Session, Sessions};
+use crate::{
+    error::{Refusal, chain},
+    store::LeaseRow,
+};
 
 /// How long enforcement points may take to bring their last notes: they drain for 2 s themselves.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -54,9 +57,11 @@ impl Sessions {
         if let Err(error) = self.store.end_session(id, reason.as_str(), exit_code).await {
             tracing::error!(session = %id, error = chain(&error), "cannot store an end");
         }
-        // Who gives its lease back has brought its notes before.
+        // Who gives its lease back has brought its notes before; a shim that is lost brings none.
+        let gone = |lease: &LeaseRow| reason == EndReason::Lost && lease.holder == SHIM;
         let mut leases = session.leases.subscribe();
-        let _ = tokio::time::timeout(DRAIN, leases.wait_for(BTreeMap::is_empty)).await;
+        let back = leases.wait_for(|leases| leases.values().all(gone));
+        let _ = tokio::time::timeout(DRAIN, back).await;
         loop {
             match self.seal(session, reason, exit_code).await {
                 Ok(ended) => {
@@ -122,7 +127,7 @@ impl Sessions {
     }
 
     /// Tells the store how far a record reaches, so that a file that is cut later is found out.
-    async fn note_reached(&self, session: &Session) {
+    pub(crate) async fn note_reached(&self, session: &Session) {
         let (entries, head) = session.record.reached();
         let noted = session.noted.swap(entries, Ordering::Relaxed);
         if noted != entries

@@ -1,0 +1,13 @@
+//! The broker as its callers see it: requests in, answers out, files on the disk. Attacks first.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod exchange;
+mod records;
+mod stage;

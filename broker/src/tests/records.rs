@@ -1,0 +1,170 @@
+//! Records: order, ownership, ends, and what is left after a crash.
+
+use std::{fs::OpenOptions, io::Write as _};
+
+use axum::http::{Method, StatusCode};
+use guard_audit::PublicKey;
+use guard_core::EndReason;
+use serde_json::{Value, json};
+
+use super::stage::{Shim, Stage};
+
+fn events(numbers: std::ops::Range<u64>) -> Vec<Value> {
+    let event = |number| json!({ "type": "disconnected", "connection": number, "reason": null });
+    numbers.map(event).collect()
+}
+
+fn batch(shim: &Shim, writer: &str, first: u64, events: &[Value]) -> Value {
+    json!({ "session": shim.id, "writer": writer, "first": first, "events": events })
+}
+
+async fn append(stage: &Stage, shim: &Shim, batch: &Value) -> (StatusCode, Value) {
+    stage.as_shim(shim, Method::POST, "/v1/record", batch).await
+}
+
+async fn end(stage: &Stage, shim: &Shim) -> (StatusCode, Value) {
+    stage.as_shim(shim, Method::POST, "/v1/session/end", &json!({ "exit_code": 3 })).await
+}
+
+fn lines(stage: &Stage, shim: &Shim) -> usize {
+    std::fs::read_to_string(stage.record(shim)).unwrap().lines().count()
+}
+
+fn verify(stage: &Stage, shim: &Shim) {
+    let key: PublicKey = stage.app.sessions.public_key();
+    let record = std::fs::read(stage.record(shim)).unwrap();
+    guard_audit::verify(&record[..], &[key]).expect("a whole record");
+}
+
+#[tokio::test]
+async fn events_are_taken_once_and_in_order() {
+    let stage = Stage::new().await;
+    let shim = stage.session().await;
+    let steps = [
+        ("first", 0, 0..3, StatusCode::OK, json!(3)),
+        ("again", 0, 0..3, StatusCode::OK, json!(3)),
+        ("overlapping", 1, 1..5, StatusCode::OK, json!(5)),
+        ("gap", 7, 7..8, StatusCode::CONFLICT, Value::Null),
+        ("nothing", 5, 5..5, StatusCode::OK, json!(5)),
+        ("next", 5, 5..6, StatusCode::OK, json!(6)),
+    ];
+    for (name, first, numbers, expected, next) in steps {
+        let batch = batch(&shim, "shim-near-1", first, &events(numbers));
+        let (status, answer) = append(&stage, &shim, &batch).await;
+        assert_eq!((status, &answer["next"]), (expected, &next), "{name}: {answer}");
+    }
+    assert_eq!(lines(&stage, &shim), 1 + 6);
+}
+
+#[tokio::test]
+async fn nobody_writes_for_another() {
+    let stage = Stage::new().await;
+    let (shim, other) = (stage.session().await, stage.session().await);
+    for writer in ["broker", "broker-1", "eu-1-orders", "shim", "", "shim-\n", "shim-\u{e9}"] {
+        let (status, _) = append(&stage, &shim, &batch(&shim, writer, 0, &events(0..1))).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{writer:?}");
+    }
+    let (status, _) = append(&stage, &shim, &batch(&other, "shim-1", 0, &events(0..1))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let foreign = batch(&shim, "eu-1-1", 0, &events(0..1));
+    let (status, _) = stage.as_gateway(Method::POST, "/v1/record", &foreign).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let ended = json!({ "type": "session-ended", "reason": "finished", "exit_code": 0 });
+    let (status, _) = append(&stage, &shim, &batch(&shim, "shim-1", 0, &[ended])).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(lines(&stage, &shim), 1);
+}
+
+#[tokio::test]
+async fn an_ended_session_is_sealed_and_closed() {
+    let stage = Stage::new().await;
+    let shim = stage.session().await;
+    append(&stage, &shim, &batch(&shim, "shim-1", 0, &events(0..2))).await;
+    let (status, answer) = end(&stage, &shim).await;
+    assert_eq!((status, &answer["entries"]), (StatusCode::OK, &json!(4)), "{answer}");
+    // The answer may have been lost: asking again gives the same.
+    assert_eq!(end(&stage, &shim).await, (status, answer));
+    verify(&stage, &shim);
+    let (status, _) = append(&stage, &shim, &batch(&shim, "shim-1", 2, &events(2..3))).await;
+    assert_eq!(status, StatusCode::GONE);
+    let lease = json!({ "session": shim.id, "resource": "near" });
+    let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/leases", &lease).await;
+    assert_eq!(status, StatusCode::GONE);
+    let (status, state) =
+        stage.as_shim(&shim, Method::GET, "/v1/session/state", &Value::Null).await;
+    assert_eq!((status, &state["ended"]), (StatusCode::OK, &json!("finished")));
+    let (status, _) = stage.as_shim(&shim, Method::GET, "/v1/session/record", &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_lost_session_gives_its_leases_back_and_is_sealed() {
+    let stage = Stage::new().await;
+    let shim = stage.session().await;
+    let lease = json!({ "session": shim.id, "resource": "near" });
+    let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/leases", &lease).await;
+    assert_eq!(status, StatusCode::OK);
+    let session = stage.app.sessions.by_id(shim.id.parse().unwrap()).unwrap();
+    stage.app.sessions.end(&session, EndReason::Lost, None);
+    session.sealed().await.unwrap();
+    let record = std::fs::read_to_string(stage.record(&shim)).unwrap();
+    let released = record.find("lease-released").unwrap();
+    assert!(released < record.find("\"reason\":\"lost\"").unwrap());
+    verify(&stage, &shim);
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_shim_once() {
+    let stage = Stage::new().await;
+    let shim = stage.session().await;
+    let denial = json!({
+        "code": "rule", "what": "blocked DROP", "rule": "r", "policy": "reads",
+        "detail": null, "hint": null,
+    });
+    let refused = json!({
+        "type": "refused", "statement": 0, "connection": 0, "operation": 0, "denial": denial,
+    });
+    let batch = batch(&shim, "shim-1", 0, &[refused]);
+    append(&stage, &shim, &batch).await;
+    append(&stage, &shim, &batch).await;
+    let path = "/v1/session/state?after=0&wait=5";
+    let (_, state) = stage.as_shim(&shim, Method::GET, path, &Value::Null).await;
+    assert_eq!(state["notices"].as_array().unwrap().len(), 1);
+    assert_eq!(state["next"], 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_starts_again_goes_on_where_it_was() {
+    let mut stage = Stage::new().await;
+    let shim = stage.session().await;
+    append(&stage, &shim, &batch(&shim, "shim-1", 0, &events(0..3))).await;
+    // What was being written when it was killed was never acknowledged.
+    let mut file = OpenOptions::new().append(true).open(stage.record(&shim)).unwrap();
+    file.write_all(b"{\"seq\":4,\"at\":\"20").unwrap();
+    stage.restart().await;
+    let (status, answer) = append(&stage, &shim, &batch(&shim, "shim-1", 3, &events(3..4))).await;
+    // The proof may fall into the second of the start; then it is refused and made again.
+    assert_eq!((status, &answer["next"]), (StatusCode::OK, &json!(4)), "{answer}");
+    assert_eq!(end(&stage, &shim).await.0, StatusCode::OK);
+    verify(&stage, &shim);
+}
+
+#[tokio::test]
+async fn a_record_that_was_cut_or_changed_meanwhile_is_not_gone_on_with() {
+    for damage in ["cut", "changed"] {
+        let mut stage = Stage::new().await;
+        let shim = stage.session().await;
+        append(&stage, &shim, &batch(&shim, "shim-1", 0, &events(0..3))).await;
+        let session = stage.app.sessions.by_id(shim.id.parse().unwrap()).unwrap();
+        stage.app.sessions.note_reached(&session).await;
+        let text = std::fs::read_to_string(stage.record(&shim)).unwrap();
+        let text = match damage {
+            "cut" => text.lines().take(2).map(|line| format!("{line}\n")).collect(),
+            _ => text.replacen("\"connection\":1", "\"connection\":9", 1),
+        };
+        std::fs::write(stage.record(&shim), &text).unwrap();
+        stage.restart().await;
+        assert!(stage.app.sessions.by_id(shim.id.parse().unwrap()).is_none(), "{damage}");
+        assert_eq!(std::fs::read_to_string(stage.record(&shim)).unwrap(), text, "{damage}");
+    }
+}

@@ -1,0 +1,283 @@
+//! A broker without a socket, an issuer whose keys are a file, a shim and a gateway.
+
+use std::{path::Path, sync::Arc};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use axum::{
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use guard_audit::SealingKey;
+use guard_core::{
+    Digest, Timestamp,
+    control::{GATEWAY_ASSERTION_TYPE, ID_TOKEN_TYPE, TOKEN_EXCHANGE},
+};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    api::{self, App},
+    config,
+    issuers::Issuers,
+    proofs::Once,
+    record::Records,
+    sessions::Sessions,
+    store::Store,
+};
+
+pub(super) const URL: &str = "http://127.0.0.1:8440";
+pub(super) const GATEWAY: &str = "eu-1";
+
+/// A key that signs tokens, proofs or assertions.
+pub(super) struct Key {
+    pub(super) signer: EncodingKey,
+    pub(super) jwk: Value,
+}
+
+impl Key {
+    pub(super) fn new() -> Self {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let signer = EncodingKey::from_ec_der(der.as_ref());
+        let jwk = Jwk::from_encoding_key(&signer, Algorithm::ES256).unwrap();
+        Self { signer, jwk: serde_json::to_value(jwk).unwrap() }
+    }
+
+    pub(super) fn thumbprint(&self) -> String {
+        let (x, y) = (self.jwk["x"].as_str().unwrap(), self.jwk["y"].as_str().unwrap());
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        URL_SAFE_NO_PAD.encode(Digest::of(members).as_bytes())
+    }
+
+    /// Signs whatever header and claims there are.
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let signature =
+            jsonwebtoken::crypto::sign(signed.as_bytes(), &self.signer, Algorithm::ES256).unwrap();
+        format!("{signed}.{signature}")
+    }
+
+    pub(super) fn proof_header(&self) -> Value {
+        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk })
+    }
+
+    pub(super) fn proof(&self, method: &str, path: &str, token: Option<&str>) -> String {
+        self.sign(&self.proof_header(), &proof_claims(method, path, token))
+    }
+
+    pub(super) fn assertion(&self, name: &str) -> String {
+        let header = json!({ "typ": GATEWAY_ASSERTION_TYPE, "alg": "ES256", "jwk": self.jwk });
+        let now = Timestamp::now().as_second();
+        let claims = json!({
+            "iss": name, "sub": name, "aud": URL, "iat": now, "exp": now + 30, "jti": unique(),
+        });
+        self.sign(&header, &claims)
+    }
+}
+
+pub(super) fn unique() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+pub(super) fn proof_claims(method: &str, path: &str, token: Option<&str>) -> Value {
+    let mut claims = json!({
+        "htm": method,
+        "htu": format!("{URL}{path}"),
+        "iat": Timestamp::now().as_second(),
+        "jti": unique(),
+    });
+    if let Some(token) = token {
+        claims["ath"] = URL_SAFE_NO_PAD.encode(Digest::of(token).as_bytes()).into();
+    }
+    claims
+}
+
+/// A broker in a folder of its own.
+pub(super) struct Stage {
+    pub(super) folder: TempDir,
+    pub(super) issuer: Key,
+    pub(super) gateway: Key,
+    pub(super) app: Arc<App>,
+}
+
+/// A session as its shim holds it.
+pub(super) struct Shim {
+    pub(super) id: String,
+    pub(super) token: String,
+    pub(super) key: Key,
+}
+
+impl Stage {
+    pub(super) async fn new() -> Self {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let (issuer, gateway) = (Key::new(), Key::new());
+        write_files(folder.path(), &issuer, &gateway);
+        let app = start(folder.path()).await;
+        Self { folder, issuer, gateway, app }
+    }
+
+    /// The same folder with a new broker, as after a `kill -9`.
+    pub(super) async fn restart(&mut self) {
+        self.app.sessions.store.close().await;
+        self.app = start(self.folder.path()).await;
+    }
+
+    pub(super) fn claims(&self) -> Value {
+        let now = Timestamp::now().as_second();
+        json!({
+            "iss": "https://issuer.example", "aud": URL, "jti": unique(),
+            "iat": now, "nbf": now - 600, "exp": now + 300,
+            "sub": "repo:acme/shop:ref:refs/heads/main",
+            "repository": "acme/shop", "repository_id": "456789", "ref": "refs/heads/main",
+            "event_name": "schedule", "run_id": "1", "run_attempt": "1",
+        })
+    }
+
+    pub(super) fn token(&self) -> String {
+        self.issuer.sign(&token_header(), &self.claims())
+    }
+
+    pub(super) async fn exchange(&self, token: &str, proof: &str) -> (StatusCode, Value) {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", TOKEN_EXCHANGE)
+            .append_pair("subject_token", token)
+            .append_pair("subject_token_type", ID_TOKEN_TYPE)
+            .finish();
+        let request = Request::post("/oauth/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("dpop", proof)
+            .body(Body::from(form));
+        self.send(request.unwrap()).await
+    }
+
+    pub(super) async fn session(&self) -> Shim {
+        let key = Key::new();
+        let proof = key.proof("POST", "/oauth/token", None);
+        let (status, answer) = self.exchange(&self.token(), &proof).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        Shim {
+            id: answer["session"]["id"].as_str().unwrap().into(),
+            token: answer["access_token"].as_str().unwrap().into(),
+            key,
+        }
+    }
+
+    pub(super) async fn as_shim(
+        &self,
+        shim: &Shim,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let bare = path.split('?').next().unwrap();
+        let proof = shim.key.proof(method.as_str(), bare, Some(&shim.token));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("DPoP {}", shim.token))
+            .header("dpop", proof)
+            .body(Body::from(body.to_string()));
+        self.send(request.unwrap()).await
+    }
+
+    pub(super) async fn as_gateway(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.gateway.assertion(GATEWAY)))
+            .body(Body::from(body.to_string()));
+        self.send(request.unwrap()).await
+    }
+
+    /// A gateway that is here, and to which the shim came.
+    pub(super) async fn tunnel(&self, shim: &Shim) {
+        let certificate = Digest::of("certificate");
+        let here = json!({ "address": "gw:8443", "certificate": certificate, "version": "1" });
+        let (status, answer) = self.as_gateway(Method::PUT, "/v1/gateways/self", &here).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+        let (status, answer) = self.authorize(shim, "https://gw:8443/v1/tunnel/orders").await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+
+    pub(super) async fn authorize(&self, shim: &Shim, uri: &str) -> (StatusCode, Value) {
+        let mut claims = proof_claims("POST", "", Some(&shim.token));
+        claims["htu"] = uri.into();
+        let proof = shim.key.sign(&shim.key.proof_header(), &claims);
+        let ask = json!({
+            "access_token": shim.token, "proof": proof, "method": "POST", "uri": uri,
+            "resource": "orders",
+        });
+        self.as_gateway(Method::POST, "/v1/sessions/authorize", &ask).await
+    }
+
+    pub(super) fn record(&self, shim: &Shim) -> std::path::PathBuf {
+        self.folder.path().join(format!("recordings/{}.jsonl", shim.id))
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let service = TowerToHyperService::new(api::router(self.app.clone()));
+        let answer = service.call(request).await.unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+}
+
+pub(super) fn token_header() -> Value {
+    json!({ "typ": "JWT", "alg": "ES256", "kid": "one" })
+}
+
+fn write_files(folder: &Path, issuer: &Key, gateway: &Key) {
+    let mut jwk = issuer.jwk.clone();
+    jwk["kid"] = "one".into();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("jwks.json", &json!({ "keys": [jwk] }).to_string());
+    write("password", "secret-of-the-database\n");
+    std::fs::create_dir(folder.join("trust")).unwrap();
+    std::fs::create_dir(folder.join("policies")).unwrap();
+    write(
+        "policies/p.yaml",
+        "policy: reads\nrules:\n  - { name: all, sql: { effects: [read] }, decide: allow }\n",
+    );
+    write(
+        "trust/t.yaml",
+        "- name: nightly\n  issuer: github\n  claims: { repository_id: \"456789\", ref: refs/heads/main }\n  \
+         grants:\n    - { resource: orders, policy: reads, for: 45m }\n    - { resource: near, policy: reads, for: 45m }\n",
+    );
+    let resource = "kind: postgres, address: \"127.0.0.1:5432\", database: orders, tls: disable, \
+                    credential: { username: app, password: { file: password } }";
+    write(
+        "guard.yaml",
+        &format!(
+            "listen: 127.0.0.1:8440\nurl: {URL}\nissuers:\n  \
+             - {{ name: github, platform: github, url: \"https://issuer.example\", jwks_file: jwks.json }}\n\
+             resources:\n  - {{ name: orders, {resource} }}\n  \
+             - {{ name: near, {resource}, enforce_at: shim, allow_static_at_shim: \"a test\" }}\n\
+             gateways:\n  - {{ name: {GATEWAY}, key: {} }}\ntrust: trust\npolicies: policies\n",
+            gateway.thumbprint()
+        ),
+    );
+}
+
+async fn start(folder: &Path) -> Arc<App> {
+    let config = Arc::new(config::load(&folder.join("guard.yaml")).expect("a configuration"));
+    let store = Store::open(&config.store).await.unwrap();
+    let records = Records::open(&config.recordings).unwrap();
+    let key = SealingKey::load_or_create(&config.sealing_key).unwrap();
+    let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
+    let once = Once::new(Timestamp::now());
+    let sessions = Sessions::start(config, store, records, key).await.unwrap();
+    Arc::new(App { sessions, issuers, once })
+}
