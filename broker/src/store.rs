@@ -312,7 +312,7 @@ impl Store {
                 .await?;
         let gateways = rows.into_iter().map(|(name, address, certificate)| {
             let certificate =
-                certificate.parse().map_err(|error| StoreError::Row(error.to_string()))?;
+                certificate.parse().map_err(|error: &str| StoreError::Row(error.to_string()))?;
             Ok(GatewayInfo { name, address, certificate })
         });
         gateways.collect()
