@@ -314,6 +314,43 @@ impl Gate {
         Verdict::Forward(permits)
     }
 
+    /// Records the refusal of what a policy is not asked about, because it could not even be read in
+    /// full; gives the denial. `code` is one of guard's own.
+    pub async fn refuse(
+        &self,
+        operation: &Arc<Operation>,
+        code: DenialCode,
+        detail: String,
+        hint: &str,
+    ) -> Denial {
+        let session = &self.session;
+        let denial = session.built_in(code, "blocked the statement", detail, hint);
+        let (mut known, new) = session.rule(operation);
+        if new {
+            let ruling = Ruling {
+                decision: Decision::Block(denial.clone()),
+                rule: denial.rule.clone(),
+                ..Ruling::clone(&known.ruling)
+            };
+            known.ruling = Arc::new(ruling);
+        }
+        let statement = session.statements.fetch_add(1, Ordering::Relaxed);
+        let refused = Event::Refused {
+            statement,
+            connection: self.connection,
+            operation: known.number,
+            denial: denial.clone(),
+        };
+        let mut events = Vec::with_capacity(2);
+        if new {
+            events.push(session.describe(&known));
+        }
+        events.push(refused);
+        // As in `judge`: what is refused is not sent, whether or not that could be recorded.
+        let _ = session.recorder.append(events, Durability::Acknowledged).await;
+        denial
+    }
+
     /// Waits until the session is over. The connection is then closed in the protocol's own words.
     pub async fn ended(&self) -> EndReason {
         let mut ended = self.session.ended.clone();

@@ -9,6 +9,8 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
+pub use guard_audit::{Outcome, StatementPhase};
+
 pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
 pub use permit::{Permit, Running};
 pub use recorder::{Durability, RecordUnavailable, Recorder};

@@ -1,35 +1,288 @@
 //! PostgreSQL's frontend/backend protocol, version 3
 //! (<https://www.postgresql.org/docs/current/protocol.html>).
+//!
+//! A connection goes through these rooms:
+//!
+//! 1. [`startup`]: what the client wants, and whether it belongs to the run.
+//! 2. [`parameters`]: which settings it may bring along.
+//! 3. [`upstream`]: a connection to the real server with the leased credential.
+//! 4. [`session`]: messages both ways. [`from_client`] understands, asks the gate and sends; [`from_server`]
+//!    puts answers to what was sent, masks and passes. [`expect`] is what is sent and not answered, [`names`] what
+//!    names of statements and portals stand for, [`results`] which columns are rewritten.
+//!
+//! What is refused is replaced, at its place in the stream, by a statement of guard's own that fails: so the
+//! server itself aborts the transaction and skips what it would have skipped, answers keep their order,
+//! and the server's error becomes the refusal.
 
 pub(crate) mod auth;
+mod cancel;
+mod catalog;
+mod encoding;
+mod expect;
+mod frame;
+mod from_client;
+mod from_server;
 pub(crate) mod mask;
+mod names;
+mod parameters;
+mod refuse;
+mod results;
+mod session;
+mod startup;
+mod understand;
+mod upstream;
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use auth::server::ScramVerifier;
+use bytes::{BufMut as _, BytesMut};
+use cancel::CancelKeys;
+use catalog::Catalogs;
+use frame::{put, put_text};
 use futures_util::future::BoxFuture;
-use guard_gate::SessionGate;
+use guard_core::Secret;
+use guard_gate::{ConnectionInfo, SessionGate};
+use mask::MaskKey;
+use session::Session;
+use startup::{Client, Wish};
+use tokio::time::timeout;
+use understand::Understanding;
+use upstream::Upstream;
 
 use crate::{ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
 
+/// How long a client may take until it is known, as PostgreSQL's `authentication_timeout` and shorter.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may take until it is ready.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Serves clients of one PostgreSQL resource in one session.
 pub struct PostgresHandler {
-    _resource: Arc<dyn Resource>,
+    shared: Arc<Shared>,
+    cancel_keys: Arc<CancelKeys>,
+    /// The password of the run and what is derived of it, made once.
+    verifier: Mutex<Option<(Secret, Arc<ScramVerifier>)>>,
+}
+
+/// What all connections of a session have in common.
+struct Shared {
+    resource: Arc<dyn Resource>,
+    understanding: Understanding,
+    mask_key: MaskKey,
 }
 
 impl PostgresHandler {
     /// A handler for a resource.
     pub fn new(resource: Arc<dyn Resource>) -> Arc<Self> {
-        Arc::new(Self { _resource: resource })
+        let shared = Shared {
+            understanding: Understanding::new(Catalogs::new(resource.clone())),
+            mask_key: MaskKey::new(resource.mask_key()),
+            resource,
+        };
+        Arc::new(Self {
+            shared: Arc::new(shared),
+            cancel_keys: Arc::default(),
+            verifier: Mutex::default(),
+        })
     }
+
+    fn verifier(&self, password: &Secret) -> Arc<ScramVerifier> {
+        let mut held = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some((known, verifier)) if known.expose() == password.expose() => verifier.clone(),
+            Some(_) | None => {
+                let verifier = ScramVerifier::new(password);
+                *held = Some((password.clone(), verifier.clone()));
+                verifier
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        client: ClientIo,
+        auth: ClientAuth,
+        session_gate: Arc<SessionGate>,
+    ) -> Result<Closed, ProtocolError> {
+        let mut client = Client::new(client);
+        let known = timeout(CLIENT_TIMEOUT, self.identify(&mut client, &auth)).await;
+        let known =
+            known.map_err(|_| ProtocolError::Client("it took too long to connect".into()))?;
+        let Some(asked) = known? else { return Ok(Closed::CancelRequest) };
+
+        let spec = self.shared.resource.spec();
+        let database = asked.database.as_deref().unwrap_or(&spec.database);
+        if database != spec.database {
+            let message = format!(
+                "database \"{database}\" is not granted; this session may use \"{}\"",
+                spec.database
+            );
+            return client.fail(refuse::INVALID_CATALOG_NAME, &message).await;
+        }
+        let info =
+            ConnectionInfo { client: asked.application.clone(), database: database.to_owned() };
+        let gate = match session_gate.connection(info).await {
+            Ok(gate) => gate,
+            Err(error) => {
+                let message = "the record of this session cannot be written";
+                let _ = client.fail::<()>(refuse::CONNECTION_FAILURE, message).await;
+                return Err(ProtocolError::Guard(error.to_string()));
+            }
+        };
+        let judged = match asked.judge(&gate, &self.shared.understanding).await {
+            Ok(judged) => judged,
+            Err(parameters::NotAllowed::Denied(denial)) => {
+                self.shared.resource.refused(&denial);
+                refuse::denied_connection(&mut client.output, &denial);
+                client.flush().await?;
+                let reason = denial.to_string();
+                gate.close(Some(reason.clone()));
+                return Err(ProtocolError::Client(reason));
+            }
+            Err(parameters::NotAllowed::Broken(error)) => {
+                return self.turn_away(client, error).await;
+            }
+        };
+        let connecting = Upstream::connect(&*self.shared.resource, &judged.parameters);
+        let connected = match timeout(SERVER_TIMEOUT, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ProtocolError::Resource("it took too long to connect".into())),
+        };
+        let (upstream, greeting) = match connected {
+            Ok(connected) => connected,
+            Err(error) => return self.turn_away(client, error).await,
+        };
+        judged.done();
+
+        let mut encoding = encoding::Encoding::Utf8;
+        for (name, value) in &greeting.parameters {
+            match from_server::check_setting(name, value) {
+                Ok(found) => encoding = found.unwrap_or(encoding),
+                Err(error) => return self.turn_away(client, error).await,
+            }
+        }
+        let server_key = greeting.key.clone();
+        let registered = self.cancel_keys.register(greeting.key);
+        welcome(&mut client.output, &greeting.parameters, &registered.own, greeting.status);
+
+        let session = Session {
+            shared: self.shared.clone(),
+            gate: Arc::new(gate),
+            client,
+            upstream,
+            server_key,
+            expected: VecDeque::new(),
+            names: names::Known::default(),
+            group: 0,
+            encoding,
+            status: greeting.status,
+            reached: false,
+            unsettled: false,
+            settling: false,
+            flushed: false,
+            skipping: None,
+            changed: from_server::Definitions::Unchanged,
+            copying: 0,
+            discarding: 0,
+            passing: 0,
+            masking: 0,
+            wanted: 0,
+            goodbye: false,
+        };
+        let closed = session.run().await;
+        drop(registered);
+        closed
+    }
+
+    /// Up to where the client is known; `None` if it only wanted to cancel something.
+    async fn identify(
+        &self,
+        client: &mut Client,
+        auth: &ClientAuth,
+    ) -> Result<Option<parameters::Asked>, ProtocolError> {
+        let parameters = match client.wish().await? {
+            Wish::Connect(parameters) => parameters,
+            Wish::Cancel(key) => {
+                if let Some(key) = self.cancel_keys.find(&key) {
+                    upstream::cancel(&*self.shared.resource, &key).await?;
+                }
+                return Ok(None);
+            }
+        };
+        match auth {
+            ClientAuth::Proven => {}
+            ClientAuth::Password(password) => client.authenticate(&self.verifier(password)).await?,
+        }
+        match parameters::Asked::read(parameters) {
+            Ok(asked) => Ok(Some(asked)),
+            Err(why) => client.fail(refuse::PROTOCOL_VIOLATION, &why).await,
+        }
+    }
+
+    /// Tells a client that its connection cannot be had; why is for the log.
+    async fn turn_away(
+        &self,
+        mut client: Client,
+        error: ProtocolError,
+    ) -> Result<Closed, ProtocolError> {
+        let message = match &error {
+            ProtocolError::Client(why) => why.clone(),
+            ProtocolError::Resource(_) | ProtocolError::Guard(_) | ProtocolError::Io(_) => format!(
+                "resource `{}` cannot be reached; the log of guard says why",
+                self.shared.resource.spec().name
+            ),
+        };
+        let _ = client.fail::<()>(refuse::CONNECTION_FAILURE, &message).await;
+        Err(error)
+    }
+}
+
+/// Appends what a server says when it is ready.
+fn welcome(
+    out: &mut BytesMut,
+    parameters: &[(Vec<u8>, Vec<u8>)],
+    key: &cancel::CancelKey,
+    status: u8,
+) {
+    put(out, b'R', |out| out.put_i32(0));
+    for (name, value) in parameters {
+        put(out, b'S', |out| {
+            put_text(out, name);
+            put_text(out, value);
+        });
+    }
+    put(out, b'K', |out| {
+        out.put_i32(key.process);
+        out.put_slice(&key.secret);
+    });
+    put(out, b'Z', |out| out.put_u8(status));
 }
 
 impl ProtocolHandler for PostgresHandler {
     fn serve(
         self: Arc<Self>,
-        _client: ClientIo,
-        _auth: ClientAuth,
-        _gate: Arc<SessionGate>,
+        client: ClientIo,
+        auth: ClientAuth,
+        gate: Arc<SessionGate>,
     ) -> BoxFuture<'static, Result<Closed, ProtocolError>> {
-        Box::pin(async { Err(ProtocolError::Guard("not built yet".into())) })
+        Box::pin(async move { self.connect(client, auth, gate).await })
+    }
+}
+
+/// Reads bytes as each decoder of frames does; for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_frames(data: &[u8]) {
+    let mut rest = data;
+    while let Ok(Some(header)) = frame::Header::peek(rest) {
+        let Some((message, after)) = rest.split_at_checked(header.whole()) else { break };
+        let body = message.get(frame::HEADER..).unwrap_or_default();
+        let _ = results::fields(body);
+        let mut fields = frame::Fields::new(body);
+        while fields.text().is_ok() && fields.count().is_ok() {}
+        rest = after;
     }
 }

@@ -1,0 +1,277 @@
+//! The server's catalog, loaded over a connection of guard's own and shared by all of a session's clients.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use guard_core::ObjectName;
+use guard_sql::{Catalog, Column, Relation, RelationKind};
+use tokio::time::timeout;
+
+use super::upstream::Upstream;
+use crate::{ProtocolError, Resource};
+
+/// A catalog that takes longer is not waited for: clients wait behind it.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for the server, as a setting in milliseconds.
+const STATEMENT_TIMEOUT: &[u8] = b"30000";
+/// Largest answer to one of the queries below; some 300 000 columns.
+const MAX_BYTES: usize = 64 << 20;
+/// A name that is in no catalog may be new. It is looked for at most this often.
+const SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Relations with their view's text, parents, and whether something of a user's runs on a write.
+/// System views are known by their columns only: what they show is not for a policy on tables.
+const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, \
+    CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+        THEN pg_catalog.pg_get_viewdef(c.oid) END, \
+    (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.text, ',') FROM pg_catalog.pg_inherits i \
+        WHERE i.inhrelid = c.oid), \
+    EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r \
+            WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relpersistence <> 't'";
+
+/// Columns; a domain is its base type, a text type of an extension is text.
+const COLUMNS: &str = "WITH RECURSIVE base (oid, root, modifier) AS ( \
+        SELECT t.oid, CASE WHEN t.oid >= 16384 AND t.typcategory = 'S' AND t.typtype = 'b' \
+            THEN 25::pg_catalog.oid ELSE t.oid END, -1 \
+        FROM pg_catalog.pg_type t WHERE t.typtype <> 'd' \
+        UNION ALL \
+        SELECT d.oid, b.root, CASE WHEN d.typtypmod <> -1 THEN d.typtypmod ELSE b.modifier END \
+        FROM pg_catalog.pg_type d JOIN base b ON d.typbasetype = b.oid WHERE d.typtype = 'd') \
+    SELECT a.attrelid, a.attname, a.attnum, coalesce(b.root, a.atttypid), \
+        CASE WHEN a.atttypmod <> -1 THEN a.atttypmod ELSE coalesce(b.modifier, -1) END, \
+        a.attnotnull, a.attgenerated <> '' \
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+        LEFT JOIN base b ON b.oid = a.atttypid \
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') \
+        AND c.relpersistence <> 't' \
+    ORDER BY a.attrelid, a.attnum";
+
+/// What is called by name and was made by a user: object ids from 16384 on, and other schemas.
+const FUNCTIONS: &str = "SELECT p.proname FROM pg_catalog.pg_proc p \
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+        WHERE p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema') \
+    UNION SELECT o.oprname FROM pg_catalog.pg_operator o \
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+        WHERE o.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema')";
+
+/// Text types of extensions.
+const TEXT_TYPES: &str = "SELECT t.oid FROM pg_catalog.pg_type t \
+    WHERE t.oid >= 16384 AND t.typcategory = 'S' AND t.typtype = 'b'";
+
+/// The type `text`.
+const TEXT: u32 = 25;
+
+/// The catalog at one moment.
+pub(super) struct Snapshot {
+    /// Counts the loads: what was understood with another version is understood again.
+    pub(super) version: u64,
+    pub(super) catalog: Catalog,
+    text_types: HashSet<u32>,
+    loaded: Instant,
+}
+
+/// Holds the newest snapshot.
+pub(super) struct Catalogs {
+    resource: Arc<dyn Resource>,
+    current: RwLock<Option<Arc<Snapshot>>>,
+    /// A definition was changed since it was loaded.
+    outdated: AtomicBool,
+    /// Relations were made since it was loaded.
+    names_expected: AtomicBool,
+    loading: tokio::sync::Mutex<()>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The type whose values look like those of this one, for a mask.
+    pub(super) fn type_for_mask(&self, oid: u32) -> u32 {
+        if self.text_types.contains(&oid) { TEXT } else { oid }
+    }
+
+    /// A column and its relation, by the ids in a RowDescription.
+    pub(super) fn column(&self, table: u32, number: i16) -> Option<(&Arc<Relation>, &Column)> {
+        let relation = self.catalog.relation(table)?;
+        let column = relation.columns.iter().find(|column| column.number == number)?;
+        Some((relation, column))
+    }
+
+    /// A column by its names.
+    pub(super) fn named(&self, table: &ObjectName, column: &str) -> Option<&Column> {
+        let relations = self.catalog.relations_named(&table.name);
+        let relation = relations.iter().find(|relation| relation.name == *table)?;
+        relation.columns.iter().find(|known| &*known.name == column)
+    }
+}
+
+// === impl Catalogs ===
+
+impl Catalogs {
+    pub(super) fn new(resource: Arc<dyn Resource>) -> Self {
+        Self {
+            resource,
+            current: RwLock::default(),
+            outdated: AtomicBool::new(false),
+            names_expected: AtomicBool::new(false),
+            loading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The newest snapshot; loads one if there is none or it is outdated.
+    pub(super) async fn current(&self) -> Result<Arc<Snapshot>, ProtocolError> {
+        match self.held() {
+            Some(snapshot) if !self.outdated.load(Ordering::Acquire) => Ok(snapshot),
+            held => self.load_after(held.map(|snapshot| snapshot.version)).await,
+        }
+    }
+
+    /// Says that a definition was changed.
+    pub(super) fn outdate(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// Says that relations were made: whoever names one that is not known looks again at once.
+    pub(super) fn expect_names(&self) {
+        self.names_expected.store(true, Ordering::Release);
+    }
+
+    /// A newer snapshot than this one, because a name is not in it; `None` if that is not worth the while.
+    pub(super) async fn newer(
+        &self,
+        than: &Snapshot,
+    ) -> Result<Option<Arc<Snapshot>>, ProtocolError> {
+        let expected = self.names_expected.swap(false, Ordering::AcqRel);
+        if !expected && than.loaded.elapsed() < SEARCH_PAUSE {
+            return Ok(None);
+        }
+        self.load_after(Some(than.version)).await.map(Some)
+    }
+
+    /// The newest snapshot that is there.
+    pub(super) fn held(&self) -> Option<Arc<Snapshot>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Loads a snapshot, unless somebody did since `version`.
+    async fn load_after(&self, version: Option<u64>) -> Result<Arc<Snapshot>, ProtocolError> {
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(held) = self.held()
+            && Some(held.version) != version
+            && !self.outdated.load(Ordering::Acquire)
+        {
+            return Ok(held);
+        }
+        // Before it is read: a change while it is read outdates it again.
+        self.outdated.store(false, Ordering::Release);
+        let next = version.map_or(1, |version| version + 1);
+        let loaded = match timeout(LOAD_TIMEOUT, load(&*self.resource, next)).await {
+            Ok(loaded) => loaded,
+            Err(_) => Err(ProtocolError::Resource("its catalog takes too long to read".into())),
+        };
+        match loaded {
+            Ok(snapshot) => {
+                let snapshot = Arc::new(snapshot);
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                *current = Some(snapshot.clone());
+                Ok(snapshot)
+            }
+            Err(error) => {
+                self.outdate();
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, ProtocolError> {
+    let parameter = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
+    let parameters = [
+        parameter(b"database", resource.spec().database.as_bytes()),
+        parameter(b"application_name", b"guard"),
+        parameter(b"client_encoding", b"UTF8"),
+        parameter(b"search_path", b""),
+        parameter(b"statement_timeout", STATEMENT_TIMEOUT),
+        parameter(b"standard_conforming_strings", b"on"),
+    ];
+    let loaded = Instant::now();
+    let (mut upstream, _) = Upstream::connect(resource, &parameters).await?;
+    let mut columns: HashMap<u32, Vec<Column>> = HashMap::new();
+    for row in upstream.own_query(COLUMNS, MAX_BYTES).await? {
+        let mut row = Row::new(row);
+        let relation = row.number()?;
+        columns.entry(relation).or_default().push(Column {
+            name: row.text()?.into(),
+            number: row.number()?,
+            type_oid: row.number()?,
+            type_modifier: row.number()?,
+            not_null: row.flag()?,
+            generated: row.flag()?,
+        });
+    }
+    let mut relations = Vec::new();
+    for row in upstream.own_query(RELATIONS, MAX_BYTES).await? {
+        let mut row = Row::new(row);
+        let oid = row.number()?;
+        let name = ObjectName::qualified(&row.text()?, &row.text()?);
+        let kind = match row.text()?.as_str() {
+            "r" | "p" => RelationKind::Table,
+            "f" => RelationKind::Foreign,
+            "v" => RelationKind::View,
+            "m" => RelationKind::MaterializedView,
+            "S" => RelationKind::Sequence,
+            _ => return Err(unreadable()),
+        };
+        let definition = row.optional().map(Into::into);
+        let parents = row.optional().unwrap_or_default();
+        let parents = parents.split(',').filter_map(|parent| parent.parse().ok()).collect();
+        let has_triggers = row.flag()?;
+        let columns = columns.remove(&oid).unwrap_or_default();
+        relations.push(Relation { oid, name, kind, columns, definition, parents, has_triggers });
+    }
+    let names = |rows: Vec<Vec<Option<String>>>| rows.into_iter().flatten().flatten();
+    let functions: Vec<Arc<str>> =
+        names(upstream.own_query(FUNCTIONS, MAX_BYTES).await?).map(Into::into).collect();
+    let text_types = names(upstream.own_query(TEXT_TYPES, MAX_BYTES).await?)
+        .filter_map(|oid| oid.parse().ok())
+        .collect();
+    let catalog = Catalog::new(relations, functions);
+    Ok(Snapshot { version, catalog, text_types, loaded })
+}
+
+/// A row of text values, read from left to right.
+struct Row(std::vec::IntoIter<Option<String>>);
+
+fn unreadable() -> ProtocolError {
+    ProtocolError::Resource("its catalog does not look as it should".into())
+}
+
+impl Row {
+    fn new(values: Vec<Option<String>>) -> Self {
+        Self(values.into_iter())
+    }
+
+    fn optional(&mut self) -> Option<String> {
+        self.0.next().flatten()
+    }
+
+    fn text(&mut self) -> Result<String, ProtocolError> {
+        self.optional().ok_or_else(unreadable)
+    }
+
+    fn number<T: std::str::FromStr>(&mut self) -> Result<T, ProtocolError> {
+        self.text()?.parse().map_err(|_| unreadable())
+    }
+
+    fn flag(&mut self) -> Result<bool, ProtocolError> {
+        Ok(self.text()? == "t")
+    }
+}

@@ -1,0 +1,540 @@
+//! The client's messages: understood, judged, and only then sent.
+
+use std::{sync::Arc, sync::OnceLock};
+
+use bytes::{Buf as _, BytesMut};
+use guard_core::{
+    Certainty, Denial, DenialCode, Effect, MaskPlan, Object, ObjectKind, ObjectName, Operation,
+    Protocol, Verb,
+};
+use guard_gate::{Ask, Permit, StatementPhase, Verdict};
+use guard_sql::{Statement, StatementRole};
+
+use super::{
+    expect::{Change, Copy, Expect, Step},
+    frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
+    names::{Found, Group, Portal, TooMany},
+    session::{MAX_UNANSWERED, Session},
+    startup::client,
+    understand::Understood,
+    upstream::Carried,
+};
+use crate::ProtocolError;
+
+impl Session {
+    /// Looks at what the client sent, as far as it is there and its turn has come.
+    pub(super) async fn from_client(&mut self) -> Result<(), ProtocolError> {
+        loop {
+            if self.goodbye || !self.move_on() || self.is_held() {
+                return Ok(());
+            }
+            let Some(header) = Header::peek(&self.client.input).map_err(client)? else {
+                return Ok(());
+            };
+            if header.tag == b'd' {
+                self.copy_data(header);
+                continue;
+            }
+            let max = match header.tag {
+                b'Q' | b'P' => MAX_STATEMENT,
+                b'B' | b'F' => MAX_BIND,
+                b'D' | b'E' | b'C' | b'S' | b'H' | b'c' | b'f' | b'X' => MAX_SMALL,
+                other => return Err(client(Broken::Unexpected(char::from(other)))),
+            };
+            if header.body > max {
+                self.too_large(header, max).await?;
+                continue;
+            }
+            if self.client.input.len() < header.whole() {
+                self.wanted = header.whole();
+                return Ok(());
+            }
+            self.wanted = 0;
+            let frame = self.client.input.split_to(header.whole());
+            if !self.message(header.tag, &frame).await? {
+                // Its turn has not come: it is looked at again when the server has answered.
+                let rest = std::mem::replace(&mut self.client.input, frame);
+                self.client.input.unsplit(rest);
+                self.ask_for_answers();
+                self.settling = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes on, or drops, what is left of a message that is not read whole. Whether it is at its end.
+    fn move_on(&mut self) -> bool {
+        let part = self.discarding.min(self.client.input.len());
+        self.client.input.advance(part);
+        self.discarding -= part;
+        let part = self.copying.min(self.client.input.len());
+        self.upstream.copy_data(self.client.input.get(..part).unwrap_or_default());
+        self.client.input.advance(part);
+        self.copying -= part;
+        self.discarding == 0 && self.copying == 0
+    }
+
+    /// Whether the client's next message has to wait for an answer of the server.
+    fn is_held(&mut self) -> bool {
+        if self.expected.is_empty() {
+            self.settling = false;
+            self.flushed = false;
+            return false;
+        }
+        if self.expected.len() >= MAX_UNANSWERED {
+            if !self.flushed {
+                self.ask_for_answers();
+                self.flushed = true;
+            }
+            return true;
+        }
+        self.flushed = false;
+        self.settling || self.expected.back().is_some_and(Expect::awaits_copy)
+    }
+
+    /// Has the server answer what it has done so far.
+    fn ask_for_answers(&mut self) {
+        let mut flush = BytesMut::new();
+        put(&mut flush, b'H', |_| {});
+        self.upstream.carry(Carried::Flush, &flush);
+    }
+
+    /// The step whose data the client sends.
+    fn taking(&mut self) -> Option<&mut Step> {
+        let step = self.expected.front_mut()?.step()?;
+        matches!(step.copy, Copy::In).then_some(step)
+    }
+
+    /// CopyData: passes while a permitted COPY takes it; else it is dropped, as the server does after a COPY has failed.
+    fn copy_data(&mut self, header: Header) {
+        match self.taking() {
+            Some(step) => {
+                step.outcome.bytes += header.body as u64;
+                self.copying = header.whole();
+            }
+            None => self.discarding = header.whole(),
+        }
+    }
+
+    /// One whole message. `false` if its turn has not come.
+    async fn message(&mut self, tag: u8, frame: &[u8]) -> Result<bool, ProtocolError> {
+        let body = frame.get(HEADER..).unwrap_or_default();
+        if self.taking().is_some() {
+            return self.during_copy(tag, frame);
+        }
+        if self.skipping.is_some() && !matches!(tag, b'S' | b'X') {
+            return Ok(true);
+        }
+        match tag {
+            b'Q' => self.query(body, frame).await.map(|()| true),
+            b'P' => self.parse(body, frame).await.map(|()| true),
+            b'B' => self.bind(body, frame),
+            b'D' => self.describe(body, frame),
+            b'E' => self.execute(body, frame).await,
+            b'C' => self.close(body, frame).map(|()| true),
+            b'S' => {
+                Fields::new(body).end().map_err(client)?;
+                self.upstream.carry(Carried::Sync, frame);
+                self.expected.push_back(Expect::Sync);
+                self.group += 1;
+                self.skipping = None;
+                self.settling |= std::mem::take(&mut self.unsettled);
+                Ok(true)
+            }
+            b'H' => {
+                self.upstream.carry(Carried::Flush, frame);
+                Ok(true)
+            }
+            b'F' => self.function_call(body, frame).await.map(|()| true),
+            b'X' => {
+                self.goodbye = true;
+                Ok(true)
+            }
+            // Left over from a COPY that has failed: the server drops it.
+            b'c' | b'f' => Ok(true),
+            other => Err(client(Broken::Unexpected(char::from(other)))),
+        }
+    }
+
+    /// While the server takes data it wants its end, and does not answer Flush and Sync.
+    fn during_copy(&mut self, tag: u8, frame: &[u8]) -> Result<bool, ProtocolError> {
+        let carried = match tag {
+            b'c' => Carried::CopyDone,
+            b'f' => Carried::CopyFail,
+            b'H' | b'S' => return Ok(true),
+            b'X' => {
+                self.goodbye = true;
+                return Ok(true);
+            }
+            other => return Err(client(Broken::Unexpected(char::from(other)))),
+        };
+        self.upstream.carry(carried, frame);
+        if let Some(step) = self.taking() {
+            step.copy = Copy::Taken;
+        }
+        Ok(true)
+    }
+
+    /// A Query: refused as a whole if one of its statements is.
+    async fn query(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+        let mut fields = Fields::new(body);
+        let text = fields.text().map_err(client)?;
+        fields.end().map_err(client)?;
+        if self.unsettled {
+            return self.refuse_unsettled(text, true).await;
+        }
+        let understood = self.understand(text).await?;
+        let Some(permits) = self.judge(&understood.statements, StatementPhase::Execute, true).await
+        else {
+            return Ok(());
+        };
+        self.group += 1;
+        let mut steps = Vec::with_capacity(permits.len());
+        for (statement, permit) in understood.statements.iter().zip(&permits) {
+            let changes = self.changes(statement, &understood)?;
+            self.note(permit.operation(), permit.masks());
+            steps.push(Step::new(statement.clone(), permit.masks().clone(), None, changes));
+        }
+        self.group += 1;
+        // A Query ends what was begun before it, a Sync included.
+        self.settling |= std::mem::take(&mut self.unsettled);
+        let running = self.upstream.forward(permits, frame);
+        for (step, running) in steps.iter_mut().zip(running) {
+            step.running = Some(running);
+        }
+        self.expected.push_back(Expect::Query { steps: steps.into(), failed: false });
+        Ok(())
+    }
+
+    async fn parse(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+        let mut fields = Fields::new(body);
+        let name = self.name(fields.text().map_err(client)?)?;
+        let text = fields.text().map_err(client)?;
+        for _ in 0..fields.count().map_err(client)? {
+            fields.int32().map_err(client)?;
+        }
+        fields.end().map_err(client)?;
+        if self.unsettled {
+            return self.refuse_unsettled(text, false).await;
+        }
+        let understood = self.understand(text).await?;
+        let Some(permits) =
+            self.judge(&understood.statements, StatementPhase::Prepare, false).await
+        else {
+            return Ok(());
+        };
+        for permit in &permits {
+            self.reached |= permit.masks().reach;
+        }
+        let change = self
+            .names
+            .statements
+            .propose(Some(name), Some(understood), self.group)
+            .map_err(too_many)?;
+        let running = self.upstream.forward(permits, frame);
+        self.expected.push_back(Expect::Parse { running, change });
+        Ok(())
+    }
+
+    fn bind(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
+        let mut fields = Fields::new(body);
+        let portal = self.name(fields.text().map_err(client)?)?;
+        let statement = self.name(fields.text().map_err(client)?)?;
+        for _ in 0..fields.count().map_err(client)? {
+            fields.int16().map_err(client)?;
+        }
+        for _ in 0..fields.count().map_err(client)? {
+            if let Ok(length) = usize::try_from(fields.int32().map_err(client)?) {
+                fields.bytes(length).map_err(client)?;
+            }
+        }
+        for _ in 0..fields.count().map_err(client)? {
+            fields.int16().map_err(client)?;
+        }
+        fields.end().map_err(client)?;
+        let source = match self.names.statements.find(&statement, self.group) {
+            Found::This(understood) => Some(understood),
+            Found::Nothing => None,
+            Found::Undecided => return Ok(false),
+        };
+        let bound = Portal { source, columns: Arc::new(OnceLock::new()), described: false };
+        let change =
+            self.names.portals.propose(Some(portal), Some(bound), self.group).map_err(too_many)?;
+        self.upstream.carry(Carried::Bind, frame);
+        self.expected.push_back(Expect::Bind { change });
+        Ok(true)
+    }
+
+    fn describe(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
+        let mut fields = Fields::new(body);
+        let kind = fields.byte().map_err(client)?;
+        let name = self.name(fields.text().map_err(client)?)?;
+        fields.end().map_err(client)?;
+        let expect = match kind {
+            b'S' => Expect::DescribeStatement,
+            b'P' => {
+                let columns = match self.names.portals.find(&name, self.group) {
+                    Found::This(portal) => portal.columns,
+                    Found::Nothing => Arc::default(),
+                    Found::Undecided => return Ok(false),
+                };
+                self.names.portals.update(&name, |portal| portal.described = true);
+                Expect::DescribePortal { columns, own: false }
+            }
+            _ => return Err(client(Broken::Malformed("a Describe of nothing that is known"))),
+        };
+        self.upstream.carry(Carried::Describe, frame);
+        self.expected.push_back(expect);
+        Ok(true)
+    }
+
+    async fn execute(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
+        let mut fields = Fields::new(body);
+        let wire_name = fields.text().map_err(client)?;
+        let name = self.name(wire_name)?;
+        fields.int32().map_err(client)?;
+        fields.end().map_err(client)?;
+        let portal = match self.names.portals.find(&name, self.group) {
+            Found::This(portal) => portal,
+            Found::Nothing => {
+                Portal { source: None, columns: Arc::new(OnceLock::new()), described: false }
+            }
+            Found::Undecided => return Ok(false),
+        };
+        let understood = match &portal.source {
+            Some(source) => self.shared.understanding.again(source, &self.names).await?,
+            None => {
+                let text = format!("EXECUTE of portal \"{name}\"").into();
+                Arc::new(Understood::not(text, "EXECUTE", "the portal is not known"))
+            }
+        };
+        if self.unsettled {
+            self.refuse_unsettled(understood.text.as_bytes(), false).await?;
+            return Ok(true);
+        }
+        let Some(permits) =
+            self.judge(&understood.statements, StatementPhase::Execute, false).await
+        else {
+            return Ok(true);
+        };
+        let mut step = None;
+        for (statement, permit) in understood.statements.iter().zip(&permits) {
+            let changes = self.changes(statement, &understood)?;
+            self.note(permit.operation(), permit.masks());
+            step =
+                Some(Box::new(Step::new(statement.clone(), permit.masks().clone(), None, changes)));
+        }
+        if let Some(step) = &mut step {
+            let plan = &step.plan;
+            if !portal.described && (plan.rewrites() || !plan.columns.is_empty()) {
+                // Rows come without a description: guard asks for one, and keeps the answer.
+                self.upstream.describe_portal(wire_name);
+                let columns = portal.columns.clone();
+                self.expected.push_back(Expect::DescribePortal { columns, own: true });
+                self.names.portals.update(&name, |portal| portal.described = true);
+            }
+            step.columns = Some(portal.columns);
+        }
+        let mut running = self.upstream.forward(permits, frame).into_iter();
+        if let Some(step) = &mut step {
+            step.running = running.next();
+        }
+        self.expected.push_back(Expect::Execute(step));
+        Ok(true)
+    }
+
+    fn close(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+        let mut fields = Fields::new(body);
+        let kind = fields.byte().map_err(client)?;
+        let name = Some(self.name(fields.text().map_err(client)?)?);
+        fields.end().map_err(client)?;
+        let group = self.group;
+        let change = match kind {
+            b'S' => self.names.statements.propose(name, None, group).map(Change::Statement),
+            b'P' => self.names.portals.propose(name, None, group).map(Change::Portal),
+            _ => return Err(client(Broken::Malformed("a Close of nothing that is known"))),
+        };
+        let change = change.map_err(too_many)?;
+        self.upstream.carry(Carried::Close, frame);
+        self.expected.push_back(Expect::Close { change });
+        Ok(())
+    }
+
+    async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+        let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
+        let text: Arc<str> = format!("call of function {oid} by the fast path").into();
+        let mut operation =
+            Operation::unparsed(Protocol::Postgres, "FASTPATH", text, "a function by its number");
+        let name = ObjectName::bare(&oid.to_string());
+        operation.effects =
+            vec![Effect::new(Verb::Call, Object::named(ObjectKind::Function, name))];
+        operation.certainty = Certainty::Partial("a function by its number".into());
+        let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
+        let statements = [Arc::new(statement)];
+        let Some(permits) = self.judge(&statements, StatementPhase::Execute, true).await else {
+            return Ok(());
+        };
+        for permit in &permits {
+            self.note(permit.operation(), permit.masks());
+        }
+        let running = self.upstream.forward(permits, frame);
+        self.expected.push_back(Expect::FunctionCall { running });
+        self.group += 1;
+        Ok(())
+    }
+
+    // === what is common to them ===
+
+    async fn understand(&mut self, text: &[u8]) -> Result<Arc<Understood>, ProtocolError> {
+        match self.encoding.decode(text) {
+            Some(text) => self.shared.understanding.read(&text, &self.names).await,
+            None => {
+                let text = String::from_utf8_lossy(text).into();
+                Ok(Arc::new(Understood::not(text, "?", "it is not valid UTF-8")))
+            }
+        }
+    }
+
+    /// Permits for all of the statements; or nothing, and the refusal is under way. `simple`: ReadyForQuery
+    /// follows the refusal by itself.
+    async fn judge(
+        &mut self,
+        statements: &[Arc<Statement>],
+        phase: StatementPhase,
+        simple: bool,
+    ) -> Option<Vec<Permit>> {
+        // Nothing is asked: an empty text.
+        if statements.is_empty() {
+            return Some(Vec::new());
+        }
+        let ask =
+            |statement: &Arc<Statement>| Ask { operation: statement.operation.clone(), phase };
+        let asks: Vec<_> = statements.iter().map(ask).collect();
+        match self.gate.judge(&asks).await {
+            Verdict::Forward(permits) => Some(permits),
+            Verdict::Refuse { index: _, denial } => {
+                self.refuse(denial, simple);
+                None
+            }
+        }
+    }
+
+    /// Sends what fails in place of what is refused: then the server is where the client believes it is,
+    /// and the refusal comes when its turn comes.
+    fn refuse(&mut self, denial: Box<Denial>, simple: bool) {
+        self.shared.resource.refused(&denial);
+        if simple {
+            self.upstream.poison_query();
+            self.group += 1;
+        } else {
+            self.upstream.poison_parse();
+        }
+        self.expected.push_back(Expect::Refused { denial, simple, told: false });
+    }
+
+    /// A message that is too large to be read whole is refused, unread.
+    async fn too_large(&mut self, header: Header, max: usize) -> Result<(), ProtocolError> {
+        let simple = match header.tag {
+            b'Q' | b'F' => true,
+            b'P' | b'B' => false,
+            other => {
+                let length = u32::try_from(header.body).unwrap_or(u32::MAX);
+                return Err(client(Broken::Length(char::from(other), length)));
+            }
+        };
+        if self.taking().is_some() {
+            return Err(client(Broken::Unexpected(char::from(header.tag))));
+        }
+        let text = format!("a message of {} bytes", header.body);
+        let detail = format!("it has {} bytes, and no more than {max} are read", header.body);
+        let hint = "send smaller statements, or load data with COPY";
+        self.refuse_unread(text.into(), DenialCode::TooLarge, detail, hint, simple).await;
+        self.discarding = header.whole();
+        Ok(())
+    }
+
+    async fn refuse_unsettled(&mut self, text: &[u8], simple: bool) -> Result<(), ProtocolError> {
+        let text = String::from_utf8_lossy(text).into();
+        let detail = "a setting that changes how statements are read was sent before it".to_owned();
+        let hint = "send a Sync behind the setting";
+        self.refuse_unread(text, DenialCode::NotUnderstood, detail, hint, simple).await;
+        Ok(())
+    }
+
+    async fn refuse_unread(
+        &mut self,
+        text: Arc<str>,
+        code: DenialCode,
+        detail: String,
+        hint: &str,
+        simple: bool,
+    ) {
+        let operation = Operation::unparsed(Protocol::Postgres, "?", text, &detail);
+        let denial = self.gate.refuse(&Arc::new(operation), code, detail, hint).await;
+        self.refuse(Box::new(denial), simple);
+    }
+
+    /// Remembers what a permitted statement means for what comes after it.
+    fn note(&mut self, operation: &Operation, plan: &MaskPlan) {
+        self.reached |= plan.reach;
+        self.unsettled |= settles_late(operation);
+        self.changed.note_sent(operation);
+    }
+
+    /// The changes of names that a statement makes when it is done.
+    fn changes(
+        &mut self,
+        statement: &Statement,
+        of: &Understood,
+    ) -> Result<Vec<Change>, ProtocolError> {
+        let group: Group = self.group;
+        let names = &mut self.names;
+        let changes = match &statement.role {
+            StatementRole::Plain | StatementRole::CopyOut(_) | StatementRole::CopyIn(_) => {
+                return Ok(Vec::new());
+            }
+            StatementRole::Prepare { name, inner } => {
+                let inner = Understood::part(inner, of);
+                let change = names.statements.propose(Some(name.clone()), Some(inner), group);
+                vec![change.map(Change::Statement)]
+            }
+            StatementRole::Deallocate(name) => {
+                let change = names.statements.propose(name.clone(), None, group);
+                vec![change.map(Change::Statement)]
+            }
+            StatementRole::Declare { name, inner } => {
+                let portal = Portal {
+                    source: Some(Understood::part(inner, of)),
+                    columns: Arc::new(OnceLock::new()),
+                    described: false,
+                };
+                let change = names.portals.propose(Some(name.clone()), Some(portal), group);
+                vec![change.map(Change::Portal)]
+            }
+            StatementRole::Close(name) => {
+                let change = names.portals.propose(name.clone(), None, group);
+                vec![change.map(Change::Portal)]
+            }
+            StatementRole::DiscardAll => vec![
+                names.statements.propose(None, None, group).map(Change::Statement),
+                names.portals.propose(None, None, group).map(Change::Portal),
+            ],
+        };
+        changes.into_iter().collect::<Result<_, _>>().map_err(too_many)
+    }
+
+    fn name(&self, bytes: &[u8]) -> Result<Arc<str>, ProtocolError> {
+        let name = self.encoding.decode(bytes);
+        name.map(Into::into).ok_or_else(|| client(Broken::Malformed("a name is not a text")))
+    }
+}
+
+/// Whether what comes after it may be read in another way than what came before.
+fn settles_late(operation: &Operation) -> bool {
+    operation.effects.iter().any(|effect| effect.verb == Verb::Config)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+fn too_many(error: TooMany) -> ProtocolError {
+    ProtocolError::Client(error.to_string())
+}

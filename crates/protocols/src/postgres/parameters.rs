@@ -1,0 +1,197 @@
+//! What a client brings along in its start-up packet: the same settings that it could make by `SET`, and so
+//! judged the same.
+
+use std::sync::Arc;
+
+use guard_core::{Denial, Effect, Object, ObjectKind, Operation, Outputs, Protocol, Verb};
+use guard_gate::{Ask, Gate, Outcome, Permit, StatementPhase, Verdict};
+
+use super::{names::Known, understand::Understanding};
+use crate::ProtocolError;
+
+/// Settings that every driver sends and that change nothing but forms and limits of the client's own connection.
+/// `client_encoding` is checked by what the server makes of it.
+const HARMLESS: [&str; 9] = [
+    "client_encoding",
+    "datestyle",
+    "extra_float_digits",
+    "geqo",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "lock_timeout",
+    "statement_timeout",
+    "timezone",
+];
+
+/// What a client asks for.
+pub(super) struct Asked {
+    /// The database, if it names one.
+    pub(super) database: Option<String>,
+    /// What it calls itself.
+    pub(super) application: String,
+    replication: Option<String>,
+    settings: Vec<(String, String)>,
+}
+
+/// What it gets.
+pub(super) struct Judged {
+    /// The parameters of the start-up packet to the server.
+    pub(super) parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    permits: Vec<Permit>,
+}
+
+/// Why it gets nothing.
+pub(super) enum NotAllowed {
+    /// It is refused.
+    Denied(Box<Denial>),
+    /// It could not be judged.
+    Broken(ProtocolError),
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Sorts the parameters of a start-up packet. The user's name is not looked at: the lease has its own.
+    pub(super) fn read(parameters: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Self, String> {
+        let mut asked = Self {
+            database: None,
+            application: String::new(),
+            replication: None,
+            settings: Vec::new(),
+        };
+        for (name, value) in parameters {
+            let (Ok(name), Ok(value)) = (String::from_utf8(name), String::from_utf8(value)) else {
+                return Err("a start-up parameter is not UTF-8".into());
+            };
+            match name.as_str() {
+                "user" => {}
+                "database" => asked.database = Some(value),
+                "replication" => asked.replication = Some(value),
+                "options" => asked.read_options(&value)?,
+                _ => asked.set(&name, value)?,
+            }
+        }
+        Ok(asked)
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        let known = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
+        if !known || name.is_empty() {
+            return Err(format!("the start-up parameter `{name}` has a name that no setting has"));
+        }
+        let name = name.to_ascii_lowercase();
+        if name == "application_name" {
+            self.application = value;
+        } else {
+            self.settings.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// Command-line options of a server process: of them only settings are taken.
+    fn read_options(&mut self, options: &str) -> Result<(), String> {
+        let mut words = split_options(options).into_iter();
+        while let Some(word) = words.next() {
+            let setting = match (word.strip_prefix("-c"), word.strip_prefix("--")) {
+                (_, Some(setting)) => {
+                    let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+                    format!("{}={value}", name.replace('-', "_"))
+                }
+                (Some(""), None) => words.next().unwrap_or_default(),
+                (Some(setting), None) => setting.to_owned(),
+                (None, None) => {
+                    return Err(format!("the option `{word}` is not taken; use -c name=value"));
+                }
+            };
+            let Some((name, value)) = setting.split_once('=') else {
+                return Err(format!("the option `{setting}` has no value; use -c name=value"));
+            };
+            self.set(name.trim(), value.to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Asks the gate for all that is not harmless.
+    pub(super) async fn judge(
+        self,
+        gate: &Gate,
+        understanding: &Understanding,
+    ) -> Result<Judged, NotAllowed> {
+        let mut asks = Vec::new();
+        let mut ask = |operation| asks.push(Ask { operation, phase: StatementPhase::Execute });
+        let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        if let Some(replication) = self.replication {
+            // Off, as libpq spells it: the same as not to ask.
+            if !matches!(replication.as_str(), "false" | "off" | "no" | "0") {
+                ask(Arc::new(start_replication(&replication)));
+                parameters.push((b"replication".to_vec(), replication.into_bytes()));
+            }
+        }
+        for (name, value) in &self.settings {
+            if !HARMLESS.contains(&name.as_str()) {
+                let text = format!("SET {name} TO '{}'", value.replace('\'', "''"));
+                let understood = understanding.read(&text, &Known::default()).await;
+                let understood = understood.map_err(NotAllowed::Broken)?;
+                for statement in &understood.statements {
+                    ask(statement.operation.clone());
+                }
+            }
+        }
+        let permits = if asks.is_empty() {
+            Vec::new()
+        } else {
+            match gate.judge(&asks).await {
+                Verdict::Forward(permits) => permits,
+                Verdict::Refuse { index: _, denial } => return Err(NotAllowed::Denied(denial)),
+            }
+        };
+        let mut give = |name: &str, value: String| {
+            parameters.push((name.as_bytes().to_vec(), value.into_bytes()));
+        };
+        if let Some(database) = self.database {
+            give("database", database);
+        }
+        give("application_name", self.application);
+        // Before the client's own, which counts where it was allowed; the role's default never does.
+        give("standard_conforming_strings", "on".into());
+        for (name, value) in self.settings {
+            give(&name, value);
+        }
+        Ok(Judged { parameters, permits })
+    }
+}
+
+impl Judged {
+    /// The server has taken them.
+    pub(super) fn done(self) {
+        for permit in self.permits {
+            permit.spend().finish(Outcome::default());
+        }
+    }
+}
+
+fn start_replication(how: &str) -> Operation {
+    let text: Arc<str> = format!("replication={how}").into();
+    let mut operation = Operation::unparsed(Protocol::Postgres, "REPLICATION", text, "");
+    operation.effects = vec![Effect::new(Verb::Replication, Object::unnamed(ObjectKind::Other))];
+    operation.certainty = guard_core::Certainty::Exact;
+    operation.outputs = Outputs::None;
+    operation
+}
+
+/// Splits as PostgreSQL does (`pg_split_opts`): at white space that has no backslash before it.
+fn split_options(options: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = options.chars();
+    while let Some(character) = characters.next() {
+        if character.is_ascii_whitespace() {
+            words.extend(word.take());
+            continue;
+        }
+        let taken = if character == '\\' { characters.next() } else { Some(character) };
+        word.get_or_insert_default().extend(taken);
+    }
+    words.extend(word);
+    words
+}

@@ -1,0 +1,249 @@
+//! One client's connection after its start-up: one task that moves bytes both ways and keeps the two sides
+//! in step. [`super::from_client`] and [`super::from_server`] are its two halves.
+
+use std::{
+    collections::VecDeque,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf as _, BytesMut};
+use futures_util::future::BoxFuture;
+use guard_core::EndReason;
+use guard_gate::Gate;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite as _},
+    time::timeout,
+};
+
+use super::{
+    Shared,
+    cancel::CancelKey,
+    encoding::Encoding,
+    expect::Expect,
+    names::Known,
+    refuse,
+    startup::Client,
+    upstream::{self, Upstream},
+};
+use crate::{ClientIo, Closed, ProtocolError};
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+/// As long as this much waits to be written to one side, nothing is read from the other.
+const MAX_UNSENT: usize = 256 << 10;
+/// As long as this much of a client waits to be looked at, nothing is read from it, unless a whole message
+/// is longer.
+const MAX_UNREAD: usize = 2 * CHUNK;
+/// As long as so many messages are not answered, no more are looked at.
+pub(super) const MAX_UNANSWERED: usize = 4096;
+/// How long a client that takes no bytes may keep its last message waiting.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long cancelling what a gone client left running may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One client's connection.
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) client: Client,
+    pub(super) upstream: Upstream,
+    pub(super) server_key: CancelKey,
+
+    /// What the server has to answer.
+    pub(super) expected: VecDeque<Expect>,
+    pub(super) names: Known,
+    /// Counts what fails together: see [`super::names::Group`].
+    pub(super) group: u64,
+    /// How the client's texts are to be read.
+    pub(super) encoding: Encoding,
+
+    /// State of the transaction, as the server last said.
+    pub(super) status: u8,
+    /// Whether a statement with masked columns in reach was sent: texts of the server may tell of them.
+    pub(super) reached: bool,
+    /// A setting that changes how texts are read was sent in this group.
+    pub(super) unsettled: bool,
+    /// Nothing of the client is looked at until all is answered.
+    pub(super) settling: bool,
+    /// Guard asked the server to answer, because too much is unanswered.
+    pub(super) flushed: bool,
+    /// The server skips what comes before the next Sync, because of this error.
+    pub(super) skipping: Option<String>,
+    /// Definitions that were changed, and may not be visible to others yet.
+    pub(super) changed: super::from_server::Definitions,
+
+    /// Bytes of the client's current message that still go to the server as they are.
+    pub(super) copying: usize,
+    /// Bytes of the client's current message that go nowhere.
+    pub(super) discarding: usize,
+    /// Bytes of the server's current message that still go to the client as they are.
+    pub(super) passing: usize,
+    /// Bytes of the server's current CopyData that still go through its masker.
+    pub(super) masking: usize,
+    /// Length of the client's message that is read whole and is not all there.
+    pub(super) wanted: usize,
+    /// The client said goodbye.
+    pub(super) goodbye: bool,
+}
+
+enum Event {
+    Input,
+    ClientGone,
+    ServerGone,
+    Ended(EndReason),
+}
+
+impl Session {
+    /// Serves the client until somebody goes.
+    pub(super) async fn run(mut self) -> Result<Closed, ProtocolError> {
+        let gate = self.gate.clone();
+        let mut ended: BoxFuture<'static, EndReason> = Box::pin(async move { gate.ended().await });
+        let result = self.serve(&mut ended).await;
+        let reason = match &result {
+            Ok(Closed::Session(reason)) => {
+                refuse::ended(&mut self.client.output, *reason);
+                Some(reason.to_string())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                if !matches!(error, ProtocolError::Io(_)) {
+                    refuse::fatal(
+                        &mut self.client.output,
+                        refuse::PROTOCOL_VIOLATION,
+                        &format!("the connection is closed by guard: {error}"),
+                    );
+                }
+                Some(error.to_string())
+            }
+        };
+        let _ = timeout(LAST_WORDS, self.client.flush()).await;
+        self.leave().await;
+        drop(self.expected);
+        if let Some(gate) = Arc::into_inner({
+            drop(ended);
+            self.gate
+        }) {
+            gate.close(reason);
+        }
+        result
+    }
+
+    async fn serve(
+        &mut self,
+        ended: &mut BoxFuture<'static, EndReason>,
+    ) -> Result<Closed, ProtocolError> {
+        loop {
+            match poll_fn(|cx| self.poll(ended, cx)).await? {
+                Event::Input => {}
+                Event::ClientGone => return Ok(Closed::Client),
+                Event::ServerGone => {
+                    self.client.flush().await?;
+                    return Ok(Closed::Resource);
+                }
+                Event::Ended(reason) => return Ok(Closed::Session(reason)),
+            }
+            self.from_server()?;
+            self.from_client().await?;
+            if self.goodbye {
+                return Ok(Closed::Client);
+            }
+        }
+    }
+
+    /// Moves bytes until there is something to look at.
+    fn poll(
+        &mut self,
+        ended: &mut BoxFuture<'static, EndReason>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Event, ProtocolError>> {
+        if let Poll::Ready(reason) = ended.as_mut().poll(cx) {
+            return Poll::Ready(Ok(Event::Ended(reason)));
+        }
+        let mut input = false;
+        let Client { stream, output, unflushed, .. } = &mut self.client;
+        poll_write(stream, output, unflushed, cx)?;
+        let (stream, output, unflushed) = self.upstream.outward();
+        if let Err(error) = poll_write(stream, output, unflushed, cx) {
+            // What it said before it went is worth more than that it went.
+            tracing::debug!(%error, "the resource takes no more");
+            output.clear();
+            *unflushed = false;
+        }
+        if self.client.input.len() < MAX_UNREAD.max(self.wanted)
+            && self.upstream.unsent() < MAX_UNSENT
+        {
+            match poll_read(&mut self.client.stream, &mut self.client.input, cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(Event::ClientGone)),
+                Poll::Ready(_) => input = true,
+                Poll::Pending => {}
+            }
+        }
+        if self.client.output.len() < MAX_UNSENT {
+            match poll_read(&mut self.upstream.stream, &mut self.upstream.input, cx) {
+                Ok(Poll::Ready(0)) | Err(_) => return Poll::Ready(Ok(Event::ServerGone)),
+                Ok(Poll::Ready(_)) => input = true,
+                Ok(Poll::Pending) => {}
+            }
+        }
+        if input { Poll::Ready(Ok(Event::Input)) } else { Poll::Pending }
+    }
+
+    /// Ends the server's side: what is still running is cancelled, since nobody waits for it.
+    async fn leave(&mut self) {
+        if !self.expected.is_empty() {
+            let cancel = upstream::cancel(&*self.shared.resource, &self.server_key);
+            if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancel).await {
+                tracing::debug!(%error, "what a client left running was not cancelled");
+            }
+        }
+        self.upstream.terminate();
+        let _ = timeout(LAST_WORDS, self.upstream.flush()).await;
+    }
+}
+
+fn poll_read(
+    stream: &mut ClientIo,
+    input: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Result<Poll<usize>, ProtocolError> {
+    input.reserve(CHUNK);
+    match pin!(stream.read_buf(input)).poll(cx) {
+        Poll::Ready(read) => Ok(Poll::Ready(read?)),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
+/// Writes what can be written.
+fn poll_write(
+    stream: &mut ClientIo,
+    output: &mut BytesMut,
+    unflushed: &mut bool,
+    cx: &mut Context<'_>,
+) -> Result<(), ProtocolError> {
+    while !output.is_empty() {
+        match Pin::new(&mut *stream).poll_write(cx, output) {
+            Poll::Ready(Ok(0)) => {
+                return Err(ProtocolError::Io(std::io::ErrorKind::WriteZero.into()));
+            }
+            Poll::Ready(Ok(written)) => {
+                output.advance(written);
+                *unflushed = true;
+            }
+            Poll::Ready(Err(error)) => return Err(error.into()),
+            Poll::Pending => return Ok(()),
+        }
+    }
+    if *unflushed {
+        // TLS keeps what the socket did not take.
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => return Err(error.into()),
+            Poll::Ready(Ok(())) => *unflushed = false,
+            Poll::Pending => {}
+        }
+    }
+    Ok(())
+}
