@@ -63,7 +63,7 @@ fn broken_frames_end_one_connection_and_no_other() {
         for (what, bytes) in cases {
             let mut wire = held.ready();
             wire.send(&bytes);
-            let answer = wire.to_the_end();
+            let answer = wire.read_to_the_end();
             let answer = String::from_utf8_lossy(&answer);
             assert!(!answer.contains("DROP TABLE\0"), "{what}: was executed");
             assert_eq!(rows(&stage), "20", "{what}");
@@ -89,7 +89,7 @@ fn broken_frames_end_one_connection_and_no_other() {
         for (what, bytes) in starts {
             let mut wire = held.raw();
             wire.send(&bytes);
-            let answer = wire.to_the_end();
+            let answer = wire.read_to_the_end();
             assert!(!answer.contains(&b'Z') || answer.first() == Some(&b'E'), "{what}: {answer:?}");
             bystander.send(&query("SELECT 'still ' || 'served'"));
             assert!(text(&bystander.until_ready()).contains("still served"), "{what}");
@@ -186,7 +186,7 @@ fn a_name_stands_for_the_statement_that_the_server_has() {
         for frame in frames {
             wire.send(&frame);
         }
-        let answer = String::from_utf8_lossy(&wire.to_the_end()).into_owned();
+        let answer = String::from_utf8_lossy(&wire.read_to_the_end()).into_owned();
         assert!(!answer.contains("DELETE "), "{what}: {answer}");
         assert_eq!(rows(&stage), "20", "{what}");
     }

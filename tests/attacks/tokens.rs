@@ -76,7 +76,7 @@ fn a_token_that_is_not_for_us_gets_nothing() {
         ("another repository", |_, c| drop(c.insert("repository_id".into(), json!("1")))),
         ("another branch", |_, c| drop(c.insert("ref".into(), json!("refs/heads/evil")))),
         ("a pull request", |_, c| {
-            drop(c.insert("event_name".into(), json!("pull_request_target")))
+            drop(c.insert("event_name".into(), json!("pull_request_target")));
         }),
         ("an unknown key", |h, _| h["kid"] = json!("mine")),
         ("a key in its header", |h, _| {
@@ -117,7 +117,7 @@ fn a_forged_signature_gets_nothing() {
     let (signed, signature) = real.rsplit_once('.').unwrap();
     for (what, token) in [
         ("no signature", format!("{signed}.")),
-        ("a cut signature", format!("{signed}.{}", &signature[..signature.len() - 4])),
+        ("a cut signature", format!("{signed}.{}", signature.split_at(300).0)),
         ("a signature of nothing", format!("{signed}.{}", base64url(&[0; 256]))),
         ("no token", String::new()),
         ("garbage", "a.b.c".into()),
@@ -198,7 +198,7 @@ fn strangers_are_told_nothing() {
     let token = stage
         .issuer
         .token_with(&stage.url, |_, claims| {
-            drop(claims.insert("ref".into(), json!("refs/heads/x")))
+            drop(claims.insert("ref".into(), json!("refs/heads/x")));
         })
         .unwrap();
     let body = exchange(&stage, &token, &key).body;

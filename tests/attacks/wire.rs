@@ -108,7 +108,7 @@ impl Wire {
     }
 
     /// Says that nothing more comes, and reads to the end.
-    pub(crate) fn to_the_end(mut self) -> Vec<u8> {
+    pub(crate) fn read_to_the_end(&mut self) -> Vec<u8> {
         drop(self.stream.shutdown(Shutdown::Write));
         let mut bytes = Vec::new();
         drop(self.stream.read_to_end(&mut bytes));

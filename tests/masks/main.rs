@@ -123,7 +123,8 @@ fn masked_values_keep_their_use() {
     let direct = stage.postgres.sql("shop", "SELECT phone FROM customers WHERE id = 7").unwrap();
     assert!(email.contains('@'), "{text}");
     assert_eq!((name, id), ("[masked]", "7"));
-    assert!(phone.starts_with('*') && phone.ends_with(&direct[direct.len() - 4..]), "{text}");
+    let (_, last_four) = direct.split_at(direct.len() - 4);
+    assert!(phone.starts_with('*') && phone.ends_with(last_four), "{text}");
     assert_eq!(phone.len(), direct.len());
 
     let joined = "SELECT a.email FROM customers a JOIN customers b USING (id) WHERE id = 7";
