@@ -13,7 +13,8 @@ use guard_core::{
 use guard_gate::SessionGate;
 use guard_policy::Policy;
 use guard_protocols::{
-    ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, postgres::PostgresHandler,
+    ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway,
+    postgres::PostgresHandler, turn_away,
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -97,6 +98,7 @@ pub enum StartError {
 pub struct ServedSession {
     session: SessionId,
     resource_name: ResourceName,
+    kind: ResourceKind,
     until: Timestamp,
     end: EndSignal,
     policy: watch::Sender<Arc<Policy>>,
@@ -149,6 +151,7 @@ impl ServedSession {
         let served = Arc::new(Self {
             session,
             resource_name: grant.resource,
+            kind,
             until: grant.until,
             end,
             policy,

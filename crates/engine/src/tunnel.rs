@@ -4,10 +4,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use guard_core::{
-    ResourceName, Secret, Timestamp,
+    ResourceKind, ResourceName, Secret, Timestamp,
     control::{ApiError, GatewayInfo},
 };
-use guard_protocols::{ClientAuth, ClientIo};
+use guard_protocols::{ClientAuth, ClientIo, TurnedAway, turn_away};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -34,6 +34,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_REFUSAL: usize = 16 * 1024;
 /// Bytes in flight in each direction: some rows' worth, so that COPY takes few system calls.
 const BUFFER: usize = 64 * 1024;
+/// The code by which the broker says that a session is over.
+const SESSION_OVER: &str = "session-over";
 /// The name in the TLS hello. Gateways are known by their certificate's digest, not by a name.
 const SERVER_NAME: &str = "guard-gateway";
 
@@ -65,10 +67,23 @@ pub enum TunnelError {
     Unproven,
 }
 
+impl TunnelError {
+    /// What a client is told in its protocol's words.
+    fn why(&self) -> TurnedAway {
+        match self {
+            Self::Refused { code, .. } if code == SESSION_OVER => TurnedAway::SessionOver,
+            Self::Refused { .. } | Self::Unreachable { .. } | Self::Unproven => {
+                TurnedAway::Unreachable
+            }
+        }
+    }
+}
+
 /// Opens tunnels to one resource of one session.
 pub struct Tunnel {
     gateway: GatewayInfo,
     resource: ResourceName,
+    kind: ResourceKind,
     key: Arc<SessionKey>,
     token: Secret,
     connector: TlsConnector,
@@ -79,16 +94,23 @@ impl Tunnel {
     pub fn new(
         gateway: GatewayInfo,
         resource: ResourceName,
+        kind: ResourceKind,
         key: Arc<SessionKey>,
         token: Secret,
     ) -> Result<Self, TlsError> {
         let connector = TlsConnector::from(towards_gateway(gateway.certificate)?);
-        Ok(Self { gateway, resource, key, token, connector })
+        Ok(Self { gateway, resource, kind, key, token, connector })
     }
 
     /// Opens a tunnel and copies bytes until either side closes.
     pub async fn serve(&self, mut client: ClientIo, auth: ClientAuth) -> Result<(), TunnelError> {
-        let mut stream = self.open(auth).await?;
+        let mut stream = match self.open(auth).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                turn_away(self.kind, client, error.why(), &error.to_string()).await;
+                return Err(error);
+            }
+        };
         // An error here is a connection that broke; each side sees its own end of it.
         drop(
             tokio::io::copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER)

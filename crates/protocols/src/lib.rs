@@ -18,7 +18,7 @@ pub mod fuzz {
 use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use guard_core::{Denial, ResourceSpec, Secret};
+use guard_core::{Denial, ResourceKind, ResourceSpec, Secret};
 use guard_gate::SessionGate;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -88,6 +88,24 @@ pub enum Closed {
     Session(guard_core::EndReason),
     /// It asked to cancel a statement on another connection, which was passed on or ignored.
     CancelRequest,
+}
+
+/// Why a client is sent away before it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// The way to the resource is not there.
+    Unreachable,
+    /// The session is over.
+    SessionOver,
+    /// There are too many clients.
+    TooMany,
+}
+
+/// Sends a client away that cannot be served, in the words of the resource's protocol.
+pub async fn turn_away(kind: ResourceKind, client: ClientIo, why: TurnedAway, message: &str) {
+    match kind {
+        ResourceKind::Postgres => postgres::turn_away(client, why, message).await,
+    }
 }
 
 /// One client, from its first byte to its last.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use guard_core::{
-    Digest, EndReason, ResourceName, Secret,
+    Digest, EndReason, ResourceKind, ResourceName, Secret,
     control::{ApiError, GatewayInfo},
 };
 use guard_protocols::ClientAuth;
@@ -54,7 +54,7 @@ impl Fixture {
         let gateway = GatewayInfo { name: "eu".into(), address: self.address.clone(), certificate };
         let key = Arc::new(SessionKey::generate().unwrap());
         let resource = ResourceName::new(resource).unwrap();
-        Tunnel::new(gateway, resource, key, Secret::new("token")).unwrap()
+        Tunnel::new(gateway, resource, ResourceKind::Postgres, key, Secret::new("token")).unwrap()
     }
 
     /// Sends a request as it is, and returns the answer's status line and body.

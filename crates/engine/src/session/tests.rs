@@ -25,7 +25,8 @@ async fn a_session_ends_at_its_time_and_gives_its_lease_back() {
     served.finished().await;
     assert_eq!(served.end.ended().await, EndReason::Expired);
     assert_eq!(broker.released.load(Ordering::Relaxed), 1);
-    let (_client, server) = tokio::io::duplex(64);
+    let (client, server) = tokio::io::duplex(64);
+    drop(client);
     let closed = served.serve(Box::new(server), ClientAuth::Proven).await;
     assert_eq!(closed.unwrap(), Closed::Session(EndReason::Expired));
 }

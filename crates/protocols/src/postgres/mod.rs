@@ -29,6 +29,7 @@ mod refuse;
 mod results;
 mod session;
 mod startup;
+mod turn_away;
 mod understand;
 mod upstream;
 
@@ -52,6 +53,8 @@ use startup::{Client, Wish};
 use tokio::time::timeout;
 use understand::Understanding;
 use upstream::Upstream;
+
+pub(crate) use turn_away::turn_away;
 
 use crate::{ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
 

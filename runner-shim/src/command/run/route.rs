@@ -47,8 +47,13 @@ pub(super) async fn open(session: &Session, grant: &GrantInfo) -> Result<Arc<Rou
         EnforceAt::Gateway => {
             let gateway =
                 grant.gateway.clone().ok_or_else(|| RouteError::NoGateway(resource.clone()))?;
-            let tunnel =
-                Tunnel::new(gateway, resource.clone(), session.key.clone(), session.token.clone());
+            let tunnel = Tunnel::new(
+                gateway,
+                resource.clone(),
+                grant.kind,
+                session.key.clone(),
+                session.token.clone(),
+            );
             Route::Tunnel(tunnel.map_err(|error| RouteError::Tls(resource, error))?)
         }
         EnforceAt::Shim => {
