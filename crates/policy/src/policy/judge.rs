@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use guard_core::{
-    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Operation, RuleId, Ruling,
-    SessionView, Step, Timestamp,
+    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Object, ObjectKind, Operation,
+    RuleId, Ruling, SessionView, Step, Timestamp, Verb,
 };
 
 use super::{
@@ -26,8 +26,10 @@ impl Policy {
             trace.push(self.whole(&op.certainty));
         }
         // INVARIANT: the trace is not empty, and what no step decides is blocked.
-        let blocking = trace.iter().find(|step| step.decision == DecisionKind::Block);
-        if let Some(step) = blocking {
+        // A rule that blocks says more than the want of one that allows.
+        let mut blocking = trace.iter().filter(|step| step.decision == DecisionKind::Block);
+        let by_rule = blocking.clone().find(|step| step.rule != RuleId::default_deny());
+        if let Some(step) = by_rule.or_else(|| blocking.next()) {
             return self.blocked(op, step.clone(), trace);
         }
         let Some(rule) = trace.first().map(|step| step.rule.clone()) else {
@@ -80,11 +82,15 @@ impl Policy {
         }
     }
 
-    /// The first rule that matches an operation of which no effect is known.
+    /// The first rule that matches an operation of which no effect is known. One that is known to have none
+    /// (`SELECT 1`) is a read of nothing.
     fn whole(&self, certainty: &Certainty) -> Step {
         let level = Level::of(certainty);
         let why: Arc<str> = match certainty {
-            Certainty::Exact => "it has no effect that a rule could name".into(),
+            Certainty::Exact => {
+                let nothing = Effect::new(Verb::Read, Object::unnamed(ObjectKind::Other));
+                return Step { effect: None, ..self.step(&nothing, level) };
+            }
             Certainty::Partial(why) => format!("it is understood in part: {why}").into(),
             Certainty::Unparsed(why) => format!("it is not understood: {why}").into(),
         };

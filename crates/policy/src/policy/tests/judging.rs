@@ -78,11 +78,29 @@ fn what_is_not_understood_needs_a_rule_that_says_so() {
 }
 
 #[test]
-fn an_operation_without_effects_needs_a_rule_for_everything() {
+fn an_operation_without_effects_is_a_read_of_nothing() {
     let empty = operation(Vec::new());
-    assert_eq!(brief(&allowing("{ effects: [read] }"), &empty), "block default-deny");
-    assert_eq!(brief(&allowing("{ effects: \"*\", tables: [a.b] }"), &empty), "block default-deny");
+    assert_eq!(brief(&allowing("{ effects: [read] }"), &empty), "allow r");
     assert_eq!(brief(&allowing("{ effects: \"*\" }"), &empty), "allow r");
+    assert_eq!(brief(&allowing("{ effects: [insert] }"), &empty), "block default-deny");
+    assert_eq!(
+        brief(&allowing("{ effects: [read], tables: [a.b] }"), &empty),
+        "block default-deny"
+    );
+    assert_eq!(brief(&allowing("{ effects: [read] }"), &partial(empty)), "block default-deny");
+}
+
+#[test]
+fn a_rule_that_blocks_is_named_before_the_want_of_one() {
+    let policy = policy(
+        "policy: p\nrules:\n  - { name: no-roles, sql: { effects: [role] }, decide: block, say: no }\n",
+    );
+    let op = operation(vec![
+        effect(Verb::Create, ObjectKind::Role, "r"),
+        effect(Verb::Role, ObjectKind::Role, "r"),
+    ]);
+    assert_eq!(brief(&policy, &op), "block no-roles");
+    assert_eq!(denial(&policy, &op).detail.as_deref(), Some("no"));
 }
 
 #[test]
