@@ -66,6 +66,8 @@ pub struct Catalog {
     by_name: HashMap<Arc<str>, Vec<Arc<Relation>>>,
     /// Names of functions, procedures, aggregates and operators outside `pg_catalog`.
     functions: HashSet<Arc<str>>,
+    /// Oids of direct children (inheritance, partitions) by the parent's.
+    children: HashMap<u32, Vec<u32>>,
 }
 
 impl Catalog {
@@ -78,6 +80,9 @@ impl Catalog {
         let mut catalog = Self::default();
         for relation in relations {
             let relation = Arc::new(relation);
+            for parent in &relation.parents {
+                catalog.children.entry(*parent).or_default().push(relation.oid);
+            }
             catalog.by_name.entry(relation.name.name.clone()).or_default().push(relation.clone());
             catalog.relations.insert(relation.oid, relation);
         }
@@ -88,6 +93,32 @@ impl Catalog {
     /// The relation with an oid.
     pub fn relation(&self, oid: u32) -> Option<&Arc<Relation>> {
         self.relations.get(&oid)
+    }
+
+    /// Every relation above one, by inheritance or partitioning.
+    pub fn ancestors(&self, relation: &Relation) -> Vec<Arc<Relation>> {
+        self.closure(relation, |r| r.parents.as_slice())
+    }
+
+    /// Every relation below one, by inheritance or partitioning.
+    pub fn descendants(&self, relation: &Relation) -> Vec<Arc<Relation>> {
+        self.closure(relation, |r| self.children.get(&r.oid).map_or(&[][..], Vec::as_slice))
+    }
+
+    fn closure<'a>(
+        &'a self,
+        relation: &'a Relation,
+        next: impl Fn(&'a Relation) -> &'a [u32],
+    ) -> Vec<Arc<Relation>> {
+        let mut seen = HashSet::from([relation.oid]);
+        let mut found = Vec::new();
+        let mut todo = next(relation).to_vec();
+        while let Some(oid) = todo.pop() {
+            let Some(one) = self.relations.get(&oid).filter(|_| seen.insert(oid)) else { continue };
+            todo.extend_from_slice(next(one));
+            found.push(one.clone());
+        }
+        found
     }
 
     /// Every relation of that name, in any schema.

@@ -4,24 +4,169 @@
 //! wire protocol must know of it. What cannot be understood comes out as `Unparsed`; nothing here
 //! fails open.
 
+mod analyzer;
+mod bounded;
 mod catalog;
+mod copy;
+mod ddl;
+mod dml;
+mod draft;
+mod expr;
+mod functions;
+mod parse;
+mod precheck;
+mod query;
+mod session;
 mod statement;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use std::sync::Arc;
 
-use guard_core::{Operation, Protocol};
+use guard_core::{
+    Certainty, Digest, Effect, Object, ObjectKind, ObjectName, Operation, Outputs, Protocol,
+    Sensitive, Verb,
+};
 
 pub use catalog::{Catalog, Column, Relation, RelationKind};
+pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};
+
+use analyzer::{Analyzer, Local};
+use draft::Draft;
+use statements::Reading;
 
 /// Longest text that is analysed, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
+/// Stack that [`analyze`] needs for a text that is not [`cheap`]: the parser recurses in C.
+pub const STACK: usize = 64 << 20;
+
 /// Reads a PostgreSQL query string as the server would: statements in order, none left out.
 ///
 /// An empty string gives no statement. If the text as a whole does not parse, the answer is one
-/// statement whose operation is `Unparsed`.
-pub fn analyze(text: &Arc<str>, _catalog: &Catalog, _names: &dyn Names) -> Vec<Arc<Statement>> {
-    let operation = Operation::unparsed(Protocol::Postgres, "?", text.clone(), "not built yet");
-    vec![Arc::new(Statement { operation: Arc::new(operation), role: StatementRole::Plain })]
+/// statement whose operation is `Unparsed`. A text that is not [`cheap`] belongs on a thread with
+/// [`STACK`] bytes of stack, under a deadline.
+pub fn analyze(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Vec<Arc<Statement>> {
+    let tree = match parse::parse(text) {
+        Ok(tree) => tree,
+        Err(why) => return vec![unparsed(text.clone(), &why)],
+    };
+    let mut local = Local::default();
+    let mut statements = Vec::with_capacity(tree.stmts.len());
+    for raw in &tree.stmts {
+        let own = own_text(text, raw.stmt_location, raw.stmt_len);
+        let Some(node) = raw.stmt.as_deref().and_then(|stmt| stmt.node.as_ref()) else {
+            statements.push(unparsed(own.into(), statements::NO_STATEMENT));
+            continue;
+        };
+        let mut analyzer = Analyzer::new(catalog, names, &local);
+        let statement = match analyzer.statement(node) {
+            Some(reading) => Arc::new(finish(analyzer.draft, reading, own, fingerprint(own))),
+            None => unparsed(own.into(), statements::NO_STATEMENT),
+        };
+        match &statement.role {
+            StatementRole::Prepare { name, inner } => {
+                local.prepared.push((name.clone(), inner.clone()));
+            }
+            StatementRole::Declare { name, inner } => {
+                local.cursors.push((name.clone(), inner.clone()));
+            }
+            StatementRole::Plain
+            | StatementRole::Deallocate(_)
+            | StatementRole::Close(_)
+            | StatementRole::CopyOut(_)
+            | StatementRole::CopyIn(_)
+            | StatementRole::DiscardAll => {}
+        }
+        statements.push(statement);
+    }
+    statements
+}
+
+/// A FunctionCall message: a function by its oid, of which nothing else is known.
+pub fn fastpath(oid: u32) -> Operation {
+    let text: Arc<str> = format!("function call of oid {oid}").into();
+    let function = ObjectName::bare(&format!("oid {oid}"));
+    let effect = Effect::new(Verb::Call, Object::named(ObjectKind::Function, function));
+    let why: Arc<str> = format!("function with oid {oid} is not known").into();
+    Operation {
+        protocol: Protocol::Postgres,
+        label: "FUNCTION CALL".into(),
+        effects: vec![effect],
+        certainty: Certainty::Partial(why.clone()),
+        outputs: Outputs::Unknown(why),
+        stores: Vec::new(),
+        fingerprint: Digest::of(text.as_bytes()),
+        text: Sensitive::new(text),
+    }
+}
+
+/// A command of the replication protocol, or the start of a replication connection.
+pub fn replication(text: &str) -> Operation {
+    Operation {
+        protocol: Protocol::Postgres,
+        label: "REPLICATION".into(),
+        effects: vec![Effect::new(Verb::Replication, Object::unnamed(ObjectKind::Other))],
+        certainty: Certainty::Exact,
+        outputs: Outputs::Unknown("a replication stream".into()),
+        stores: Vec::new(),
+        fingerprint: Digest::of(text.as_bytes()),
+        text: Sensitive::new(text.into()),
+    }
+}
+
+/// Analyses arbitrary bytes, for fuzzing: must not panic.
+pub fn fuzz_analyze(data: &[u8]) {
+    struct Nothing;
+    impl Names for Nothing {
+        fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
+            Vec::new()
+        }
+        fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
+            Vec::new()
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(analyze(&text.into(), &Catalog::default(), &Nothing));
+    }
+}
+
+fn unparsed(text: Arc<str>, why: &str) -> Arc<Statement> {
+    let operation = Operation::unparsed(Protocol::Postgres, "?", text, why);
+    Arc::new(Statement { operation: Arc::new(operation), role: StatementRole::Plain })
+}
+
+/// Makes a statement of what was found out.
+fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> Statement {
+    let certainty = draft.certainty();
+    let operation = Operation {
+        protocol: Protocol::Postgres,
+        label: reading.label.into(),
+        effects: draft.effects,
+        certainty,
+        outputs: draft.outputs,
+        stores: draft.stores.into_iter().collect(),
+        text: Sensitive::new(text.into()),
+        fingerprint,
+    };
+    Statement { operation: Arc::new(operation), role: reading.role }
+}
+
+/// A statement's own part of the text. The parser counts bytes; a length of 0 means to the end.
+fn own_text(text: &str, location: i32, length: i32) -> &str {
+    let start = usize::try_from(location).unwrap_or(0);
+    let length = usize::try_from(length).unwrap_or(0);
+    let end = if length == 0 { text.len() } else { start.saturating_add(length) };
+    text.get(start..end).unwrap_or(text).trim()
+}
+
+/// Equal for statements that differ in literals only.
+fn fingerprint(text: &str) -> Digest {
+    match pg_query::fingerprint(text, 0, pg_query::FingerprintOptions::FULL_RELNAME) {
+        Ok(print) => Digest::of(print.hex.as_bytes()),
+        Err(_) => Digest::of(text.as_bytes()),
+    }
 }

@@ -1,0 +1,386 @@
+//! The state of one statement's analysis, and how it turns names into objects.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+};
+
+use guard_core::{ColumnName, ObjectKind, ObjectName, Verb};
+use pg_query::{NodeEnum, protobuf as pg};
+
+use crate::{
+    Catalog, Names, Relation, RelationKind, Statement,
+    draft::Draft,
+    value::{Columns, Rest, Value},
+};
+
+/// Nodes and columns that are looked at for one statement before guard gives up on it. A dump's
+/// largest catalog query takes some thousands.
+const BUDGET: u32 = 400_000;
+
+/// Views within views that are followed.
+const MAX_VIEWS: usize = 24;
+
+/// Catalog relations and columns that show other people's values, secrets or statements.
+const REVEALING: [(&str, &[&str]); 15] = [
+    ("pg_statistic", &["stavalues1", "stavalues2", "stavalues3", "stavalues4", "stavalues5"]),
+    ("pg_statistic_ext_data", &["stxdmcv", "stxdexpr"]),
+    (
+        "pg_stats",
+        &["most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram"],
+    ),
+    ("pg_stats_ext", &["most_common_vals"]),
+    ("pg_stats_ext_exprs", &["most_common_vals", "histogram_bounds", "most_common_elems"]),
+    ("pg_largeobject", &["data"]),
+    ("pg_authid", &["rolpassword"]),
+    ("pg_shadow", &["passwd"]),
+    ("pg_user_mapping", &["umoptions"]),
+    ("pg_stat_activity", &["query"]),
+    ("pg_prepared_statements", &["statement"]),
+    ("pg_cursors", &["statement"]),
+    ("pg_hba_file_rules", &["database", "user_name", "address", "options"]),
+    ("pg_file_settings", &["setting"]),
+    ("pg_stat_statements", &["query"]),
+];
+
+/// A relation that a name may stand for.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Its name, as far as it could be resolved.
+    pub(crate) name: ObjectName,
+    /// What the catalog knows of it.
+    pub(crate) relation: Option<Arc<Relation>>,
+}
+
+impl Target {
+    /// The kind of object that it is.
+    pub(crate) fn kind(&self) -> ObjectKind {
+        match self.relation.as_ref().map(|r| r.kind) {
+            None | Some(RelationKind::Table | RelationKind::Foreign) => ObjectKind::Table,
+            Some(RelationKind::View | RelationKind::MaterializedView) => ObjectKind::View,
+            Some(RelationKind::Sequence) => ObjectKind::Sequence,
+        }
+    }
+
+    /// Whether it belongs to the server's own catalog.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.name.schema.as_deref(), Some("pg_catalog" | "information_schema"))
+    }
+}
+
+/// One statement's analysis.
+pub(crate) struct Analyzer<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) names: &'a dyn Names,
+    /// Statements prepared, and cursors declared, earlier in the same text.
+    pub(crate) local: &'a Local,
+    pub(crate) draft: Draft,
+    budget: u32,
+    views: HashMap<u32, Rc<Columns>>,
+    open_views: HashSet<u32>,
+    view_tables: HashMap<u32, Vec<Arc<Relation>>>,
+}
+
+/// What earlier statements of the same text named.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    pub(crate) prepared: Vec<(Arc<str>, Arc<Statement>)>,
+    pub(crate) cursors: Vec<(Arc<str>, Arc<Statement>)>,
+}
+
+impl<'a> Analyzer<'a> {
+    pub(crate) fn new(catalog: &'a Catalog, names: &'a dyn Names, local: &'a Local) -> Self {
+        Self {
+            catalog,
+            names,
+            local,
+            draft: Draft::new(),
+            budget: BUDGET,
+            views: HashMap::new(),
+            open_views: HashSet::new(),
+            view_tables: HashMap::new(),
+        }
+    }
+
+    /// Takes from the budget. When it is used up the statement is in doubt and nothing more is read.
+    pub(crate) fn spend(&mut self, units: usize) -> bool {
+        self.budget = self.budget.saturating_sub(u32::try_from(units).unwrap_or(u32::MAX));
+        if self.budget == 0 {
+            self.draft.doubt("too much to look at");
+        }
+        self.budget > 0
+    }
+
+    /// Every relation that a name may stand for; never none.
+    ///
+    /// An unqualified name stands for every relation of that name in any schema, so that no
+    /// `search_path` can change what guard sees.
+    pub(crate) fn targets(&self, schema: &str, name: &str) -> Vec<Target> {
+        let known = self.catalog.relations_named(name).iter();
+        let mut found: Vec<Target> = known
+            .filter(|r| schema.is_empty() || r.name.schema.as_deref() == Some(schema))
+            .map(|r| Target { name: r.name.clone(), relation: Some(r.clone()) })
+            .collect();
+        let unknown = if !schema.is_empty() && schema != "pg_temp" {
+            found.is_empty().then(|| ObjectName::qualified(schema, name))
+        } else if name.starts_with("pg_") && !found.iter().any(Target::is_system) {
+            Some(ObjectName::qualified("pg_catalog", name))
+        } else {
+            found.is_empty().then(|| ObjectName::bare(name))
+        };
+        found.extend(unknown.map(|name| Target { name, relation: None }));
+        found
+    }
+
+    /// The same for a `RangeVar`.
+    pub(crate) fn range_targets(&self, var: &pg::RangeVar) -> Vec<Target> {
+        self.targets(&var.schemaname, &var.relname)
+    }
+
+    /// An effect on each relation that a name may stand for.
+    pub(crate) fn on_range(&mut self, verb: Verb, var: &pg::RangeVar) {
+        for target in self.range_targets(var) {
+            self.draft.on(verb, target.kind(), target.name);
+        }
+    }
+
+    /// The name that a new object gets.
+    pub(crate) fn new_name(var: Option<&pg::RangeVar>) -> ObjectName {
+        match var {
+            Some(var) if !var.schemaname.is_empty() && var.schemaname != "pg_temp" => {
+                ObjectName::qualified(&var.schemaname, &var.relname)
+            }
+            Some(var) => ObjectName::bare(&var.relname),
+            None => ObjectName::bare("?"),
+        }
+    }
+
+    /// Reads a relation: the effects of that, and its columns.
+    pub(crate) fn read(&mut self, var: &pg::RangeVar) -> Columns {
+        let mut all: Option<Columns> = None;
+        for target in self.range_targets(var) {
+            let columns = self.read_target(&target);
+            all = Some(match all {
+                None => columns,
+                Some(held) => either(held, columns),
+            });
+        }
+        all.unwrap_or_else(|| Columns::unknown("a name that stands for nothing"))
+    }
+
+    /// Reads one relation.
+    pub(crate) fn read_target(&mut self, target: &Target) -> Columns {
+        self.draft.on(Verb::Read, target.kind(), target.name.clone());
+        if let Some(relation) = &target.relation {
+            for child in self.catalog.descendants(relation) {
+                self.draft.on(Verb::Read, ObjectKind::Table, child.name.clone());
+            }
+        }
+        self.columns_of(target)
+    }
+
+    /// The columns of a relation and the base columns that they come from.
+    pub(crate) fn columns_of(&mut self, target: &Target) -> Columns {
+        let Some(relation) = target.relation.clone() else {
+            let open = Columns { list: Vec::new(), rest: Rest::Relation(target.name.clone()) };
+            return hide_revealing(&target.name, open);
+        };
+        self.spend(relation.columns.len());
+        let is_view = matches!(relation.kind, RelationKind::View | RelationKind::MaterializedView);
+        if is_view && !target.is_system() {
+            return (*self.view(&relation)).clone();
+        }
+        let mut family = self.catalog.ancestors(&relation);
+        family.extend(self.catalog.descendants(&relation));
+        let column = |name: &Arc<str>| {
+            let mut value =
+                Value::plain(ColumnName { table: relation.name.clone(), column: name.clone() });
+            for other in &family {
+                if other.columns.iter().any(|c| c.name == *name) {
+                    value.absorb(&Value::plain(ColumnName {
+                        table: other.name.clone(),
+                        column: name.clone(),
+                    }));
+                }
+            }
+            value
+        };
+        let list = relation.columns.iter().map(|c| (c.name.clone(), column(&c.name))).collect();
+        hide_revealing(&relation.name, Columns::closed(list))
+    }
+
+    /// A view's columns, by way of its definition, whose effects count as well.
+    fn view(&mut self, view: &Arc<Relation>) -> Rc<Columns> {
+        if let Some(done) = self.views.get(&view.oid) {
+            return done.clone();
+        }
+        let names: Vec<Arc<str>> = view.columns.iter().map(|c| c.name.clone()).collect();
+        let columns = match &view.definition {
+            Some(definition)
+                if self.open_views.len() < MAX_VIEWS && self.open_views.insert(view.oid) =>
+            {
+                let columns = self.definition(view, definition);
+                self.open_views.remove(&view.oid);
+                columns
+            }
+            Some(_) | None => {
+                self.draft.doubt("a view whose definition is not known or too deep");
+                Columns::unknown("a view whose definition is not known")
+            }
+        };
+        let columns = Rc::new(columns.renamed(&names));
+        self.views.insert(view.oid, columns.clone());
+        columns
+    }
+
+    fn definition(&mut self, view: &Arc<Relation>, definition: &str) -> Columns {
+        let tree = crate::parse::parse(definition);
+        let select =
+            tree.as_ref().ok().and_then(|tree| tree.stmts.first()).and_then(|raw| {
+                match raw.stmt.as_deref().and_then(|node| node.node.as_ref()) {
+                    Some(NodeEnum::SelectStmt(select)) => Some(select),
+                    Some(_) | None => None,
+                }
+            });
+        let Some(select) = select else {
+            self.draft.doubt("a view whose definition is not understood");
+            return Columns::unknown("a view whose definition is not understood");
+        };
+        let mut tables = Vec::new();
+        for item in &select.from_clause {
+            self.from_relations(item, &mut tables);
+        }
+        self.view_tables.insert(view.oid, tables);
+        self.select(select, &crate::value::Scope::default())
+    }
+
+    /// The relations in a FROM item itself, not in its sub-queries.
+    fn from_relations(&self, item: &pg::Node, found: &mut Vec<Arc<Relation>>) {
+        match item.node.as_ref() {
+            Some(NodeEnum::RangeVar(var)) => {
+                found.extend(self.range_targets(var).into_iter().filter_map(|t| t.relation));
+            }
+            Some(NodeEnum::JoinExpr(join)) => {
+                for side in [&join.larg, &join.rarg].into_iter().flatten() {
+                    self.from_relations(side, found);
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Every relation that a write to one reaches: itself, those below it, and those behind a view.
+    pub(crate) fn written(&mut self, target: &Target) -> Vec<Target> {
+        let mut all = vec![target.clone()];
+        let mut next = 0;
+        while let Some(relation) = all.get(next).map(|t| t.relation.clone()) {
+            next += 1;
+            let Some(relation) = relation else { continue };
+            let mut reached = self.catalog.descendants(&relation);
+            if relation.kind == RelationKind::View && self.open_views.is_empty() {
+                self.view(&relation);
+                reached.extend(self.view_tables.get(&relation.oid).into_iter().flatten().cloned());
+            }
+            for one in reached {
+                if !all.iter().any(|held| held.name == one.name) {
+                    all.push(Target { name: one.name.clone(), relation: Some(one) });
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The columns of a thing that is one or the other: by name either's, by position where both have
+/// as many.
+fn either(mut held: Columns, other: Columns) -> Columns {
+    if held.list.len() == other.list.len() && held.rest == other.rest {
+        let same_names = held.list.iter().zip(&other.list).all(|(a, b)| a.0 == b.0);
+        held.unite(&other);
+        if same_names {
+            return held;
+        }
+    }
+    let mut whole = held.whole();
+    whole.absorb(&other.whole());
+    whole.absorb(&Value::unknown("a name that stands for several relations"));
+    for (name, value) in other.list {
+        match held.list.iter_mut().find(|(held, _)| *held == name) {
+            Some((_, held)) => held.absorb(&value),
+            None => held.list.push((name, value)),
+        }
+    }
+    held.rest = match (held.rest, other.rest) {
+        (Rest::Relation(table), _) | (_, Rest::Relation(table)) if held.list.is_empty() => {
+            Rest::Relation(table)
+        }
+        _ => Rest::Each(whole),
+    };
+    held
+}
+
+/// Makes columns that show other people's values unknown.
+fn hide_revealing(name: &ObjectName, mut columns: Columns) -> Columns {
+    let Some((table, hidden)) = REVEALING.iter().find(|(table, _)| *table == &*name.name) else {
+        return columns;
+    };
+    let why = format!("`{table}` holds other values");
+    for column in *hidden {
+        match columns.list.iter_mut().find(|(held, _)| &**held == *column) {
+            Some((_, value)) => *value = Value::unknown(&why),
+            None => columns.list.push(((*column).into(), Value::unknown(&why))),
+        }
+    }
+    columns
+}
+
+/// The text of a name's part.
+pub(crate) fn string(node: &pg::Node) -> Option<&str> {
+    match node.node.as_ref() {
+        Some(NodeEnum::String(s)) => Some(&s.sval),
+        Some(_) | None => None,
+    }
+}
+
+/// The parts of a dotted name.
+pub(crate) fn strings(nodes: &[pg::Node]) -> Vec<&str> {
+    nodes.iter().filter_map(string).collect()
+}
+
+/// Schema (empty if none) and name of a dotted name.
+pub(crate) fn dotted(nodes: &[pg::Node]) -> (&str, &str) {
+    match strings(nodes).as_slice() {
+        [.., schema, name] => (schema, name),
+        [name] => ("", name),
+        [] => ("", ""),
+    }
+}
+
+/// A dotted name as the name of an object.
+pub(crate) fn object_name(nodes: &[pg::Node]) -> ObjectName {
+    match dotted(nodes) {
+        ("", name) => ObjectName::bare(name),
+        (schema, name) => ObjectName::qualified(schema, name),
+    }
+}
+
+/// The text of a constant.
+pub(crate) fn constant(node: &pg::Node) -> Option<String> {
+    use pg::a_const::Val;
+    match node.node.as_ref()? {
+        NodeEnum::AConst(constant) => match constant.val.as_ref()? {
+            Val::Ival(v) => Some(v.ival.to_string()),
+            Val::Fval(v) => Some(v.fval.clone()),
+            Val::Boolval(v) => Some(v.boolval.to_string()),
+            Val::Sval(v) => Some(v.sval.clone()),
+            Val::Bsval(v) => Some(v.bsval.clone()),
+        },
+        NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
+        NodeEnum::String(s) => Some(s.sval.clone()),
+        NodeEnum::Integer(i) => Some(i.ival.to_string()),
+        NodeEnum::Float(f) => Some(f.fval.clone()),
+        NodeEnum::Boolean(b) => Some(b.boolval.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,284 @@
+//! INSERT, UPDATE, DELETE, MERGE: writes, where the written values come from, and RETURNING.
+
+use std::{rc::Rc, sync::Arc};
+
+use guard_core::{Bounded, ColumnName, ObjectKind, ObjectName, Verb};
+use pg_query::{NodeEnum, protobuf as pg};
+
+use crate::{
+    analyzer::{Analyzer, Target},
+    bounded::Condition,
+    value::{Columns, Scope, Value},
+};
+
+impl Analyzer<'_> {
+    /// A write to every relation that a name may stand for.
+    pub(crate) fn write(&mut self, verb: Verb, var: &pg::RangeVar, limit: Bounded) -> Vec<Target> {
+        let targets = self.range_targets(var);
+        for target in &targets {
+            for reached in self.written(target) {
+                let name = reached.name.clone();
+                self.draft.rows(verb, reached.kind(), name.clone(), limit);
+                if reached.is_system() {
+                    self.draft.on(Verb::Config, reached.kind(), name.clone());
+                }
+                if reached.relation.as_ref().is_some_and(|r| r.has_triggers) {
+                    self.draft.on(Verb::Call, ObjectKind::Trigger, name);
+                }
+            }
+        }
+        targets
+    }
+
+    /// The target's own columns, without the effect of reading it.
+    fn target_columns(&mut self, targets: &[Target]) -> Columns {
+        match targets {
+            [one] => self.columns_of(one),
+            _ => {
+                let mut all: Option<Columns> = None;
+                for target in targets {
+                    let columns = self.columns_of(target);
+                    match &mut all {
+                        None => all = Some(columns),
+                        Some(held) => {
+                            for (name, value) in columns.list {
+                                match held.list.iter_mut().find(|(n, _)| *n == name) {
+                                    Some((_, own)) => own.absorb(&value),
+                                    None => held.list.push((name, value)),
+                                }
+                            }
+                            let why = "a name that stands for several relations";
+                            held.rest = crate::value::Rest::Each(Value::unknown(why));
+                        }
+                    }
+                }
+                all.unwrap_or_else(|| Columns::unknown("a write to nothing"))
+            }
+        }
+    }
+
+    /// Keeps a value in a column. A column's own value is no news to it.
+    fn keep(&mut self, value: &Value, column: Option<&str>, targets: &[Target]) {
+        let own = |source: &ColumnName| {
+            column.is_some_and(|column| *source.column == *column)
+                && targets.iter().all(|target| target.name == source.table)
+        };
+        self.draft.stores.extend(value.columns().filter(|source| !own(source)).cloned());
+        if let Some(why) = value.why_unknown() {
+            let why = format!("a value is kept, and {why}");
+            self.draft.doubt(&why);
+        }
+    }
+
+    /// Keeps the values of a SET list.
+    fn set(&mut self, targets: &[Target], list: &[pg::Node], scope: &Scope<'_>) {
+        for item in list {
+            let Some(NodeEnum::ResTarget(item)) = &item.node else { continue };
+            self.look(&item.indirection, scope);
+            let value = self.optional(item.val.as_deref(), scope);
+            self.keep(&value, Some(&item.name), targets);
+        }
+    }
+
+    fn returning(
+        &mut self,
+        clause: Option<&pg::ReturningClause>,
+        targets: &[Target],
+        star: &Columns,
+        scope: &mut Scope<'_>,
+    ) -> Columns {
+        let Some(clause) = clause.filter(|clause| !clause.exprs.is_empty()) else {
+            return Columns::closed(Vec::new());
+        };
+        for target in targets {
+            self.draft.on(Verb::Read, target.kind(), target.name.clone());
+        }
+        let own = self.target_columns(targets);
+        for name in ["old", "new"] {
+            if scope.row(name).is_none() {
+                scope.add(name, Rc::new(own.clone()));
+            }
+        }
+        for option in &clause.options {
+            if let Some(NodeEnum::ReturningOption(option)) = &option.node {
+                scope.add(&option.value, Rc::new(own.clone()));
+            }
+        }
+        self.select_list(&clause.exprs, star, scope)
+    }
+
+    pub(crate) fn insert(&mut self, insert: &pg::InsertStmt, outer: &Scope<'_>) -> Columns {
+        let Some(var) = &insert.relation else { return Columns::unknown("no target") };
+        let mut scope = Scope::inside(outer);
+        self.with(insert.with_clause.as_ref(), &mut scope);
+        let targets = self.write(Verb::Insert, var, Bounded::NotApplicable);
+        let own = Rc::new(self.target_columns(&targets));
+        let mut from_rows = false;
+        if let Some(NodeEnum::SelectStmt(select)) =
+            insert.select_stmt.as_deref().and_then(|node| node.node.as_ref())
+        {
+            from_rows = select.values_lists.is_empty()
+                && (!select.from_clause.is_empty() || select.larg.is_some());
+            let columns = self.select(select, &scope);
+            self.draft.store(&columns.whole());
+        }
+        for column in &insert.cols {
+            if let Some(NodeEnum::ResTarget(column)) = &column.node {
+                self.look(&column.indirection, &scope);
+            }
+        }
+        let alias = var.alias.as_ref().map_or(&var.relname, |alias| &alias.aliasname);
+        scope.add(alias, own.clone());
+        if let Some(conflict) = insert.on_conflict_clause.as_deref() {
+            self.on_conflict(conflict, var, &targets, from_rows, &own, &scope);
+        }
+        self.returning(insert.returning_clause.as_ref(), &targets, &own, &mut scope)
+    }
+
+    fn on_conflict(
+        &mut self,
+        conflict: &pg::OnConflictClause,
+        var: &pg::RangeVar,
+        targets: &[Target],
+        from_rows: bool,
+        own: &Columns,
+        scope: &Scope<'_>,
+    ) {
+        let mut scope = Scope::inside(scope);
+        // `excluded` is the row that was to be inserted: the client's own values, or values that
+        // were stored above.
+        let names = own.list.iter().map(|(name, _)| (name.clone(), Value::none()));
+        scope.add(
+            "excluded",
+            Rc::new(Columns {
+                list: names.collect(),
+                rest: crate::value::Rest::Each(Value::none()),
+            }),
+        );
+        if let Some(infer) = conflict.infer.as_deref() {
+            self.look(infer.index_elems.iter().chain(infer.where_clause.as_deref()), &scope);
+        }
+        self.look(conflict.where_clause.as_deref(), &scope);
+        if conflict.action() == pg::OnConflictAction::OnconflictUpdate {
+            let limit = if from_rows { Bounded::No } else { Bounded::Yes };
+            self.write(Verb::Update, var, limit);
+            self.set(targets, &conflict.target_list, &scope);
+        }
+    }
+
+    pub(crate) fn update(&mut self, update: &pg::UpdateStmt, outer: &Scope<'_>) -> Columns {
+        let Some(var) = &update.relation else { return Columns::unknown("no target") };
+        let mut scope = Scope::inside(outer);
+        self.with(update.with_clause.as_ref(), &mut scope);
+        let limit = self.limit(var, update.where_clause.as_deref());
+        let targets = self.write(Verb::Update, var, limit);
+        let mut star = self.enter(var, &targets, &mut scope);
+        let joined = self.from(&update.from_clause, &mut scope);
+        self.set(&targets, &update.target_list, &scope);
+        self.look(update.where_clause.as_deref(), &scope);
+        join_star(&mut star, joined);
+        self.returning(update.returning_clause.as_ref(), &targets, &star, &mut scope)
+    }
+
+    pub(crate) fn delete(&mut self, delete: &pg::DeleteStmt, outer: &Scope<'_>) -> Columns {
+        let Some(var) = &delete.relation else { return Columns::unknown("no target") };
+        let mut scope = Scope::inside(outer);
+        self.with(delete.with_clause.as_ref(), &mut scope);
+        let limit = self.limit(var, delete.where_clause.as_deref());
+        let targets = self.write(Verb::Delete, var, limit);
+        let mut star = self.enter(var, &targets, &mut scope);
+        let joined = self.from(&delete.using_clause, &mut scope);
+        self.look(delete.where_clause.as_deref(), &scope);
+        join_star(&mut star, joined);
+        self.returning(delete.returning_clause.as_ref(), &targets, &star, &mut scope)
+    }
+
+    pub(crate) fn merge(&mut self, merge: &pg::MergeStmt, outer: &Scope<'_>) -> Columns {
+        let Some(var) = &merge.relation else { return Columns::unknown("no target") };
+        let mut scope = Scope::inside(outer);
+        self.with(merge.with_clause.as_ref(), &mut scope);
+        let targets = self.range_targets(var);
+        let own = self.enter(var, &targets, &mut scope);
+        let source: Vec<pg::Node> = merge.source_relation.as_deref().into_iter().cloned().collect();
+        let mut star = self.from(&source, &mut scope);
+        self.look(merge.join_condition.as_deref(), &scope);
+        let joined = self.limit(var, merge.join_condition.as_deref());
+        for clause in &merge.merge_when_clauses {
+            let Some(NodeEnum::MergeWhenClause(clause)) = &clause.node else { continue };
+            self.look(clause.condition.as_deref(), &scope);
+            let own_limit = self.limit(var, clause.condition.as_deref());
+            let matched = clause.match_kind() == pg::MergeMatchKind::MergeWhenMatched;
+            let limit = match (matched, joined, own_limit) {
+                (_, _, Bounded::Yes) | (true, Bounded::Yes, _) => Bounded::Yes,
+                _ => Bounded::No,
+            };
+            match clause.command_type() {
+                pg::CmdType::CmdUpdate => {
+                    self.write(Verb::Update, var, limit);
+                }
+                pg::CmdType::CmdDelete => {
+                    self.write(Verb::Delete, var, limit);
+                }
+                pg::CmdType::CmdInsert => {
+                    self.write(Verb::Insert, var, Bounded::NotApplicable);
+                }
+                pg::CmdType::CmdNothing => {}
+                _ => self.draft.doubt("a MERGE action that guard does not know"),
+            }
+            self.set(&targets, &clause.target_list, &scope);
+            for value in &clause.values {
+                let value = self.value(value, &scope);
+                self.draft.store(&value);
+            }
+        }
+        join_star(&mut star, own);
+        self.returning(merge.returning_clause.as_ref(), &targets, &star, &mut scope)
+    }
+
+    /// Makes the target's columns known in a scope.
+    fn enter(&mut self, var: &pg::RangeVar, targets: &[Target], scope: &mut Scope<'_>) -> Columns {
+        let own = self.target_columns(targets);
+        let alias = var.alias.as_ref().map_or(&var.relname, |alias| &alias.aliasname);
+        scope.add(alias, Rc::new(own.clone()));
+        own
+    }
+
+    /// Whether a condition limits the rows of a table.
+    fn limit(&self, var: &pg::RangeVar, condition: Option<&pg::Node>) -> Bounded {
+        let Some(condition) = condition else { return Bounded::No };
+        let alias = var.alias.as_ref().map(|alias| alias.aliasname.as_str());
+        let columns: Vec<Arc<str>> = self
+            .range_targets(var)
+            .iter()
+            .filter_map(|target| target.relation.as_ref())
+            .flat_map(|relation| relation.columns.iter().map(|c| c.name.clone()))
+            .collect();
+        let never_null: Vec<Arc<str>> = self
+            .range_targets(var)
+            .iter()
+            .filter_map(|target| target.relation.as_ref())
+            .flat_map(|r| r.columns.iter().filter(|c| c.not_null).map(|c| c.name.clone()))
+            .collect();
+        let test = Condition {
+            table: &var.relname,
+            alias: alias.unwrap_or(&var.relname),
+            columns: &columns,
+            never_null: &never_null,
+        };
+        if test.restricts(condition, false) { Bounded::Yes } else { Bounded::No }
+    }
+
+    /// An effect on a new or changed thing that has no schema by its kind.
+    pub(crate) fn bare(&mut self, verb: Verb, kind: ObjectKind, name: &str) {
+        self.draft.on(verb, kind, ObjectName::bare(name));
+    }
+}
+
+fn join_star(star: &mut Columns, more: Columns) {
+    star.list.extend(more.list);
+    if star.rest == crate::value::Rest::Closed {
+        star.rest = more.rest;
+    } else if more.rest != crate::value::Rest::Closed {
+        star.rest = crate::value::Rest::Each(Value::unknown("columns that are not known"));
+    }
+}

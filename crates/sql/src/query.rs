@@ -1,0 +1,461 @@
+//! Queries: WITH, FROM, targets and set operations, to columns and where they come from.
+
+use std::{rc::Rc, sync::Arc};
+
+use guard_core::{ObjectKind, Verb};
+use pg_query::{NodeEnum, protobuf as pg};
+
+use crate::{
+    analyzer::{Analyzer, dotted, string},
+    functions,
+    value::{Columns, Rest, Scope, Value},
+};
+
+/// Rounds in which a recursive WITH must become stable.
+const MAX_ROUNDS: usize = 16;
+
+impl Analyzer<'_> {
+    /// What a query returns.
+    pub(crate) fn select(&mut self, select: &pg::SelectStmt, outer: &Scope<'_>) -> Columns {
+        if !self.spend(1) {
+            return Columns::unknown("too much to look at");
+        }
+        let mut scope = Scope::inside(outer);
+        self.with(select.with_clause.as_ref(), &mut scope);
+        let columns = match (&select.larg, &select.rarg) {
+            (Some(left), Some(right)) => {
+                let mut columns = self.select(left, &scope);
+                columns.unite(&self.select(right, &scope));
+                columns
+            }
+            _ if !select.values_lists.is_empty() => self.values(&select.values_lists, &scope),
+            _ => {
+                let star = self.from(&select.from_clause, &mut scope);
+                let columns = self.select_list(&select.target_list, &star, &scope);
+                self.look(select.where_clause.as_deref(), &scope);
+                self.look(&select.group_clause, &scope);
+                self.look(select.having_clause.as_deref(), &scope);
+                self.look(&select.window_clause, &scope);
+                self.look(select.distinct_clause.iter().filter(|n| n.node.is_some()), &scope);
+                columns
+            }
+        };
+        self.look(&select.sort_clause, &scope);
+        let limits =
+            select.limit_count.as_deref().into_iter().chain(select.limit_offset.as_deref());
+        self.look(limits, &scope);
+        if !select.locking_clause.is_empty() {
+            self.lock_rows(&select.from_clause);
+        }
+        if let Some(into) = select.into_clause.as_deref() {
+            self.draft.on(Verb::Create, ObjectKind::Table, Self::new_name(into.rel.as_ref()));
+            self.draft.store(&columns.whole());
+        }
+        columns
+    }
+
+    fn lock_rows(&mut self, from: &[pg::Node]) {
+        for item in from {
+            match &item.node {
+                Some(NodeEnum::RangeVar(var)) => self.on_range(Verb::Lock, var),
+                Some(_) => self.draft.at(Verb::Lock, ObjectKind::Table),
+                None => {}
+            }
+        }
+    }
+
+    fn values(&mut self, lists: &[pg::Node], scope: &Scope<'_>) -> Columns {
+        let mut columns: Option<Columns> = None;
+        for list in lists {
+            let Some(NodeEnum::List(list)) = &list.node else { continue };
+            let mut row = Vec::with_capacity(list.items.len());
+            for (position, item) in list.items.iter().enumerate() {
+                row.push((format!("column{}", position + 1).into(), self.value(item, scope)));
+            }
+            let row = Columns::closed(row);
+            match &mut columns {
+                Some(columns) => columns.unite(&row),
+                None => columns = Some(row),
+            }
+        }
+        columns.unwrap_or_else(|| Columns::closed(Vec::new()))
+    }
+
+    /// Makes the queries of a WITH clause known in a scope.
+    pub(crate) fn with(&mut self, with: Option<&pg::WithClause>, scope: &mut Scope<'_>) {
+        let Some(with) = with else { return };
+        let ctes: Vec<&pg::CommonTableExpr> = with
+            .ctes
+            .iter()
+            .filter_map(|node| match &node.node {
+                Some(NodeEnum::CommonTableExpr(cte)) => Some(&**cte),
+                Some(_) | None => None,
+            })
+            .collect();
+        if !with.recursive {
+            for cte in ctes {
+                let columns = self.cte(cte, scope);
+                scope.define(&cte.ctename, Rc::new(columns));
+            }
+            return;
+        }
+        // Each query may refer to itself: start from nothing and repeat until nothing is added.
+        for cte in &ctes {
+            scope.define(&cte.ctename, Rc::new(Columns::each(Value::none())));
+        }
+        for _ in 0..MAX_ROUNDS {
+            let mut stable = true;
+            for cte in &ctes {
+                let columns = Rc::new(self.cte(cte, scope));
+                stable &= scope.cte(&cte.ctename).as_ref() == Some(&columns);
+                scope.define(&cte.ctename, columns);
+            }
+            if stable {
+                return;
+            }
+        }
+        for cte in &ctes {
+            let why = "a recursive query that is too involved";
+            scope.define(&cte.ctename, Rc::new(Columns::unknown(why)));
+        }
+    }
+
+    fn cte(&mut self, cte: &pg::CommonTableExpr, scope: &Scope<'_>) -> Columns {
+        let columns = match cte.ctequery.as_deref().and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::SelectStmt(select)) => self.select(select, scope),
+            Some(NodeEnum::InsertStmt(insert)) => self.insert(insert, scope),
+            Some(NodeEnum::UpdateStmt(update)) => self.update(update, scope),
+            Some(NodeEnum::DeleteStmt(delete)) => self.delete(delete, scope),
+            Some(NodeEnum::MergeStmt(merge)) => self.merge(merge, scope),
+            Some(_) | None => {
+                self.draft.doubt("a WITH query of a kind that guard does not know");
+                Columns::unknown("a WITH query of a kind that guard does not know")
+            }
+        };
+        let mut columns = columns.renamed(&alias_names(&cte.aliascolnames));
+        if let Some(search) = &cte.search_clause {
+            columns.list.push((search.search_seq_column.as_str().into(), columns.whole()));
+        }
+        if let Some(cycle) = cte.cycle_clause.as_deref() {
+            columns.list.push((cycle.cycle_mark_column.as_str().into(), Value::none()));
+            columns.list.push((cycle.cycle_path_column.as_str().into(), columns.whole()));
+        }
+        columns
+    }
+
+    /// Adds the row sources of a FROM list to a scope; answers what `*` stands for.
+    pub(crate) fn from(&mut self, items: &[pg::Node], scope: &mut Scope<'_>) -> Columns {
+        let mut star = Columns::closed(Vec::new());
+        for item in items {
+            let columns = self.from_item(item, scope);
+            append(&mut star, &columns);
+        }
+        star
+    }
+
+    /// Adds one row source.
+    pub(crate) fn from_item(&mut self, item: &pg::Node, scope: &mut Scope<'_>) -> Rc<Columns> {
+        match &item.node {
+            Some(NodeEnum::RangeVar(var)) => {
+                let cte = var.schemaname.is_empty().then(|| scope.cte(&var.relname)).flatten();
+                let columns = match cte {
+                    Some(columns) => (*columns).clone(),
+                    None => self.read(var),
+                };
+                add(scope, var.alias.as_ref(), &var.relname, columns)
+            }
+            Some(NodeEnum::RangeSubselect(sub)) => {
+                let query = sub.subquery.as_deref().and_then(|node| node.node.as_ref());
+                let columns = match (query, sub.lateral) {
+                    (Some(NodeEnum::SelectStmt(select)), true) => self.select(select, scope),
+                    (Some(NodeEnum::SelectStmt(select)), false) => self.beside(select, scope),
+                    (Some(_) | None, _) => Columns::unknown("a sub-query that is not a query"),
+                };
+                add(scope, sub.alias.as_ref(), "", columns)
+            }
+            Some(NodeEnum::JoinExpr(join)) => self.join(join, scope),
+            Some(NodeEnum::RangeFunction(function)) => self.range_function(function, scope),
+            Some(NodeEnum::RangeTableSample(sample)) => {
+                self.look(sample.args.iter().chain(sample.repeatable.as_deref()), scope);
+                let (schema, name) = dotted(&sample.method);
+                if !matches!((schema, name), ("" | "pg_catalog", "bernoulli" | "system")) {
+                    self.draft.on(
+                        Verb::Call,
+                        ObjectKind::Function,
+                        crate::analyzer::object_name(&sample.method),
+                    );
+                    self.draft.doubt(&format!("sampling method `{name}` is not known"));
+                }
+                match sample.relation.as_deref() {
+                    Some(relation) => self.from_item(relation, scope),
+                    None => Rc::new(Columns::unknown("a sample of nothing")),
+                }
+            }
+            Some(NodeEnum::RangeTableFunc(table)) => {
+                let mut value = self.optional(table.docexpr.as_deref(), scope);
+                value.absorb(&self.optional(table.rowexpr.as_deref(), scope));
+                self.look(&table.namespaces, scope);
+                let mut list = Vec::new();
+                for column in &table.columns {
+                    if let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node {
+                        let mut own = value.clone();
+                        own.absorb(&self.optional(column.colexpr.as_deref(), scope));
+                        own.absorb(&self.optional(column.coldefexpr.as_deref(), scope));
+                        list.push((column.colname.as_str().into(), own.derived()));
+                    }
+                }
+                add(scope, table.alias.as_ref(), "xmltable", Columns::closed(list))
+            }
+            Some(NodeEnum::JsonTable(table)) => {
+                let mut value = Value::none();
+                if let Some(item) = table.context_item.as_deref() {
+                    value.absorb(&self.json(item, scope));
+                }
+                for argument in &table.passing {
+                    value.absorb(&self.value(argument, scope));
+                }
+                let columns = Columns::each(value.derived());
+                add(scope, table.alias.as_ref(), "json_table", columns)
+            }
+            #[expect(clippy::wildcard_enum_match_arm, reason = "what is no row source is doubt")]
+            Some(_) => {
+                self.draft.doubt("a row source of a kind that guard does not know");
+                let columns = Columns::unknown("a row source of a kind that guard does not know");
+                add(scope, None, "", columns)
+            }
+            None => Rc::new(Columns::closed(Vec::new())),
+        }
+    }
+
+    /// A sub-query that does not see the row sources beside it.
+    fn beside(&mut self, select: &pg::SelectStmt, scope: &mut Scope<'_>) -> Columns {
+        let entries = std::mem::take(&mut scope.entries);
+        let columns = self.select(select, scope);
+        scope.entries = entries;
+        columns
+    }
+
+    fn join(&mut self, join: &pg::JoinExpr, scope: &mut Scope<'_>) -> Rc<Columns> {
+        let side = |this: &mut Self, node: Option<&pg::Node>, scope: &mut Scope<'_>| match node {
+            Some(node) => this.from_item(node, scope),
+            None => Rc::new(Columns::closed(Vec::new())),
+        };
+        let left = side(self, join.larg.as_deref(), scope);
+        let right = side(self, join.rarg.as_deref(), scope);
+        self.look(join.quals.as_deref(), scope);
+        let shared: Vec<Arc<str>> = if join.is_natural {
+            let both = |name: &Arc<str>| right.list.iter().any(|(held, _)| held == name);
+            left.list.iter().map(|(name, _)| name.clone()).filter(both).collect()
+        } else {
+            alias_names(&join.using_clause)
+        };
+        let mut list = Vec::new();
+        for name in &shared {
+            let mut value = left.named(name).map(|(value, _)| value).unwrap_or_default();
+            value.absorb(&right.named(name).map(|(value, _)| value).unwrap_or_default());
+            list.push((name.clone(), value));
+        }
+        let mut all = Columns::closed(list.clone());
+        for columns in [&left, &right] {
+            let mut rest = (**columns).clone();
+            rest.list.retain(|(name, _)| !shared.contains(name));
+            append(&mut all, &rest);
+        }
+        if join.is_natural && (left.rest != Rest::Closed || right.rest != Rest::Closed) {
+            append(&mut all, &Columns::unknown("a natural join of columns that are not known"));
+        }
+        self.spend(all.list.len());
+        if let Some(alias) = &join.join_using_alias {
+            scope.add(&alias.aliasname, Rc::new(Columns::closed(list)));
+        }
+        match &join.alias {
+            Some(_) => add(scope, join.alias.as_ref(), "", all),
+            None => Rc::new(all),
+        }
+    }
+
+    fn range_function(
+        &mut self,
+        function: &pg::RangeFunction,
+        scope: &mut Scope<'_>,
+    ) -> Rc<Columns> {
+        let mut all = Columns::closed(Vec::new());
+        let mut last = String::new();
+        for one in &function.functions {
+            let Some(NodeEnum::List(pair)) = &one.node else { continue };
+            let Some(call) = pair.items.first() else { continue };
+            let value = self.value(call, scope).derived();
+            let name = match &call.node {
+                Some(NodeEnum::FuncCall(call)) => dotted(&call.funcname).1.to_owned(),
+                Some(_) | None => "value".to_owned(),
+            };
+            let own = match pair.items.get(1).and_then(|node| node.node.as_ref()) {
+                Some(NodeEnum::List(list)) => list.items.as_slice(),
+                Some(_) | None => &[],
+            };
+            let defined = column_names(if own.is_empty() { &function.coldeflist } else { own });
+            let columns = if !defined.is_empty() {
+                Columns::closed(defined.into_iter().map(|n| (n, value.clone())).collect())
+            } else if let Some(names) = functions::result_columns(&name) {
+                let alias = function.alias.as_ref().map(|a| a.aliasname.as_str());
+                let single = alias.unwrap_or(&name);
+                let list = match names {
+                    ["value"] => vec![(single.into(), value)],
+                    _ => names.iter().map(|n| ((*n).into(), value.clone())).collect(),
+                };
+                Columns::closed(list)
+            } else {
+                Columns::each(value)
+            };
+            append(&mut all, &columns);
+            last = name;
+        }
+        if function.ordinality {
+            append(&mut all, &Columns::closed(vec![("ordinality".into(), Value::none())]));
+        }
+        add(scope, function.alias.as_ref(), &last, all)
+    }
+
+    /// The columns of a target list or a RETURNING list.
+    pub(crate) fn select_list(
+        &mut self,
+        targets: &[pg::Node],
+        star: &Columns,
+        scope: &Scope<'_>,
+    ) -> Columns {
+        let mut all = Columns::closed(Vec::new());
+        for target in targets {
+            let Some(NodeEnum::ResTarget(target)) = &target.node else { continue };
+            let Some(node) = target.val.as_deref() else { continue };
+            if let Some(columns) = star_of(node, star, scope) {
+                append(&mut all, &columns);
+                self.spend(columns.list.len());
+                continue;
+            }
+            let value = self.value(node, scope);
+            // `(f(x)).*` and `(row).*` are columns of which only the common origin is known.
+            if matches!(&node.node, Some(NodeEnum::AIndirection(e)) if has_star(&e.indirection)) {
+                append(&mut all, &Columns::each(value));
+                continue;
+            }
+            let name = if target.name.is_empty() { figured(node) } else { &target.name };
+            all.list.push((name.into(), value));
+        }
+        let rest = all.rest.clone();
+        Columns { rest, ..Columns::closed(all.list) }
+    }
+}
+
+fn has_star(fields: &[pg::Node]) -> bool {
+    fields.iter().any(|field| matches!(field.node, Some(NodeEnum::AStar(_))))
+}
+
+/// What `*` or `t.*` stands for; `None` if the target is neither.
+fn star_of(node: &pg::Node, star: &Columns, scope: &Scope<'_>) -> Option<Columns> {
+    let Some(NodeEnum::ColumnRef(column)) = &node.node else { return None };
+    if !has_star(&column.fields) {
+        return None;
+    }
+    let row = column.fields.iter().rev().find_map(string);
+    Some(match row {
+        None => star.clone(),
+        Some(row) => {
+            scope.row(row).unwrap_or_else(|| Columns::unknown("a star of a row source not known"))
+        }
+    })
+}
+
+/// Puts the columns of one source behind those of another.
+fn append(all: &mut Columns, more: &Columns) {
+    match (&mut all.rest, &more.rest) {
+        (Rest::Closed, Rest::Closed) => {
+            all.list.extend(more.list.iter().cloned());
+            if let too_many @ Columns { rest: Rest::Each(_), .. } =
+                Columns::closed(std::mem::take(&mut all.list))
+            {
+                *all = too_many;
+            } else {
+                return;
+            }
+        }
+        (Rest::Closed, Rest::Relation(_)) if all.list.is_empty() => {
+            *all = more.clone();
+        }
+        _ => {
+            let mut value = all.whole();
+            value.absorb(&more.whole());
+            all.list.extend(more.list.iter().cloned());
+            all.rest = Rest::Each(value);
+        }
+    }
+}
+
+/// Adds a row source under its alias.
+fn add(
+    scope: &mut Scope<'_>,
+    alias: Option<&pg::Alias>,
+    name: &str,
+    columns: Columns,
+) -> Rc<Columns> {
+    let columns = match alias {
+        Some(alias) => columns.renamed(&alias_names(&alias.colnames)),
+        None => columns,
+    };
+    let columns = Rc::new(columns);
+    scope.add(alias.map_or(name, |alias| &alias.aliasname), columns.clone());
+    columns
+}
+
+fn alias_names(nodes: &[pg::Node]) -> Vec<Arc<str>> {
+    nodes.iter().filter_map(string).map(Arc::from).collect()
+}
+
+fn column_names(nodes: &[pg::Node]) -> Vec<Arc<str>> {
+    let name = |node: &pg::Node| match &node.node {
+        Some(NodeEnum::ColumnDef(column)) => Some(column.colname.as_str().into()),
+        Some(_) | None => None,
+    };
+    nodes.iter().filter_map(name).collect()
+}
+
+/// The name that PostgreSQL gives a column without one.
+fn figured(node: &pg::Node) -> &str {
+    match &node.node {
+        Some(NodeEnum::ColumnRef(column)) => column.fields.iter().rev().find_map(string),
+        Some(NodeEnum::FuncCall(call)) => call.funcname.last().and_then(string),
+        Some(NodeEnum::TypeCast(cast)) => {
+            let inner = cast.arg.as_deref().map(figured).filter(|name| *name != "?column?");
+            inner.or_else(|| cast.type_name.as_ref()?.names.last().and_then(string))
+        }
+        Some(NodeEnum::AIndirection(e)) => {
+            e.indirection.iter().rev().find_map(string).or_else(|| e.arg.as_deref().map(figured))
+        }
+        Some(NodeEnum::CollateClause(e)) => e.arg.as_deref().map(figured),
+        Some(NodeEnum::CaseExpr(e)) => {
+            let inner = e.defresult.as_deref().map(figured).filter(|name| *name != "?column?");
+            Some(inner.unwrap_or("case"))
+        }
+        Some(NodeEnum::CoalesceExpr(_)) => Some("coalesce"),
+        Some(NodeEnum::AArrayExpr(_)) => Some("array"),
+        Some(NodeEnum::RowExpr(_)) => Some("row"),
+        Some(NodeEnum::SubLink(link)) => match link.sub_link_type() {
+            pg::SubLinkType::ExistsSublink => Some("exists"),
+            pg::SubLinkType::ArraySublink => Some("array"),
+            _ => match link.subselect.as_deref().and_then(|node| node.node.as_ref()) {
+                Some(NodeEnum::SelectStmt(select)) => match select.target_list.first() {
+                    Some(pg::Node { node: Some(NodeEnum::ResTarget(target)) }) => {
+                        if target.name.is_empty() {
+                            target.val.as_deref().map(figured)
+                        } else {
+                            Some(target.name.as_str())
+                        }
+                    }
+                    Some(_) | None => None,
+                },
+                Some(_) | None => None,
+            },
+        },
+        Some(_) | None => None,
+    }
+    .unwrap_or("?column?")
+}

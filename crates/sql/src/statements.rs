@@ -1,0 +1,913 @@
+//! One arm for each statement kind of the grammar. A kind that nobody thought of does not compile.
+
+use std::sync::Arc;
+
+use guard_core::{ObjectKind, ObjectName, Outputs, Verb};
+use pg_query::{NodeEnum as N, protobuf as pg};
+
+use crate::{
+    Statement, StatementRole,
+    analyzer::{Analyzer, constant, object_name, string},
+    value::{Columns, Scope, Value},
+};
+
+/// What a statement is besides its effects.
+pub(crate) struct Reading {
+    /// The command's tag.
+    pub(crate) label: &'static str,
+    /// What it is to the wire protocol.
+    pub(crate) role: StatementRole,
+}
+
+/// Why a node at a statement's place cannot be read.
+pub(crate) const NO_STATEMENT: &str = "not a statement";
+
+impl Analyzer<'_> {
+    /// Reads one statement; `None` if the node is none.
+    pub(crate) fn statement(&mut self, node: &N) -> Option<Reading> {
+        let scope = Scope::default();
+        let mut role = StatementRole::Plain;
+        let label = match node {
+            N::SelectStmt(s) => {
+                let columns = self.select(s, &scope);
+                if s.into_clause.is_none() {
+                    self.draft.outputs = columns.outputs();
+                }
+                "SELECT"
+            }
+            N::InsertStmt(s) => {
+                let columns = self.insert(s, &scope);
+                self.returned(&columns);
+                "INSERT"
+            }
+            N::UpdateStmt(s) => {
+                let columns = self.update(s, &scope);
+                self.returned(&columns);
+                "UPDATE"
+            }
+            N::DeleteStmt(s) => {
+                let columns = self.delete(s, &scope);
+                self.returned(&columns);
+                "DELETE"
+            }
+            N::MergeStmt(s) => {
+                let columns = self.merge(s, &scope);
+                self.returned(&columns);
+                "MERGE"
+            }
+            N::CopyStmt(s) => {
+                role = self.copy(s);
+                "COPY"
+            }
+
+            // Session.
+            N::VariableSetStmt(s) => {
+                self.set_variable(s);
+                match s.kind() {
+                    pg::VariableSetKind::VarReset | pg::VariableSetKind::VarResetAll => "RESET",
+                    _ => "SET",
+                }
+            }
+            N::VariableShowStmt(s) => {
+                self.bare(Verb::Session, ObjectKind::Setting, &s.name);
+                let columns = if s.name == "all" { 3 } else { 1 };
+                self.draft.outputs = empty_columns(columns);
+                "SHOW"
+            }
+            N::TransactionStmt(s) => {
+                self.draft.at(Verb::Transaction, ObjectKind::Other);
+                transaction_label(s.kind())
+            }
+            N::ConstraintsSetStmt(_) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                "SET CONSTRAINTS"
+            }
+            N::DiscardStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                if s.target() == pg::DiscardMode::DiscardAll {
+                    role = StatementRole::DiscardAll;
+                }
+                "DISCARD"
+            }
+            N::PrepareStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                if let Some(inner) = self.inner(s.query.as_deref()) {
+                    role = StatementRole::Prepare { name: s.name.as_str().into(), inner };
+                }
+                "PREPARE"
+            }
+            N::ExecuteStmt(s) => {
+                self.look(&s.params, &scope);
+                let mut found = self.names.prepared(&s.name);
+                let local = self.local.prepared.iter().filter(|(name, _)| **name == *s.name);
+                found.extend(local.map(|(_, statement)| statement.clone()));
+                self.draft.outputs = self.stand_in("prepared statement", &s.name, &found);
+                "EXECUTE"
+            }
+            N::DeallocateStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                let name = (!s.isall).then(|| s.name.as_str().into());
+                role = StatementRole::Deallocate(name);
+                "DEALLOCATE"
+            }
+            N::DeclareCursorStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                if let Some(inner) = self.inner(s.query.as_deref()) {
+                    self.draft.take(&inner.operation);
+                    role = StatementRole::Declare { name: s.portalname.as_str().into(), inner };
+                }
+                "DECLARE CURSOR"
+            }
+            N::FetchStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                let mut found = self.names.cursor(&s.portalname);
+                let local = self.local.cursors.iter().filter(|(name, _)| **name == *s.portalname);
+                found.extend(local.map(|(_, statement)| statement.clone()));
+                let outputs = self.stand_in("cursor", &s.portalname, &found);
+                if s.ismove {
+                    "MOVE"
+                } else {
+                    self.draft.outputs = outputs;
+                    "FETCH"
+                }
+            }
+            N::ClosePortalStmt(s) => {
+                self.draft.at(Verb::Session, ObjectKind::Other);
+                let name = (!s.portalname.is_empty()).then(|| s.portalname.as_str().into());
+                role = StatementRole::Close(name);
+                "CLOSE CURSOR"
+            }
+            N::ListenStmt(s) => {
+                self.bare(Verb::Notify, ObjectKind::Channel, &s.conditionname);
+                "LISTEN"
+            }
+            N::UnlistenStmt(s) => {
+                self.bare(Verb::Notify, ObjectKind::Channel, &s.conditionname);
+                "UNLISTEN"
+            }
+            N::NotifyStmt(s) => {
+                self.bare(Verb::Notify, ObjectKind::Channel, &s.conditionname);
+                "NOTIFY"
+            }
+            N::LockStmt(s) => {
+                self.ranges(Verb::Lock, &s.relations);
+                "LOCK TABLE"
+            }
+            N::ExplainStmt(s) => {
+                let inner = s.query.as_deref().and_then(|query| query.node.as_ref());
+                match inner {
+                    Some(inner) => drop(self.statement(inner)),
+                    None => self.draft.doubt(NO_STATEMENT),
+                }
+                let executes = s.options.iter().any(|option| match &option.node {
+                    Some(N::DefElem(option)) => option.defname == "analyze" && is_on(option),
+                    Some(_) | None => false,
+                });
+                if !executes {
+                    self.only_reads();
+                }
+                self.draft.outputs = empty_columns(1);
+                "EXPLAIN"
+            }
+
+            // Code.
+            N::DoStmt(_) => {
+                self.draft.at(Verb::Code, ObjectKind::Other);
+                self.draft.doubt("procedural code is not read");
+                "DO"
+            }
+            N::CallStmt(s) => {
+                if let Some(call) = &s.funccall {
+                    let node = pg::Node { node: Some(N::FuncCall(call.clone())) };
+                    let value = self.value(&node, &scope);
+                    self.draft.outputs = Columns::each(value).outputs();
+                }
+                "CALL"
+            }
+            N::LoadStmt(_) => {
+                self.draft.at(Verb::Code, ObjectKind::Other);
+                self.draft.at(Verb::File, ObjectKind::Other);
+                "LOAD"
+            }
+
+            // Tables and their kin.
+            N::CreateStmt(s) => {
+                self.create_table(s);
+                "CREATE TABLE"
+            }
+            N::CreateForeignTableStmt(s) => {
+                if let Some(base) = &s.base_stmt {
+                    self.create_table(base);
+                }
+                self.draft.at(Verb::Network, ObjectKind::Other);
+                "CREATE FOREIGN TABLE"
+            }
+            N::CreateTableAsStmt(s) => {
+                let into = s.into.as_deref();
+                let name = Self::new_name(into.and_then(|into| into.rel.as_ref()));
+                let is_view = s.objtype() == pg::ObjectType::ObjectMatview;
+                let kind = if is_view { ObjectKind::View } else { ObjectKind::Table };
+                self.draft.on(Verb::Create, kind, name);
+                match s.query.as_deref().and_then(|query| query.node.as_ref()) {
+                    Some(N::SelectStmt(select)) => {
+                        let columns = self.select(select, &scope);
+                        self.draft.store(&columns.whole());
+                    }
+                    Some(other) => {
+                        drop(self.statement(other));
+                        let outputs = std::mem::replace(&mut self.draft.outputs, Outputs::None);
+                        match outputs {
+                            Outputs::Columns(columns) => self.draft.stores.extend(
+                                columns.into_iter().flat_map(|c| c.sources).map(|s| s.column),
+                            ),
+                            Outputs::None => {}
+                            Outputs::Unknown(why) => self.draft.doubt(&why),
+                        }
+                    }
+                    None => self.draft.doubt(NO_STATEMENT),
+                }
+                if is_view { "CREATE MATERIALIZED VIEW" } else { "CREATE TABLE AS" }
+            }
+            N::ViewStmt(s) => {
+                self.create_view(s);
+                "CREATE VIEW"
+            }
+            N::AlterTableStmt(s) => {
+                self.alter_table(s);
+                "ALTER TABLE"
+            }
+            N::AlterTableMoveAllStmt(_) => self.other(Verb::Alter, "ALTER TABLE"),
+            N::IndexStmt(s) => {
+                self.create_index(s);
+                "CREATE INDEX"
+            }
+            N::CreateSeqStmt(s) => {
+                let name = Self::new_name(s.sequence.as_ref());
+                self.draft.on(Verb::Create, ObjectKind::Sequence, name);
+                "CREATE SEQUENCE"
+            }
+            N::AlterSeqStmt(s) => {
+                self.range(Verb::Alter, s.sequence.as_ref());
+                "ALTER SEQUENCE"
+            }
+            N::CreateStatsStmt(s) => {
+                self.draft.on(Verb::Create, ObjectKind::Other, object_name(&s.defnames));
+                "CREATE STATISTICS"
+            }
+            N::AlterStatsStmt(s) => {
+                self.draft.on(Verb::Alter, ObjectKind::Other, object_name(&s.defnames));
+                "ALTER STATISTICS"
+            }
+            N::TruncateStmt(s) => {
+                for node in &s.relations {
+                    if let Some(N::RangeVar(var)) = &node.node {
+                        let not_asked = guard_core::Bounded::NotApplicable;
+                        self.write(Verb::Truncate, var, not_asked);
+                    }
+                }
+                "TRUNCATE TABLE"
+            }
+            N::DropStmt(s) => {
+                for object in &s.objects {
+                    self.on_object(Verb::Drop, s.remove_type(), Some(object));
+                }
+                "DROP"
+            }
+            N::RenameStmt(s) => {
+                match (&s.relation, s.rename_type()) {
+                    (_, pg::ObjectType::ObjectRole) => {
+                        self.bare(Verb::Role, ObjectKind::Role, &s.subname);
+                    }
+                    (Some(var), _) => self.on_range(Verb::Alter, var),
+                    (None, of) => self.on_object(Verb::Alter, of, s.object.as_deref()),
+                }
+                "ALTER"
+            }
+            N::AlterObjectSchemaStmt(s) => {
+                match &s.relation {
+                    Some(var) => self.on_range(Verb::Alter, var),
+                    None => self.on_object(Verb::Alter, s.object_type(), s.object.as_deref()),
+                }
+                "ALTER"
+            }
+            N::AlterOwnerStmt(s) => {
+                match &s.relation {
+                    Some(var) => self.on_range(Verb::Role, var),
+                    None => self.on_object(Verb::Role, s.object_type(), s.object.as_deref()),
+                }
+                "ALTER"
+            }
+            N::CommentStmt(s) => {
+                self.on_object(Verb::Alter, s.objtype(), s.object.as_deref());
+                "COMMENT"
+            }
+            N::SecLabelStmt(s) => {
+                self.on_object(Verb::Grant, s.objtype(), s.object.as_deref());
+                "SECURITY LABEL"
+            }
+
+            // Schemas, types, extensions and other definitions.
+            N::CreateSchemaStmt(s) => {
+                let role = s.authrole.as_ref().map(|role| role.rolename.as_str());
+                let name = if s.schemaname.is_empty() { role } else { Some(s.schemaname.as_str()) };
+                self.bare(Verb::Create, ObjectKind::Schema, name.unwrap_or("?"));
+                if role.is_some() {
+                    self.bare(Verb::Role, ObjectKind::Schema, name.unwrap_or("?"));
+                }
+                for element in s.schema_elts.iter().filter_map(|node| node.node.as_ref()) {
+                    if self.statement(element).is_none() {
+                        self.draft.doubt(NO_STATEMENT);
+                    }
+                }
+                "CREATE SCHEMA"
+            }
+            N::CompositeTypeStmt(s) => {
+                let name = Self::new_name(s.typevar.as_ref());
+                self.draft.on(Verb::Create, ObjectKind::Type, name);
+                "CREATE TYPE"
+            }
+            N::CreateEnumStmt(s) => {
+                self.object(Verb::Create, ObjectKind::Type, &s.type_name, "CREATE TYPE")
+            }
+            N::CreateRangeStmt(s) => {
+                self.object(Verb::Create, ObjectKind::Type, &s.type_name, "CREATE TYPE")
+            }
+            N::AlterEnumStmt(s) => {
+                self.object(Verb::Alter, ObjectKind::Type, &s.type_name, "ALTER TYPE")
+            }
+            N::AlterTypeStmt(s) => {
+                self.object(Verb::Alter, ObjectKind::Type, &s.type_name, "ALTER TYPE")
+            }
+            N::CreateDomainStmt(s) => {
+                let mut inner = Scope::default();
+                inner.add("", std::rc::Rc::new(Columns::each(Value::none())));
+                self.definitions(&s.constraints, &inner);
+                self.object(Verb::Create, ObjectKind::Type, &s.domainname, "CREATE DOMAIN")
+            }
+            N::AlterDomainStmt(s) => {
+                if let Some(def) = s.def.as_deref() {
+                    let mut inner = Scope::default();
+                    inner.add("", std::rc::Rc::new(Columns::each(Value::none())));
+                    self.definitions(std::slice::from_ref(def), &inner);
+                }
+                self.object(Verb::Alter, ObjectKind::Type, &s.type_name, "ALTER DOMAIN")
+            }
+            N::DefineStmt(s) => {
+                let kind = crate::ddl::kind(s.kind());
+                let runs_code = kind == ObjectKind::Function
+                    || (kind == ObjectKind::Type && !s.definition.is_empty());
+                if runs_code {
+                    self.draft.on(Verb::Code, kind, object_name(&s.defnames));
+                }
+                self.object(Verb::Create, kind, &s.defnames, "CREATE")
+            }
+            N::CreateExtensionStmt(s) => {
+                self.bare(Verb::Code, ObjectKind::Extension, &s.extname);
+                self.named(Verb::Create, ObjectKind::Extension, &s.extname, "CREATE EXTENSION")
+            }
+            N::AlterExtensionStmt(s) => {
+                self.bare(Verb::Code, ObjectKind::Extension, &s.extname);
+                self.named(Verb::Alter, ObjectKind::Extension, &s.extname, "ALTER EXTENSION")
+            }
+            N::AlterExtensionContentsStmt(s) => {
+                self.bare(Verb::Code, ObjectKind::Extension, &s.extname);
+                self.named(Verb::Alter, ObjectKind::Extension, &s.extname, "ALTER EXTENSION")
+            }
+            N::AlterObjectDependsStmt(s) => {
+                match &s.relation {
+                    Some(var) => self.on_range(Verb::Alter, var),
+                    None => self.on_object(Verb::Alter, s.object_type(), s.object.as_deref()),
+                }
+                "ALTER"
+            }
+            N::CreateOpClassStmt(s) => self.object(
+                Verb::Create,
+                ObjectKind::Other,
+                &s.opclassname,
+                "CREATE OPERATOR CLASS",
+            ),
+            N::CreateOpFamilyStmt(s) => self.object(
+                Verb::Create,
+                ObjectKind::Other,
+                &s.opfamilyname,
+                "CREATE OPERATOR FAMILY",
+            ),
+            N::AlterOpFamilyStmt(s) => self.object(
+                Verb::Alter,
+                ObjectKind::Other,
+                &s.opfamilyname,
+                "ALTER OPERATOR FAMILY",
+            ),
+            N::AlterOperatorStmt(s) => {
+                let name = s.opername.as_ref().map_or(&[][..], |name| &name.objname);
+                self.object(Verb::Alter, ObjectKind::Function, name, "ALTER OPERATOR")
+            }
+            N::CreateConversionStmt(s) => {
+                self.draft.on(Verb::Config, ObjectKind::Other, object_name(&s.conversion_name));
+                self.object(
+                    Verb::Create,
+                    ObjectKind::Other,
+                    &s.conversion_name,
+                    "CREATE CONVERSION",
+                )
+            }
+            N::CreateCastStmt(s) => {
+                self.code_of(s.func.as_ref());
+                self.other(Verb::Create, "CREATE CAST")
+            }
+            N::CreateTransformStmt(s) => {
+                self.code_of(s.fromsql.as_ref());
+                self.other(Verb::Create, "CREATE TRANSFORM")
+            }
+            N::CreateAmStmt(s) => {
+                self.draft.on(Verb::Code, ObjectKind::Function, object_name(&s.handler_name));
+                self.other(Verb::Create, "CREATE ACCESS METHOD")
+            }
+            N::AlterCollationStmt(_) => self.other(Verb::Alter, "ALTER COLLATION"),
+            N::AlterTsdictionaryStmt(s) => self.object(
+                Verb::Alter,
+                ObjectKind::Other,
+                &s.dictname,
+                "ALTER TEXT SEARCH DICTIONARY",
+            ),
+            N::AlterTsconfigurationStmt(s) => self.object(
+                Verb::Alter,
+                ObjectKind::Other,
+                &s.cfgname,
+                "ALTER TEXT SEARCH CONFIGURATION",
+            ),
+
+            // Functions, triggers, rules, policies.
+            N::CreateFunctionStmt(s) => {
+                self.draft.on(Verb::Code, ObjectKind::Function, object_name(&s.funcname));
+                let verb = if s.replace { Verb::Alter } else { Verb::Create };
+                self.draft.on(verb, ObjectKind::Function, object_name(&s.funcname));
+                self.object(Verb::Create, ObjectKind::Function, &s.funcname, "CREATE FUNCTION")
+            }
+            N::AlterFunctionStmt(s) => {
+                let name = s.func.as_ref().map_or(&[][..], |name| &name.objname);
+                self.object(Verb::Alter, ObjectKind::Function, name, "ALTER FUNCTION")
+            }
+            N::CreateTrigStmt(s) => {
+                self.draft.on(Verb::Call, ObjectKind::Function, object_name(&s.funcname));
+                self.named(Verb::Create, ObjectKind::Trigger, &s.trigname, "CREATE TRIGGER")
+            }
+            N::CreateEventTrigStmt(s) => {
+                self.draft.on(Verb::Call, ObjectKind::Function, object_name(&s.funcname));
+                self.draft.at(Verb::Config, ObjectKind::Trigger);
+                self.named(Verb::Create, ObjectKind::Trigger, &s.trigname, "CREATE EVENT TRIGGER")
+            }
+            N::AlterEventTrigStmt(s) => {
+                self.draft.at(Verb::Config, ObjectKind::Trigger);
+                self.named(Verb::Alter, ObjectKind::Trigger, &s.trigname, "ALTER EVENT TRIGGER")
+            }
+            N::RuleStmt(s) => {
+                self.range(Verb::Alter, s.relation.as_ref());
+                self.bare(Verb::Code, ObjectKind::Trigger, &s.rulename);
+                self.named(Verb::Create, ObjectKind::Trigger, &s.rulename, "CREATE RULE")
+            }
+            N::CreatePolicyStmt(s) => {
+                self.range(Verb::Grant, s.table.as_ref());
+                self.named(Verb::Create, ObjectKind::Trigger, &s.policy_name, "CREATE POLICY")
+            }
+            N::AlterPolicyStmt(s) => {
+                self.range(Verb::Grant, s.table.as_ref());
+                self.named(Verb::Alter, ObjectKind::Trigger, &s.policy_name, "ALTER POLICY")
+            }
+            N::CreatePlangStmt(s) => {
+                self.bare(Verb::Code, ObjectKind::Other, &s.plname);
+                self.named(Verb::Create, ObjectKind::Other, &s.plname, "CREATE LANGUAGE")
+            }
+
+            // Privileges and roles.
+            N::GrantStmt(s) => {
+                self.grant(s);
+                if s.is_grant { "GRANT" } else { "REVOKE" }
+            }
+            N::AlterDefaultPrivilegesStmt(_) => self.other(Verb::Grant, "ALTER DEFAULT PRIVILEGES"),
+            N::GrantRoleStmt(s) => {
+                for role in &s.granted_roles {
+                    if let Some(N::AccessPriv(role)) = &role.node {
+                        self.bare(Verb::Role, ObjectKind::Role, &role.priv_name);
+                        self.bare(Verb::Grant, ObjectKind::Role, &role.priv_name);
+                    }
+                }
+                "GRANT ROLE"
+            }
+            N::CreateRoleStmt(s) => {
+                self.bare(Verb::Create, ObjectKind::Role, &s.role);
+                self.named(Verb::Role, ObjectKind::Role, &s.role, "CREATE ROLE")
+            }
+            N::AlterRoleStmt(s) => self.role(s.role.as_ref(), "ALTER ROLE"),
+            N::AlterRoleSetStmt(s) => {
+                self.draft.at(Verb::Config, ObjectKind::Role);
+                self.role(s.role.as_ref(), "ALTER ROLE")
+            }
+            N::DropRoleStmt(s) => {
+                for role in &s.roles {
+                    if let Some(N::RoleSpec(role)) = &role.node {
+                        self.bare(Verb::Drop, ObjectKind::Role, &role.rolename);
+                        self.bare(Verb::Role, ObjectKind::Role, &role.rolename);
+                    }
+                }
+                "DROP ROLE"
+            }
+            N::DropOwnedStmt(_) => {
+                self.draft.at(Verb::Drop, ObjectKind::Other);
+                self.draft.at(Verb::Grant, ObjectKind::Other);
+                "DROP OWNED"
+            }
+            N::ReassignOwnedStmt(_) => self.other(Verb::Role, "REASSIGN OWNED"),
+
+            // The server: databases, tablespaces, files, foreign data, configuration.
+            N::CreatedbStmt(s) => {
+                self.named(Verb::Create, ObjectKind::Database, &s.dbname, "CREATE DATABASE")
+            }
+            N::AlterDatabaseStmt(s) => {
+                self.named(Verb::Alter, ObjectKind::Database, &s.dbname, "ALTER DATABASE")
+            }
+            N::AlterDatabaseRefreshCollStmt(_) => self.other(Verb::Alter, "ALTER DATABASE"),
+            N::AlterDatabaseSetStmt(s) => {
+                self.named(Verb::Config, ObjectKind::Database, &s.dbname, "ALTER DATABASE")
+            }
+            N::DropdbStmt(s) => {
+                self.named(Verb::Drop, ObjectKind::Database, &s.dbname, "DROP DATABASE")
+            }
+            N::AlterSystemStmt(s) => {
+                let name = s.setstmt.as_ref().map_or("all", |set| &set.name);
+                self.named(Verb::Config, ObjectKind::Setting, name, "ALTER SYSTEM")
+            }
+            N::CreateTableSpaceStmt(s) => {
+                self.draft.at(Verb::File, ObjectKind::Other);
+                self.named(Verb::Create, ObjectKind::Other, &s.tablespacename, "CREATE TABLESPACE")
+            }
+            N::AlterTableSpaceOptionsStmt(s) => {
+                self.named(Verb::Config, ObjectKind::Other, &s.tablespacename, "ALTER TABLESPACE")
+            }
+            N::DropTableSpaceStmt(s) => {
+                self.named(Verb::Drop, ObjectKind::Other, &s.tablespacename, "DROP TABLESPACE")
+            }
+            N::CreateFdwStmt(s) => {
+                self.foreign(Verb::Create, &s.fdwname, "CREATE FOREIGN DATA WRAPPER")
+            }
+            N::AlterFdwStmt(s) => {
+                self.foreign(Verb::Alter, &s.fdwname, "ALTER FOREIGN DATA WRAPPER")
+            }
+            N::CreateForeignServerStmt(s) => {
+                self.foreign(Verb::Create, &s.servername, "CREATE SERVER")
+            }
+            N::AlterForeignServerStmt(s) => {
+                self.foreign(Verb::Alter, &s.servername, "ALTER SERVER")
+            }
+            N::CreateUserMappingStmt(s) => {
+                self.foreign(Verb::Create, &s.servername, "CREATE USER MAPPING")
+            }
+            N::AlterUserMappingStmt(s) => {
+                self.foreign(Verb::Alter, &s.servername, "ALTER USER MAPPING")
+            }
+            N::DropUserMappingStmt(s) => {
+                self.foreign(Verb::Drop, &s.servername, "DROP USER MAPPING")
+            }
+            N::ImportForeignSchemaStmt(s) => {
+                self.foreign(Verb::Create, &s.server_name, "IMPORT FOREIGN SCHEMA")
+            }
+            N::CheckPointStmt(_) => self.other(Verb::Maintain, "CHECKPOINT"),
+
+            // Upkeep.
+            N::VacuumStmt(s) => {
+                let mut named = false;
+                for node in &s.rels {
+                    if let Some(N::VacuumRelation(rel)) = &node.node {
+                        named = true;
+                        self.range(Verb::Maintain, rel.relation.as_ref());
+                    }
+                }
+                if !named {
+                    self.draft.at(Verb::Maintain, ObjectKind::Table);
+                }
+                if s.is_vacuumcmd { "VACUUM" } else { "ANALYZE" }
+            }
+            N::ClusterStmt(s) => {
+                self.range(Verb::Maintain, s.relation.as_ref());
+                "CLUSTER"
+            }
+            N::ReindexStmt(s) => {
+                match &s.relation {
+                    Some(var) => self.on_range(Verb::Maintain, var),
+                    None => self.bare(Verb::Maintain, ObjectKind::Schema, &s.name),
+                }
+                "REINDEX"
+            }
+            N::RefreshMatViewStmt(s) => {
+                if let Some(var) = &s.relation {
+                    self.on_range(Verb::Maintain, var);
+                    for target in self.range_targets(var) {
+                        self.columns_of(&target);
+                    }
+                }
+                "REFRESH MATERIALIZED VIEW"
+            }
+
+            // Replication.
+            N::CreatePublicationStmt(s) => {
+                self.replicates(Verb::Create, &s.pubname, "CREATE PUBLICATION")
+            }
+            N::AlterPublicationStmt(s) => {
+                self.replicates(Verb::Alter, &s.pubname, "ALTER PUBLICATION")
+            }
+            N::CreateSubscriptionStmt(s) => {
+                self.replicates(Verb::Create, &s.subname, "CREATE SUBSCRIPTION")
+            }
+            N::AlterSubscriptionStmt(s) => {
+                self.replicates(Verb::Alter, &s.subname, "ALTER SUBSCRIPTION")
+            }
+            N::DropSubscriptionStmt(s) => {
+                self.replicates(Verb::Drop, &s.subname, "DROP SUBSCRIPTION")
+            }
+
+            // Parts of statements, and what only the planner makes: never a statement by themselves.
+            N::Alias(_)
+            | N::RangeVar(_)
+            | N::TableFunc(_)
+            | N::IntoClause(_)
+            | N::Var(_)
+            | N::Param(_)
+            | N::Aggref(_)
+            | N::GroupingFunc(_)
+            | N::WindowFunc(_)
+            | N::WindowFuncRunCondition(_)
+            | N::MergeSupportFunc(_)
+            | N::SubscriptingRef(_)
+            | N::FuncExpr(_)
+            | N::NamedArgExpr(_)
+            | N::OpExpr(_)
+            | N::DistinctExpr(_)
+            | N::NullIfExpr(_)
+            | N::ScalarArrayOpExpr(_)
+            | N::BoolExpr(_)
+            | N::SubLink(_)
+            | N::SubPlan(_)
+            | N::AlternativeSubPlan(_)
+            | N::FieldSelect(_)
+            | N::FieldStore(_)
+            | N::RelabelType(_)
+            | N::CoerceViaIo(_)
+            | N::ArrayCoerceExpr(_)
+            | N::ConvertRowtypeExpr(_)
+            | N::CollateExpr(_)
+            | N::CaseExpr(_)
+            | N::CaseWhen(_)
+            | N::CaseTestExpr(_)
+            | N::ArrayExpr(_)
+            | N::RowExpr(_)
+            | N::RowCompareExpr(_)
+            | N::CoalesceExpr(_)
+            | N::MinMaxExpr(_)
+            | N::SqlvalueFunction(_)
+            | N::XmlExpr(_)
+            | N::JsonFormat(_)
+            | N::JsonReturning(_)
+            | N::JsonValueExpr(_)
+            | N::JsonConstructorExpr(_)
+            | N::JsonIsPredicate(_)
+            | N::JsonBehavior(_)
+            | N::JsonExpr(_)
+            | N::JsonTablePath(_)
+            | N::JsonTablePathScan(_)
+            | N::JsonTableSiblingJoin(_)
+            | N::NullTest(_)
+            | N::BooleanTest(_)
+            | N::MergeAction(_)
+            | N::CoerceToDomain(_)
+            | N::CoerceToDomainValue(_)
+            | N::SetToDefault(_)
+            | N::CurrentOfExpr(_)
+            | N::NextValueExpr(_)
+            | N::InferenceElem(_)
+            | N::ReturningExpr(_)
+            | N::TargetEntry(_)
+            | N::RangeTblRef(_)
+            | N::JoinExpr(_)
+            | N::FromExpr(_)
+            | N::OnConflictExpr(_)
+            | N::Query(_)
+            | N::TypeName(_)
+            | N::ColumnRef(_)
+            | N::ParamRef(_)
+            | N::AExpr(_)
+            | N::TypeCast(_)
+            | N::CollateClause(_)
+            | N::RoleSpec(_)
+            | N::FuncCall(_)
+            | N::AStar(_)
+            | N::AIndices(_)
+            | N::AIndirection(_)
+            | N::AArrayExpr(_)
+            | N::ResTarget(_)
+            | N::MultiAssignRef(_)
+            | N::SortBy(_)
+            | N::WindowDef(_)
+            | N::RangeSubselect(_)
+            | N::RangeFunction(_)
+            | N::RangeTableFunc(_)
+            | N::RangeTableFuncCol(_)
+            | N::RangeTableSample(_)
+            | N::ColumnDef(_)
+            | N::TableLikeClause(_)
+            | N::IndexElem(_)
+            | N::DefElem(_)
+            | N::LockingClause(_)
+            | N::XmlSerialize(_)
+            | N::PartitionElem(_)
+            | N::PartitionSpec(_)
+            | N::PartitionBoundSpec(_)
+            | N::PartitionRangeDatum(_)
+            | N::PartitionCmd(_)
+            | N::RangeTblEntry(_)
+            | N::RtepermissionInfo(_)
+            | N::RangeTblFunction(_)
+            | N::TableSampleClause(_)
+            | N::WithCheckOption(_)
+            | N::SortGroupClause(_)
+            | N::GroupingSet(_)
+            | N::WindowClause(_)
+            | N::RowMarkClause(_)
+            | N::WithClause(_)
+            | N::InferClause(_)
+            | N::OnConflictClause(_)
+            | N::CtesearchClause(_)
+            | N::CtecycleClause(_)
+            | N::CommonTableExpr(_)
+            | N::MergeWhenClause(_)
+            | N::ReturningOption(_)
+            | N::ReturningClause(_)
+            | N::TriggerTransition(_)
+            | N::JsonOutput(_)
+            | N::JsonArgument(_)
+            | N::JsonFuncExpr(_)
+            | N::JsonTablePathSpec(_)
+            | N::JsonTable(_)
+            | N::JsonTableColumn(_)
+            | N::JsonKeyValue(_)
+            | N::JsonParseExpr(_)
+            | N::JsonScalarExpr(_)
+            | N::JsonSerializeExpr(_)
+            | N::JsonObjectConstructor(_)
+            | N::JsonArrayConstructor(_)
+            | N::JsonArrayQueryConstructor(_)
+            | N::JsonAggConstructor(_)
+            | N::JsonObjectAgg(_)
+            | N::JsonArrayAgg(_)
+            | N::RawStmt(_)
+            | N::SetOperationStmt(_)
+            | N::ReturnStmt(_)
+            | N::PlassignStmt(_)
+            | N::AlterTableCmd(_)
+            | N::AtalterConstraint(_)
+            | N::ReplicaIdentityStmt(_)
+            | N::ObjectWithArgs(_)
+            | N::AccessPriv(_)
+            | N::Constraint(_)
+            | N::CreateOpClassItem(_)
+            | N::StatsElem(_)
+            | N::FunctionParameter(_)
+            | N::InlineCodeBlock(_)
+            | N::CallContext(_)
+            | N::VacuumRelation(_)
+            | N::PublicationTable(_)
+            | N::PublicationObjSpec(_)
+            | N::Integer(_)
+            | N::Float(_)
+            | N::Boolean(_)
+            | N::String(_)
+            | N::BitString(_)
+            | N::List(_)
+            | N::IntList(_)
+            | N::OidList(_)
+            | N::AConst(_) => return None,
+        };
+        Some(Reading { label, role })
+    }
+
+    fn returned(&mut self, columns: &Columns) {
+        if *columns != Columns::closed(Vec::new()) {
+            self.draft.outputs = columns.outputs();
+        }
+    }
+
+    /// The statement inside PREPARE or DECLARE.
+    fn inner(&mut self, node: Option<&pg::Node>) -> Option<Arc<Statement>> {
+        let inner = node.and_then(|node| node.node.as_ref());
+        let statement = inner.and_then(|inner| {
+            let mut analyzer = Analyzer::new(self.catalog, self.names, self.local);
+            let reading = analyzer.statement(inner)?;
+            Some(Arc::new(crate::finish(analyzer.draft, reading, "", guard_core::Digest::ZERO)))
+        });
+        if statement.is_none() {
+            self.draft.doubt(NO_STATEMENT);
+        }
+        statement
+    }
+
+    /// What planning does of what executing would do: it reads, and computes constant calls.
+    fn only_reads(&mut self) {
+        for effect in &mut self.draft.effects {
+            if matches!(effect.verb, Verb::Insert | Verb::Update | Verb::Delete | Verb::Create) {
+                effect.verb = Verb::Read;
+                effect.bounded = guard_core::Bounded::NotApplicable;
+            }
+        }
+        self.draft.stores.clear();
+    }
+
+    fn range(&mut self, verb: Verb, var: Option<&pg::RangeVar>) {
+        match var {
+            Some(var) => self.on_range(verb, var),
+            None => self.draft.at(verb, ObjectKind::Table),
+        }
+    }
+
+    fn ranges(&mut self, verb: Verb, nodes: &[pg::Node]) {
+        for node in nodes {
+            match &node.node {
+                Some(N::RangeVar(var)) => self.on_range(verb, var),
+                Some(_) | None => self.draft.at(verb, ObjectKind::Table),
+            }
+        }
+    }
+
+    fn other(&mut self, verb: Verb, label: &'static str) -> &'static str {
+        self.draft.at(verb, ObjectKind::Other);
+        label
+    }
+
+    fn named(
+        &mut self,
+        verb: Verb,
+        kind: ObjectKind,
+        name: &str,
+        label: &'static str,
+    ) -> &'static str {
+        self.bare(verb, kind, name);
+        label
+    }
+
+    fn object(
+        &mut self,
+        verb: Verb,
+        kind: ObjectKind,
+        name: &[pg::Node],
+        label: &'static str,
+    ) -> &'static str {
+        self.draft.on(verb, kind, object_name(name));
+        label
+    }
+
+    fn role(&mut self, role: Option<&pg::RoleSpec>, label: &'static str) -> &'static str {
+        let name = role.map_or("all", |role| &role.rolename);
+        self.named(Verb::Role, ObjectKind::Role, name, label)
+    }
+
+    fn foreign(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
+        self.bare(Verb::Network, ObjectKind::Other, name);
+        self.named(verb, ObjectKind::Other, name, label)
+    }
+
+    fn replicates(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
+        self.bare(Verb::Replication, ObjectKind::Other, name);
+        self.named(verb, ObjectKind::Other, name, label)
+    }
+
+    fn code_of(&mut self, function: Option<&pg::ObjectWithArgs>) {
+        let name = function.map_or_else(|| ObjectName::bare("?"), |f| object_name(&f.objname));
+        self.draft.on(Verb::Call, ObjectKind::Function, name);
+    }
+}
+
+/// Result columns that hold no values of a table.
+fn empty_columns(count: usize) -> Outputs {
+    Outputs::Columns(vec![guard_core::Output::default(); count])
+}
+
+/// Whether an option is turned on: by its name alone, or by a word that means yes.
+fn is_on(option: &pg::DefElem) -> bool {
+    let word =
+        option.arg.as_deref().and_then(|arg| constant(arg).or_else(|| string(arg).map(Into::into)));
+    !word.is_some_and(|word| matches!(word.to_ascii_lowercase().as_str(), "off" | "false" | "0"))
+}
+
+fn transaction_label(kind: pg::TransactionStmtKind) -> &'static str {
+    use pg::TransactionStmtKind as K;
+    match kind {
+        K::TransStmtBegin => "BEGIN",
+        K::TransStmtStart => "START TRANSACTION",
+        K::TransStmtCommit => "COMMIT",
+        K::TransStmtRollback | K::TransStmtRollbackTo => "ROLLBACK",
+        K::TransStmtSavepoint => "SAVEPOINT",
+        K::TransStmtRelease => "RELEASE",
+        K::TransStmtPrepare => "PREPARE TRANSACTION",
+        K::TransStmtCommitPrepared => "COMMIT PREPARED",
+        K::TransStmtRollbackPrepared => "ROLLBACK PREPARED",
+        K::Undefined => "TRANSACTION",
+    }
+}

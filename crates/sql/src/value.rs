@@ -1,0 +1,267 @@
+//! Where a value comes from, and the columns of a row source.
+
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+
+use guard_core::{ColumnName, Flow, ObjectName, Output, Outputs, Source};
+
+/// Most columns that a row source may have before guard gives up on it. PostgreSQL's own limit for
+/// a result is 1 664.
+const MAX_COLUMNS: usize = 1664;
+
+/// Every base column that a value may come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Value {
+    sources: BTreeMap<ColumnName, Flow>,
+    unknown: Option<Arc<str>>,
+}
+
+impl Value {
+    /// A value that comes from no column: a constant, a parameter.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// A column's own value.
+    pub(crate) fn plain(column: ColumnName) -> Self {
+        Self { sources: BTreeMap::from([(column, Flow::Plain)]), unknown: None }
+    }
+
+    /// A value whose origin is not known.
+    pub(crate) fn unknown(why: &str) -> Self {
+        Self { sources: BTreeMap::new(), unknown: Some(why.into()) }
+    }
+
+    /// Adds what another value may come from.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (column, flow) in &other.sources {
+            let held = self.sources.entry(column.clone()).or_insert(*flow);
+            *held = (*held).max(*flow);
+        }
+        if self.unknown.is_none() {
+            self.unknown.clone_from(&other.unknown);
+        }
+    }
+
+    /// The same sources, of which only something computed travels on.
+    pub(crate) fn derived(mut self) -> Self {
+        self.sources.values_mut().for_each(|flow| *flow = Flow::Derived);
+        self
+    }
+
+    /// The base columns.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &ColumnName> {
+        self.sources.keys()
+    }
+
+    /// Why its origin is not known, if so.
+    pub(crate) fn why_unknown(&self) -> Option<&Arc<str>> {
+        self.unknown.as_ref()
+    }
+
+    fn output(&self) -> Output {
+        let source =
+            |(column, flow): (&ColumnName, &Flow)| Source { column: column.clone(), flow: *flow };
+        Output { sources: self.sources.iter().map(source).collect() }
+    }
+}
+
+/// What a row source may hold beside the columns that are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing.
+    Closed,
+    /// Columns of a relation that the catalog does not know.
+    Relation(ObjectName),
+    /// Columns of which each comes from this value.
+    Each(Value),
+}
+
+/// The columns of a row source, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Name and origin of each.
+    pub(crate) list: Vec<(Arc<str>, Value)>,
+    /// What else there may be.
+    pub(crate) rest: Rest,
+}
+
+impl Columns {
+    /// These columns and no others.
+    pub(crate) fn closed(list: Vec<(Arc<str>, Value)>) -> Self {
+        if list.len() > MAX_COLUMNS {
+            return Self::unknown("more columns than PostgreSQL allows");
+        }
+        Self { list, rest: Rest::Closed }
+    }
+
+    /// Columns of which nothing is known.
+    pub(crate) fn unknown(why: &str) -> Self {
+        Self { list: Vec::new(), rest: Rest::Each(Value::unknown(why)) }
+    }
+
+    /// Columns whose number is not known and which all come from one value.
+    pub(crate) fn each(value: Value) -> Self {
+        Self { list: Vec::new(), rest: Rest::Each(value) }
+    }
+
+    /// The value of a named column, and whether the column is surely there.
+    pub(crate) fn named(&self, name: &str) -> Option<(Value, bool)> {
+        let mut found: Option<Value> = None;
+        for (_, value) in self.list.iter().filter(|(n, _)| &**n == name) {
+            found.get_or_insert_default().absorb(value);
+        }
+        if let Some(value) = found {
+            return Some((value, true));
+        }
+        match &self.rest {
+            Rest::Closed => None,
+            Rest::Relation(table) => {
+                let column = ColumnName { table: table.clone(), column: name.into() };
+                Some((Value::plain(column), false))
+            }
+            Rest::Each(value) => Some((value.clone(), false)),
+        }
+    }
+
+    /// The row as one value.
+    pub(crate) fn whole(&self) -> Value {
+        let mut all = Value::none();
+        self.list.iter().for_each(|(_, value)| all.absorb(value));
+        match &self.rest {
+            Rest::Closed => {}
+            Rest::Relation(table) => {
+                all.absorb(&Value::unknown(&format!("the columns of `{table}` are not known")));
+            }
+            Rest::Each(value) => all.absorb(value),
+        }
+        all.derived()
+    }
+
+    /// Unites the columns of another source by position, as UNION does.
+    pub(crate) fn unite(&mut self, other: &Self) {
+        for (position, (name, value)) in other.list.iter().enumerate() {
+            match self.list.get_mut(position) {
+                Some((_, held)) => held.absorb(value),
+                None => self.list.push((name.clone(), value.clone())),
+            }
+        }
+        match (&mut self.rest, &other.rest) {
+            (_, Rest::Closed) => {}
+            (Rest::Each(held), rest) => held.absorb(&rest.value()),
+            (held @ (Rest::Closed | Rest::Relation(_)), rest) => {
+                let mut value = held.value();
+                value.absorb(&rest.value());
+                *held = Rest::Each(value);
+            }
+        }
+    }
+
+    /// Gives the first columns other names, as `AS t(a, b)` does.
+    pub(crate) fn renamed(mut self, names: &[Arc<str>]) -> Self {
+        if self.list.len() < names.len() && self.rest != Rest::Closed {
+            let value = self.rest.value();
+            self.list.resize_with(names.len(), || ("".into(), value.clone()));
+        }
+        for ((held, _), name) in self.list.iter_mut().zip(names) {
+            *held = name.clone();
+        }
+        self
+    }
+
+    /// What a client receives.
+    pub(crate) fn outputs(&self) -> Outputs {
+        if let Rest::Relation(_) | Rest::Each(_) = &self.rest {
+            let value = self.rest.value();
+            let why = value.unknown.unwrap_or_else(|| "the number of columns is not known".into());
+            return Outputs::Unknown(why);
+        }
+        match self.list.iter().find_map(|(_, value)| value.unknown.clone()) {
+            Some(why) => Outputs::Unknown(why),
+            None => Outputs::Columns(self.list.iter().map(|(_, value)| value.output()).collect()),
+        }
+    }
+}
+
+impl Rest {
+    fn value(&self) -> Value {
+        match self {
+            Self::Closed => Value::none(),
+            Self::Relation(table) => {
+                Value::unknown(&format!("the columns of `{table}` are not known"))
+            }
+            Self::Each(value) => value.clone(),
+        }
+    }
+}
+
+/// One row source of a FROM list.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The name that it goes by.
+    pub(crate) alias: Arc<str>,
+    /// Its columns.
+    pub(crate) columns: Rc<Columns>,
+}
+
+/// What names mean at one place of a statement.
+#[derive(Debug, Default)]
+pub(crate) struct Scope<'p> {
+    parent: Option<&'p Scope<'p>>,
+    ctes: Vec<(Arc<str>, Rc<Columns>)>,
+    /// The row sources, in order.
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl<'p> Scope<'p> {
+    /// A place inside another.
+    pub(crate) fn inside(parent: &'p Scope<'p>) -> Self {
+        Self { parent: Some(parent), ctes: Vec::new(), entries: Vec::new() }
+    }
+
+    /// Makes a WITH query known, or says what it is by now.
+    pub(crate) fn define(&mut self, name: &str, columns: Rc<Columns>) {
+        self.ctes.retain(|(held, _)| &**held != name);
+        self.ctes.push((name.into(), columns));
+    }
+
+    /// The WITH query of a name.
+    pub(crate) fn cte(&self, name: &str) -> Option<Rc<Columns>> {
+        let here = self.ctes.iter().find(|(held, _)| &**held == name).map(|(_, c)| c.clone());
+        here.or_else(|| self.parent?.cte(name))
+    }
+
+    /// Adds a row source.
+    pub(crate) fn add(&mut self, alias: &str, columns: Rc<Columns>) {
+        self.entries.push(Entry { alias: alias.into(), columns });
+    }
+
+    /// The columns behind a row source's name.
+    pub(crate) fn row(&self, alias: &str) -> Option<Columns> {
+        let mut named = self.entries.iter().filter(|e| &*e.alias == alias);
+        let Some(first) = named.next() else { return self.parent?.row(alias) };
+        let mut columns = (*first.columns).clone();
+        named.for_each(|other| columns.list.extend(other.columns.list.iter().cloned()));
+        Some(columns)
+    }
+
+    /// The value behind an unqualified name: a column, else a whole row.
+    pub(crate) fn name(&self, name: &str) -> Option<Value> {
+        let mut found: Option<Value> = None;
+        let mut sure = false;
+        for (value, certain) in self.entries.iter().filter_map(|e| e.columns.named(name)) {
+            found.get_or_insert_default().absorb(&value);
+            sure |= certain;
+        }
+        if sure {
+            return found;
+        }
+        if let Some(entry) = self.entries.iter().find(|e| &*e.alias == name) {
+            found.get_or_insert_default().absorb(&entry.columns.whole());
+            return found;
+        }
+        if let Some(value) = self.parent.and_then(|parent| parent.name(name)) {
+            found.get_or_insert_default().absorb(&value);
+        }
+        found
+    }
+}
