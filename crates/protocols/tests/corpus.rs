@@ -1,6 +1,9 @@
 //! The seeds of the fuzz targets, and what fuzzing found, replayed.
 
-use guard_protocols::fuzz::{fuzz_copy, fuzz_message, fuzz_row, fuzz_scram};
+use guard_protocols::{
+    fuzz::{fuzz_copy, fuzz_message, fuzz_row, fuzz_scram},
+    postgres::fuzz_frames,
+};
 use guard_tests::replay;
 
 #[test]
@@ -21,4 +24,9 @@ fn no_message_makes_the_filter_panic() {
 #[test]
 fn no_sasl_message_makes_either_side_panic() {
     replay("scram", fuzz_scram);
+}
+
+#[test]
+fn no_frame_makes_the_codec_panic() {
+    replay("frames", fuzz_frames);
 }
