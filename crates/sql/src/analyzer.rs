@@ -76,6 +76,8 @@ pub(crate) struct Analyzer<'a> {
     /// Statements prepared, and cursors declared, earlier in the same text.
     pub(crate) local: &'a Local,
     pub(crate) draft: Draft,
+    /// The setting that `… FROM pg_settings WHERE name = 'x'` is about.
+    pub(crate) setting: Option<String>,
     budget: u32,
     views: HashMap<u32, Rc<Columns>>,
     open_views: HashSet<u32>,
@@ -96,6 +98,7 @@ impl<'a> Analyzer<'a> {
             names,
             local,
             draft: Draft::new(),
+            setting: None,
             budget: BUDGET,
             views: HashMap::new(),
             open_views: HashSet::new(),

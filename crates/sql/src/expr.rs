@@ -299,7 +299,12 @@ impl Analyzer<'_> {
         if let Some(window) = call.over.as_deref() {
             self.window(window, scope);
         }
-        let constants: Vec<Option<String>> = call.args.iter().map(constant).collect();
+        let mut constants: Vec<Option<String>> = call.args.iter().map(constant).collect();
+        if let (Some(first), Some(node)) = (constants.first_mut(), call.args.first())
+            && crate::query::is_name(node)
+        {
+            first.clone_from(&self.setting);
+        }
         if self.act(schema, name, &constants, &value) {
             return if functions::carries_nothing(name) { Value::none() } else { value };
         }

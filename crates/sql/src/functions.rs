@@ -107,7 +107,7 @@ pub(crate) fn carries_nothing(name: &str) -> bool {
 }
 
 /// Settings of the session that change neither parsing, names, identity, triggers nor logging.
-const HARMLESS_SETTINGS: [&str; 66] = [
+const HARMLESS_SETTINGS: [&str; 67] = [
     "application_name",
     "array_nulls",
     "backend_flush_after",
@@ -161,6 +161,7 @@ const HARMLESS_SETTINGS: [&str; 66] = [
     "plan_cache_mode",
     "quote_all_identifiers",
     "random_page_cost",
+    "restrict_nonsystem_relation_kind",
     "row_security",
     "seed",
     "seq_page_cost",

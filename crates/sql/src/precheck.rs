@@ -13,6 +13,10 @@ pub const MAX_COMMENT_DEPTH: usize = 16;
 /// Longest chain of operators and prefix words without a separator that ends an expression.
 pub const MAX_CHAIN: usize = 4_000;
 
+/// Longest run of operator characters: the scanner reads such a run anew at each `/*` in it, so
+/// `/*/**/*/` repeated costs the square of its length.
+pub const MAX_OPERATOR_RUN: usize = 512;
+
 /// Longest text that is analysed on the I/O thread.
 const CHEAP_TEXT: usize = 8 * 1024;
 /// Most opening brackets and chain words of a text that is analysed on the I/O thread.
@@ -66,7 +70,15 @@ fn measure(text: &str) -> Result<Measure, String> {
     let (mut depth, mut chain) = (0_usize, 0_usize);
     let mut at = 0;
     let mut word: Vec<u8> = Vec::new();
+    let mut run_start = 0;
     while let Some(&byte) = bytes.get(at) {
+        let is_operator = b"+-*/<>=~!@#%^&|`?".contains(&byte);
+        if !is_operator || matches!(place, Place::Quote(..) | Place::Dollar(_) | Place::LineComment)
+        {
+            run_start = at + 1;
+        } else if at.saturating_sub(run_start) > MAX_OPERATOR_RUN {
+            return Err(format!("more than {MAX_OPERATOR_RUN} operator characters in a row"));
+        }
         let next = bytes.get(at + 1).copied();
         let mut step = 1;
         match &mut place {

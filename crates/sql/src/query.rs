@@ -6,7 +6,7 @@ use guard_core::{ObjectKind, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    analyzer::{Analyzer, dotted, string},
+    analyzer::{Analyzer, constant, dotted, string},
     functions,
     value::{Columns, Rest, Scope, Value},
 };
@@ -31,7 +31,9 @@ impl Analyzer<'_> {
             _ if !select.values_lists.is_empty() => self.values(&select.values_lists, &scope),
             _ => {
                 let star = self.from(&select.from_clause, &mut scope);
+                let held = std::mem::replace(&mut self.setting, setting_asked(select));
                 let columns = self.select_list(&select.target_list, &star, &scope);
+                self.setting = held;
                 self.look(select.where_clause.as_deref(), &scope);
                 self.look(&select.group_clause, &scope);
                 self.look(select.having_clause.as_deref(), &scope);
@@ -346,6 +348,34 @@ impl Analyzer<'_> {
     }
 }
 
+/// The setting that a query asks for as pg_dump does: `FROM pg_settings WHERE name = 'x'`.
+fn setting_asked(select: &pg::SelectStmt) -> Option<String> {
+    let [pg::Node { node: Some(NodeEnum::RangeVar(var)) }] = select.from_clause.as_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::AExpr(e)) = select.where_clause.as_deref().and_then(|w| w.node.as_ref())
+    else {
+        return None;
+    };
+    let is_equality = e.kind() == pg::AExprKind::AexprOp && dotted(&e.name) == ("", "=");
+    let asks = matches!(var.schemaname.as_str(), "" | "pg_catalog")
+        && var.relname == "pg_settings"
+        && var.alias.is_none()
+        && is_equality
+        && e.lexpr.as_deref().is_some_and(is_name);
+    if asks { e.rexpr.as_deref().and_then(constant) } else { None }
+}
+
+/// Whether an expression is the column `name`.
+pub(crate) fn is_name(node: &pg::Node) -> bool {
+    match &node.node {
+        Some(NodeEnum::ColumnRef(column)) => {
+            matches!(crate::analyzer::strings(&column.fields).as_slice(), ["name"])
+        }
+        Some(_) | None => false,
+    }
+}
+
 fn has_star(fields: &[pg::Node]) -> bool {
     fields.iter().any(|field| matches!(field.node, Some(NodeEnum::AStar(_))))
 }
@@ -369,14 +399,9 @@ fn star_of(node: &pg::Node, star: &Columns, scope: &Scope<'_>) -> Option<Columns
 fn append(all: &mut Columns, more: &Columns) {
     match (&mut all.rest, &more.rest) {
         (Rest::Closed, Rest::Closed) => {
-            all.list.extend(more.list.iter().cloned());
-            if let too_many @ Columns { rest: Rest::Each(_), .. } =
-                Columns::closed(std::mem::take(&mut all.list))
-            {
-                *all = too_many;
-            } else {
-                return;
-            }
+            let mut list = std::mem::take(&mut all.list);
+            list.extend(more.list.iter().cloned());
+            *all = Columns::closed(list);
         }
         (Rest::Closed, Rest::Relation(_)) if all.list.is_empty() => {
             *all = more.clone();
