@@ -200,7 +200,7 @@ fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known) -> Understo
 }
 
 fn is_cheap(text: &str) -> bool {
-    text.len() <= 2048
+    guard_sql::cheap(text)
 }
 
 struct Task {

@@ -1,0 +1,232 @@
+//! A real server, a handler before it, and a policy between them; the record is kept in memory.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use guard_audit::Event;
+use guard_core::{
+    Denial, EndReason, EnforceAt, Identity, Platform, ResourceKind, ResourceName, ResourceSpec,
+    RunKey, Secret, SessionId, SessionView, Timestamp, TlsMode,
+};
+use guard_gate::{Durability, RecordUnavailable, Recorder, SessionGate};
+use guard_policy::Policy;
+use guard_protocols::{
+    ClientAuth, Closed, Credential, CredentialUnavailable, ProtocolError, ProtocolHandler as _,
+    Resource, postgres::PostgresHandler,
+};
+use guard_tests::Postgres;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// The password of the run.
+pub(crate) const PASSWORD: &str = "this-run-only";
+
+/// What guard leases: neither is ever in the job.
+const LEASED: &str = "leased";
+const CREDENTIAL: &str = "only-the-broker-knows";
+
+pub(crate) const ALL: &str = "
+policy: all
+rules:
+  - name: all
+    sql: { effects: \"*\", certainty: [exact, partial] }
+    decide: allow
+  - name: not-understood
+    sql: { effects: \"*\", certainty: [unparsed] }
+    decide: allow
+";
+
+pub(crate) struct Stage {
+    pub(crate) port: u16,
+    pub(crate) postgres: Arc<Postgres>,
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) end: watch::Sender<Option<EndReason>>,
+    pub(crate) closed: Arc<Mutex<Vec<Result<Closed, ProtocolError>>>>,
+    _policy: watch::Sender<Arc<Policy>>,
+    _dir: tempfile::TempDir,
+}
+
+struct Server {
+    spec: ResourceSpec,
+    tls: Arc<rustls::ClientConfig>,
+    username: String,
+    password: String,
+}
+
+#[derive(Default)]
+struct Memory(Arc<Mutex<Vec<Event>>>);
+
+impl Stage {
+    /// A stage whose database `shop` is made by `seed`.
+    pub(crate) async fn new(policy: &str, tls: TlsMode, seed: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let postgres = Postgres::start(dir.path(), &[]).unwrap();
+        let role = format!("CREATE ROLE {LEASED} LOGIN SUPERUSER PASSWORD '{CREDENTIAL}'");
+        postgres.sql("postgres", &role).unwrap();
+        postgres.sql("postgres", "CREATE DATABASE shop").unwrap();
+        if !seed.is_empty() {
+            postgres.sql("shop", seed).unwrap();
+        }
+        Self::before(Arc::new(postgres), dir, policy, tls).await
+    }
+
+    async fn before(
+        postgres: Arc<Postgres>,
+        dir: tempfile::TempDir,
+        policy: &str,
+        tls: TlsMode,
+    ) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(&postgres.ca).unwrap() {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let config =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let server = Server {
+            spec: ResourceSpec {
+                name: ResourceName::new("shop").unwrap(),
+                kind: ResourceKind::Postgres,
+                address: format!("127.0.0.1:{}", postgres.port),
+                database: "shop".into(),
+                tls,
+                tls_ca: None,
+                enforce_at: EnforceAt::Gateway,
+            },
+            tls: Arc::new(config),
+            username: LEASED.into(),
+            password: CREDENTIAL.into(),
+        };
+        let policy = Policy::parse("test.yaml", policy).unwrap();
+        let (policy_sender, policy) = watch::channel(Arc::new(policy));
+        let (end, ended) = watch::channel(None);
+        let recorder = Memory::default();
+        let events = recorder.0.clone();
+        let view = SessionView {
+            id: SessionId::from_uuid(uuid::Uuid::nil()),
+            identity: Identity {
+                platform: Platform::Github,
+                issuer_name: "github".into(),
+                run: RunKey {
+                    issuer: "https://issuer".into(),
+                    repository_id: "1".into(),
+                    run_id: "2".into(),
+                    attempt: "1".into(),
+                    job: "3".into(),
+                },
+                subject: "s".into(),
+                repository: "acme/shop".into(),
+                git_ref: "refs/heads/main".into(),
+                event: "schedule".into(),
+                workflow: "w".into(),
+                actor: "a".into(),
+                run_url: None,
+                claims: BTreeMap::new(),
+            },
+            resource: ResourceName::new("shop").unwrap(),
+            until: "2999-01-01T00:00:00Z".parse().unwrap(),
+        };
+        let gate = SessionGate::new(
+            view,
+            policy,
+            ended,
+            Arc::new(recorder),
+            Timestamp::now,
+            EnforceAt::Gateway,
+            "test".into(),
+        );
+        let handler = PostgresHandler::new(Arc::new(server));
+        let listen: u16 = std::env::var("GUARD_STAGE_PORT").map_or(0, |port| port.parse().unwrap());
+        let listener = TcpListener::bind(("127.0.0.1", listen)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let closed: Arc<Mutex<Vec<_>>> = Arc::default();
+        let closes = closed.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                client.set_nodelay(true).unwrap();
+                let auth = ClientAuth::Password(Secret::new(PASSWORD));
+                let served = handler.clone().serve(Box::new(client), auth, gate.clone());
+                let closes = closes.clone();
+                tokio::spawn(async move {
+                    let result = served.await;
+                    if std::env::var_os("GUARD_STAGE_PORT").is_some() {
+                        eprintln!("closed: {result:?}");
+                    }
+                    closes.lock().unwrap().push(result);
+                });
+            }
+        });
+        Self { port, postgres, events, end, closed, _policy: policy_sender, _dir: dir }
+    }
+
+    /// A client program, told to go through guard.
+    pub(crate) fn client(&self, program: &str) -> std::process::Command {
+        let mut command = self.postgres.client(program, "shop");
+        command
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "whoever")
+            .env("PGPASSWORD", PASSWORD);
+        command
+    }
+
+    /// What psql says to a script, both streams.
+    pub(crate) async fn psql(&self, script: &str) -> String {
+        let mut command = self.client("psql");
+        command.args(["-X", "-A", "-t", "-c", script]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).trim_end().to_owned()
+    }
+}
+
+impl Resource for Server {
+    fn spec(&self) -> &ResourceSpec {
+        &self.spec
+    }
+
+    fn dial(&self) -> BoxFuture<'_, io::Result<TcpStream>> {
+        TcpStream::connect(&self.spec.address).boxed()
+    }
+
+    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
+        let credential = Credential {
+            username: self.username.clone(),
+            password: Secret::new(self.password.clone()),
+        };
+        async { Ok(credential) }.boxed()
+    }
+
+    fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
+    fn mask_key(&self) -> &[u8] {
+        b"key of the session"
+    }
+
+    fn refused(&self, _denial: &Denial) {}
+}
+
+impl Recorder for Memory {
+    fn append(
+        &self,
+        events: Vec<Event>,
+        _durability: Durability,
+    ) -> BoxFuture<'_, Result<(), RecordUnavailable>> {
+        self.0.lock().unwrap().extend(events);
+        async { Ok(()) }.boxed()
+    }
+
+    fn note(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
