@@ -252,21 +252,21 @@ impl<'a> Analyzer<'a> {
         };
         let mut tables = Vec::new();
         for item in &select.from_clause {
-            self.from_relations(item, &mut tables);
+            self.relations_in(item, &mut tables);
         }
         self.view_tables.insert(view.oid, tables);
         self.select(select, &crate::value::Scope::default())
     }
 
     /// The relations in a FROM item itself, not in its sub-queries.
-    fn from_relations(&self, item: &pg::Node, found: &mut Vec<Arc<Relation>>) {
+    fn relations_in(&self, item: &pg::Node, found: &mut Vec<Arc<Relation>>) {
         match item.node.as_ref() {
             Some(NodeEnum::RangeVar(var)) => {
                 found.extend(self.range_targets(var).into_iter().filter_map(|t| t.relation));
             }
             Some(NodeEnum::JoinExpr(join)) => {
                 for side in [&join.larg, &join.rarg].into_iter().flatten() {
-                    self.from_relations(side, found);
+                    self.relations_in(side, found);
                 }
             }
             Some(_) | None => {}
@@ -369,6 +369,7 @@ pub(crate) fn object_name(nodes: &[pg::Node]) -> ObjectName {
 }
 
 /// The text of a constant.
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is no constant")]
 pub(crate) fn constant(node: &pg::Node) -> Option<String> {
     use pg::a_const::Val;
     match node.node.as_ref()? {

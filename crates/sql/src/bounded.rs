@@ -225,7 +225,7 @@ fn complementary(args: &[pg::Node]) -> bool {
         Some(NodeEnum::NullTest(e)) => {
             let operator = match e.nulltesttype() {
                 pg::NullTestType::IsNull => "is null",
-                _ => "is not null",
+                pg::NullTestType::IsNotNull | pg::NullTestType::Undefined => "is not null",
             };
             Some((e.arg.as_deref().and_then(plain)?, operator.to_owned(), String::new()))
         }

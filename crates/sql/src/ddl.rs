@@ -210,6 +210,7 @@ impl Analyzer<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all else changes what is there")]
     fn alter_command(&mut self, command: &pg::AlterTableCmd, kind: ObjectKind, table: &ObjectName) {
         use pg::AlterTableType as T;
         let column = |name: &str| ObjectName {
@@ -247,7 +248,6 @@ impl Analyzer<'_> {
                     Some(_) | None => {}
                 }
             }
-            // Everything else changes the definition of what is there. An unknown kind does too.
             _ => self.draft.on(Verb::Alter, kind, table.clone()),
         }
     }
@@ -288,7 +288,9 @@ impl Analyzer<'_> {
         if grant.targtype() != pg::GrantTargetType::AclTargetObject || grant.objects.is_empty() {
             let kind = match grant.targtype() {
                 pg::GrantTargetType::AclTargetAllInSchema => ObjectKind::Schema,
-                _ => kind(grant.objtype()),
+                pg::GrantTargetType::AclTargetObject
+                | pg::GrantTargetType::AclTargetDefaults
+                | pg::GrantTargetType::Undefined => kind(grant.objtype()),
             };
             self.draft.at(Verb::Grant, kind);
             return;

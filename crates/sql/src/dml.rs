@@ -223,7 +223,13 @@ impl Analyzer<'_> {
                     self.write(Verb::Insert, var, Bounded::NotApplicable);
                 }
                 pg::CmdType::CmdNothing => {}
-                _ => self.draft.doubt("a MERGE action that guard does not know"),
+                pg::CmdType::CmdSelect
+                | pg::CmdType::CmdMerge
+                | pg::CmdType::CmdUtility
+                | pg::CmdType::CmdUnknown
+                | pg::CmdType::Undefined => {
+                    self.draft.doubt("a MERGE action that guard does not know");
+                }
             }
             self.set(&targets, &clause.target_list, &scope);
             for value in &clause.values {

@@ -40,6 +40,7 @@ impl Analyzer<'_> {
     }
 
     /// Where an expression's value comes from.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no expression is doubt")]
     pub(crate) fn value(&mut self, node: &pg::Node, scope: &Scope<'_>) -> Value {
         let Some(node) = &node.node else { return Value::none() };
         if !self.spend(1) {
@@ -157,6 +158,7 @@ impl Analyzer<'_> {
             NodeEnum::JsonSerializeExpr(e) => self.json_optional(e.expr.as_deref(), scope),
             NodeEnum::JsonObjectConstructor(e) => self.derived(&e.exprs, scope),
             NodeEnum::JsonArrayConstructor(e) => self.derived(&e.exprs, scope),
+            NodeEnum::JsonArrayQueryConstructor(e) => self.derived(e.query.as_deref(), scope),
             NodeEnum::JsonObjectAgg(e) => {
                 let mut all = self.json_aggregate(e.constructor.as_deref(), scope);
                 if let Some(pair) = e.arg.as_deref() {
@@ -171,10 +173,6 @@ impl Analyzer<'_> {
                 all
             }
             NodeEnum::SelectStmt(select) => self.select(select, scope).whole(),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "what is not an expression is doubt"
-            )]
             _ => {
                 self.draft.doubt("an expression of a kind that guard does not know");
                 Value::unknown("an expression of a kind that guard does not know")
@@ -281,7 +279,8 @@ impl Analyzer<'_> {
         let (schema, name) = dotted(&to.names);
         let system = matches!(schema, "" | "pg_catalog" | "information_schema");
         let is_row = || !self.catalog.relations_named(name).is_empty();
-        if !(system && functions::is_builtin_type(name)) && !is_row() {
+        let is_builtin = system && functions::is_builtin_type(name);
+        if !is_builtin && !is_row() {
             self.draft.on(Verb::Call, ObjectKind::Type, object(schema, name));
         }
         matches!(name, "text" | "varchar") && to.typmods.is_empty() && to.array_bounds.is_empty()
@@ -355,12 +354,11 @@ impl Analyzer<'_> {
             }
         };
         if let Some(verb) = verb {
-            let kind = match class {
-                Class::LargeObjectRead | Class::LargeObjectWrite | Class::LargeObjectDrop => {
-                    ObjectKind::LargeObject
-                }
-                _ => ObjectKind::Function,
-            };
+            let large = matches!(
+                class,
+                Class::LargeObjectRead | Class::LargeObjectWrite | Class::LargeObjectDrop
+            );
+            let kind = if large { ObjectKind::LargeObject } else { ObjectKind::Function };
             match (name, args.first().cloned().flatten()) {
                 ("set_config", Some(setting)) => {
                     let setting = ObjectName::bare(&setting.to_ascii_lowercase());

@@ -15,7 +15,7 @@ pub const MAX_CHAIN: usize = 4_000;
 
 /// Longest run of operator characters: the scanner reads such a run anew at each `/*` in it, so
 /// `/*/**/*/` repeated costs the square of its length.
-pub const MAX_OPERATOR_RUN: usize = 512;
+const MAX_OPERATOR_RUN: usize = 512;
 
 /// Longest text that is analysed on the I/O thread.
 const CHEAP_TEXT: usize = 8 * 1024;

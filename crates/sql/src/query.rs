@@ -149,14 +149,14 @@ impl Analyzer<'_> {
     pub(crate) fn from(&mut self, items: &[pg::Node], scope: &mut Scope<'_>) -> Columns {
         let mut star = Columns::closed(Vec::new());
         for item in items {
-            let columns = self.from_item(item, scope);
+            let columns = self.row_source(item, scope);
             append(&mut star, &columns);
         }
         star
     }
 
     /// Adds one row source.
-    pub(crate) fn from_item(&mut self, item: &pg::Node, scope: &mut Scope<'_>) -> Rc<Columns> {
+    pub(crate) fn row_source(&mut self, item: &pg::Node, scope: &mut Scope<'_>) -> Rc<Columns> {
         match &item.node {
             Some(NodeEnum::RangeVar(var)) => {
                 let cte = var.schemaname.is_empty().then(|| scope.cte(&var.relname)).flatten();
@@ -189,7 +189,7 @@ impl Analyzer<'_> {
                     self.draft.doubt(&format!("sampling method `{name}` is not known"));
                 }
                 match sample.relation.as_deref() {
-                    Some(relation) => self.from_item(relation, scope),
+                    Some(relation) => self.row_source(relation, scope),
                     None => Rc::new(Columns::unknown("a sample of nothing")),
                 }
             }
@@ -219,7 +219,6 @@ impl Analyzer<'_> {
                 let columns = Columns::each(value.derived());
                 add(scope, table.alias.as_ref(), "json_table", columns)
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "what is no row source is doubt")]
             Some(_) => {
                 self.draft.doubt("a row source of a kind that guard does not know");
                 let columns = Columns::unknown("a row source of a kind that guard does not know");
@@ -239,7 +238,7 @@ impl Analyzer<'_> {
 
     fn join(&mut self, join: &pg::JoinExpr, scope: &mut Scope<'_>) -> Rc<Columns> {
         let side = |this: &mut Self, node: Option<&pg::Node>, scope: &mut Scope<'_>| match node {
-            Some(node) => this.from_item(node, scope),
+            Some(node) => this.row_source(node, scope),
             None => Rc::new(Columns::closed(Vec::new())),
         };
         let left = side(self, join.larg.as_deref(), scope);
@@ -466,19 +465,27 @@ fn figured(node: &pg::Node) -> &str {
         Some(NodeEnum::SubLink(link)) => match link.sub_link_type() {
             pg::SubLinkType::ExistsSublink => Some("exists"),
             pg::SubLinkType::ArraySublink => Some("array"),
-            _ => match link.subselect.as_deref().and_then(|node| node.node.as_ref()) {
-                Some(NodeEnum::SelectStmt(select)) => match select.target_list.first() {
-                    Some(pg::Node { node: Some(NodeEnum::ResTarget(target)) }) => {
-                        if target.name.is_empty() {
-                            target.val.as_deref().map(figured)
-                        } else {
-                            Some(target.name.as_str())
+            pg::SubLinkType::AllSublink
+            | pg::SubLinkType::AnySublink
+            | pg::SubLinkType::RowcompareSublink
+            | pg::SubLinkType::ExprSublink
+            | pg::SubLinkType::MultiexprSublink
+            | pg::SubLinkType::CteSublink
+            | pg::SubLinkType::Undefined => {
+                match link.subselect.as_deref().and_then(|node| node.node.as_ref()) {
+                    Some(NodeEnum::SelectStmt(select)) => match select.target_list.first() {
+                        Some(pg::Node { node: Some(NodeEnum::ResTarget(target)) }) => {
+                            if target.name.is_empty() {
+                                target.val.as_deref().map(figured)
+                            } else {
+                                Some(target.name.as_str())
+                            }
                         }
-                    }
+                        Some(_) | None => None,
+                    },
                     Some(_) | None => None,
-                },
-                Some(_) | None => None,
-            },
+                }
+            }
         },
         Some(_) | None => None,
     }

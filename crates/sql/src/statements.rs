@@ -65,7 +65,11 @@ impl Analyzer<'_> {
                 self.set_variable(s);
                 match s.kind() {
                     pg::VariableSetKind::VarReset | pg::VariableSetKind::VarResetAll => "RESET",
-                    _ => "SET",
+                    pg::VariableSetKind::VarSetValue
+                    | pg::VariableSetKind::VarSetDefault
+                    | pg::VariableSetKind::VarSetCurrent
+                    | pg::VariableSetKind::VarSetMulti
+                    | pg::VariableSetKind::Undefined => "SET",
                 }
             }
             N::VariableShowStmt(s) => {
