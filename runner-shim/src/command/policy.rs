@@ -137,7 +137,7 @@ fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn problems_json(problems: &Problems) -> serde_json::Value {
+fn problems_json(problems: &Problems) -> Vec<serde_json::Value> {
     let one = |problem: &guard_core::document::Problem| {
         serde_json::json!({
             "file": problem.file,

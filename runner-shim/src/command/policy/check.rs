@@ -51,7 +51,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     }
     let problems: usize = wrong.iter().map(|problems| problems.iter().count()).sum();
     if args.json {
-        let problems: Vec<_> = wrong.iter().flat_map(as_array).collect();
+        let problems: Vec<_> = wrong.iter().flat_map(problems_json).collect();
         write_json(&json!({ "files": right, "problems": problems }))?;
     } else {
         let line = count(problems, "problem");
@@ -61,13 +61,6 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         write(&text)?;
     }
     Ok(if problems == 0 { RIGHT } else { WRONG })
-}
-
-fn as_array(problems: &Problems) -> Vec<serde_json::Value> {
-    match problems_json(problems) {
-        serde_json::Value::Array(list) => list,
-        other => vec![other],
-    }
 }
 
 fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, String), Problems> {

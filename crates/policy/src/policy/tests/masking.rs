@@ -172,7 +172,7 @@ fn a_blocked_operation_stays_blocked_by_its_rule() {
 
 #[test]
 fn a_policy_without_masks_looks_at_no_lineage() {
-    let policy = policy(&EVERYTHING.split("masks:").next().unwrap().to_owned());
+    let policy = policy(EVERYTHING.split("masks:").next().unwrap());
     let mut op = unknown(select(&[]));
     op.certainty = Certainty::Partial("x".into());
     op.stores = vec![column("public.users.email")];
