@@ -3,10 +3,7 @@
 use std::{sync::Arc, sync::OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_core::{
-    Certainty, Denial, DenialCode, Effect, MaskPlan, Object, ObjectKind, ObjectName, Operation,
-    Protocol, Verb,
-};
+use guard_core::{Denial, DenialCode, MaskPlan, Operation, Protocol, Verb};
 use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
@@ -23,7 +20,7 @@ use crate::ProtocolError;
 
 impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
-    pub(super) async fn from_client(&mut self) -> Result<(), ProtocolError> {
+    pub(super) async fn hear_client(&mut self) -> Result<(), ProtocolError> {
         loop {
             if self.goodbye || !self.move_on() || self.is_held() {
                 return Ok(());
@@ -362,14 +359,8 @@ impl Session {
 
     async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
         let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
-        let text: Arc<str> = format!("call of function {oid} by the fast path").into();
-        let mut operation =
-            Operation::unparsed(Protocol::Postgres, "FASTPATH", text, "a function by its number");
-        let name = ObjectName::bare(&oid.to_string());
-        operation.effects =
-            vec![Effect::new(Verb::Call, Object::named(ObjectKind::Function, name))];
-        operation.certainty = Certainty::Partial("a function by its number".into());
-        let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
+        let operation = Arc::new(guard_sql::fastpath(oid));
+        let statement = Statement { operation, role: StatementRole::Plain };
         let statements = [Arc::new(statement)];
         let Some(permits) = self.judge(&statements, StatementPhase::Execute, true).await else {
             return Ok(());
@@ -534,7 +525,6 @@ fn settles_late(operation: &Operation) -> bool {
     operation.effects.iter().any(|effect| effect.verb == Verb::Config)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
 fn too_many(error: TooMany) -> ProtocolError {
     ProtocolError::Client(error.to_string())
 }

@@ -87,7 +87,7 @@ impl Definitions {
 
 impl Session {
     /// Looks at what the server sent, as far as it is there.
-    pub(super) fn from_server(&mut self) -> Result<(), ProtocolError> {
+    pub(super) fn hear_server(&mut self) -> Result<(), ProtocolError> {
         loop {
             if !self.pass_on()? {
                 return Ok(());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use guard_core::{Denial, Effect, Object, ObjectKind, Operation, Outputs, Protocol, Verb};
+use guard_core::Denial;
 use guard_gate::{Ask, Gate, Outcome, Permit, StatementPhase, Verdict};
 
 use super::{names::Known, understand::Understanding};
@@ -123,7 +123,7 @@ impl Asked {
         if let Some(replication) = self.replication {
             // Off, as libpq spells it: the same as not to ask.
             if !matches!(replication.as_str(), "false" | "off" | "no" | "0") {
-                ask(Arc::new(start_replication(&replication)));
+                ask(Arc::new(guard_sql::replication(&format!("replication={replication}"))));
                 parameters.push((b"replication".to_vec(), replication.into_bytes()));
             }
         }
@@ -168,15 +168,6 @@ impl Judged {
             permit.spend().finish(Outcome::default());
         }
     }
-}
-
-fn start_replication(how: &str) -> Operation {
-    let text: Arc<str> = format!("replication={how}").into();
-    let mut operation = Operation::unparsed(Protocol::Postgres, "REPLICATION", text, "");
-    operation.effects = vec![Effect::new(Verb::Replication, Object::unnamed(ObjectKind::Other))];
-    operation.certainty = guard_core::Certainty::Exact;
-    operation.outputs = Outputs::None;
-    operation
 }
 
 /// Splits as PostgreSQL does (`pg_split_opts`): at white space that has no backslash before it.

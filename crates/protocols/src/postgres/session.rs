@@ -146,8 +146,8 @@ impl Session {
                 }
                 Event::Ended(reason) => return Ok(Closed::Session(reason)),
             }
-            self.from_server()?;
-            self.from_client().await?;
+            self.hear_server()?;
+            self.hear_client().await?;
             if self.goodbye {
                 return Ok(Closed::Client);
             }

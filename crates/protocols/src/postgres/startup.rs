@@ -216,7 +216,6 @@ impl Client {
 }
 
 /// The client is the one who broke the protocol.
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
 pub(super) fn client(error: Broken) -> ProtocolError {
     ProtocolError::Client(error.to_string())
 }

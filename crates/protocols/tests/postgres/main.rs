@@ -1,7 +1,14 @@
 //! The PostgreSQL handler before a real server.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests"
+)]
 
+mod attacks;
 mod stage;
 
 use guard_core::TlsMode;

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
@@ -19,8 +21,10 @@ use guard_protocols::{
     Resource, postgres::PostgresHandler,
 };
 use guard_tests::Postgres;
+use postgres_protocol::message::{backend::Message, frontend};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -48,7 +52,8 @@ pub(crate) struct Stage {
     pub(crate) postgres: Arc<Postgres>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) end: watch::Sender<Option<EndReason>>,
-    pub(crate) closed: Arc<Mutex<Vec<Result<Closed, ProtocolError>>>>,
+    handler: Arc<PostgresHandler>,
+    gate: Arc<SessionGate>,
     _policy: watch::Sender<Arc<Policy>>,
     _dir: tempfile::TempDir,
 }
@@ -145,27 +150,33 @@ impl Stage {
             "test".into(),
         );
         let handler = PostgresHandler::new(Arc::new(server));
+        let (own_handler, own_gate) = (handler.clone(), gate.clone());
         let listen: u16 = std::env::var("GUARD_STAGE_PORT").map_or(0, |port| port.parse().unwrap());
         let listener = TcpListener::bind(("127.0.0.1", listen)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let closed: Arc<Mutex<Vec<_>>> = Arc::default();
-        let closes = closed.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 client.set_nodelay(true).unwrap();
                 let auth = ClientAuth::Password(Secret::new(PASSWORD));
                 let served = handler.clone().serve(Box::new(client), auth, gate.clone());
-                let closes = closes.clone();
                 tokio::spawn(async move {
                     let result = served.await;
                     if std::env::var_os("GUARD_STAGE_PORT").is_some() {
                         eprintln!("closed: {result:?}");
                     }
-                    closes.lock().unwrap().push(result);
                 });
             }
         });
-        Self { port, postgres, events, end, closed, _policy: policy_sender, _dir: dir }
+        Self {
+            port,
+            postgres,
+            events,
+            end,
+            handler: own_handler,
+            gate: own_gate,
+            _policy: policy_sender,
+            _dir: dir,
+        }
     }
 
     /// A client program, told to go through guard.
@@ -178,6 +189,20 @@ impl Stage {
         command
     }
 
+    /// A client that sends what it likes; past its start-up.
+    pub(crate) async fn raw(&self) -> Raw {
+        let (own, guards) = tokio::io::duplex(1 << 16);
+        let served =
+            self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
+        let served = tokio::spawn(served);
+        let mut raw = Raw { stream: own, input: BytesMut::new(), served };
+        let mut startup = BytesMut::new();
+        frontend::startup_message([("user", "x"), ("database", "shop")], &mut startup).unwrap();
+        raw.stream.write_all(&startup).await.unwrap();
+        raw.until_ready().await;
+        raw
+    }
+
     /// What psql says to a script, both streams.
     pub(crate) async fn psql(&self, script: &str) -> String {
         let mut command = self.client("psql");
@@ -185,6 +210,78 @@ impl Stage {
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim_end().to_owned()
+    }
+}
+
+/// A client that sends what it likes.
+pub(crate) struct Raw {
+    stream: tokio::io::DuplexStream,
+    input: BytesMut,
+    served: tokio::task::JoinHandle<Result<Closed, ProtocolError>>,
+}
+
+impl Raw {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next message: its type, and of errors the code, of rows and tags the text.
+    pub(crate) async fn receive(&mut self) -> Option<String> {
+        loop {
+            if let Some(message) = Message::parse(&mut self.input).unwrap() {
+                return Some(describe(&message));
+            }
+            if self.stream.read_buf(&mut self.input).await.unwrap() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// All up to ReadyForQuery or the end, with blanks between.
+    pub(crate) async fn until_ready(&mut self) -> String {
+        let mut all = Vec::new();
+        while let Some(message) = self.receive().await {
+            let ready = message.starts_with('Z');
+            all.push(message);
+            if ready {
+                break;
+            }
+        }
+        all.join(" ")
+    }
+
+    pub(crate) async fn closed(self) -> Result<Closed, ProtocolError> {
+        drop(self.stream);
+        self.served.await.unwrap()
+    }
+}
+
+fn describe(message: &Message) -> String {
+    match message {
+        Message::ErrorResponse(body) => {
+            let code = body.fields().find(|f| Ok(f.type_() == b'C')).unwrap().unwrap();
+            format!("E:{}", String::from_utf8_lossy(code.value_bytes()))
+        }
+        Message::CommandComplete(body) => format!("C:{}", body.tag().unwrap()),
+        Message::DataRow(body) => {
+            let texts = body.ranges().map(|range| {
+                Ok(range.map_or("NULL".into(), |range| {
+                    String::from_utf8_lossy(&body.buffer()[range]).into_owned()
+                }))
+            });
+            format!("D:{}", texts.collect::<Vec<_>>().unwrap().join("|"))
+        }
+        Message::ReadyForQuery(body) => format!("Z{}", char::from(body.status())),
+        Message::ParseComplete => "1".into(),
+        Message::BindComplete => "2".into(),
+        Message::CloseComplete => "3".into(),
+        Message::NoData => "n".into(),
+        Message::RowDescription(_) => "T".into(),
+        Message::ParameterDescription(_) => "t".into(),
+        Message::PortalSuspended => "s".into(),
+        Message::EmptyQueryResponse => "I".into(),
+        Message::CopyInResponse(_) => "G".into(),
+        _ => "?".into(),
     }
 }
 
