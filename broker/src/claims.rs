@@ -7,9 +7,19 @@ use serde_json::Value;
 
 use crate::{
     config::IssuerConfig,
-    issuers::VerifiedRun,
     jws::{Fault, Verified},
 };
+
+/// A run whose token held: what it is, and what makes the token single-use.
+#[derive(Debug)]
+pub(crate) struct VerifiedRun {
+    /// The run.
+    pub(crate) identity: Identity,
+    /// The token's own id.
+    pub(crate) jti: String,
+    /// When the broker may forget the token's id: it is refused for its age by then.
+    pub(crate) forget_after: guard_core::Timestamp,
+}
 
 /// A `jti` longer than this is refused: it is kept.
 const MAX_JTI: usize = 256;

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_core::Identity;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 use url::Url;
@@ -71,17 +70,6 @@ struct Kept {
     since: Instant,
 }
 
-/// A run whose token held: what it is, and what makes the token single-use.
-#[derive(Debug)]
-pub(crate) struct VerifiedRun {
-    /// The run.
-    pub(crate) identity: Identity,
-    /// The token's own id.
-    pub(crate) jti: String,
-    /// When the broker may forget the token's id: it is refused for its age by then.
-    pub(crate) forget_after: guard_core::Timestamp,
-}
-
 /// Why a token was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
@@ -126,7 +114,7 @@ impl Issuers {
         &self,
         token: &str,
         now: guard_core::Timestamp,
-    ) -> Result<VerifiedRun, IdentityError> {
+    ) -> Result<claims::VerifiedRun, IdentityError> {
         let unverified = jws::read(token)?;
         let issuer = unverified
             .claimed_issuer()

@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 
 use super::{Live, Session, Sessions};
 use crate::{
+    claims::VerifiedRun,
     config::Config,
     error::{Refusal, chain},
-    issuers::VerifiedRun,
     record::{Records, ResumeError, Resumed},
     store::{NewSession, SessionRow, Store, StoreError, Stored},
 };

@@ -4,6 +4,7 @@
 //! pass and sessions end. The same [`session::ServedSession`] runs in a gateway and in the shim.
 
 pub mod control;
+pub mod end;
 pub mod exchange;
 #[cfg(test)]
 mod fake;

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     control::{ControlError, ControlPlane},
-    session::EndSignal,
+    end::EndSignal,
 };
 
 /// Unacknowledged events beyond this make the next statement wait for the broker.

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     control::ControlPlane,
+    end::EndSignal,
     recorder::StreamRecorder,
     resource::{ResourceError, SessionResource},
 };
@@ -50,37 +51,6 @@ pub struct Point {
     pub at: EnforceAt,
     /// Its name in records.
     pub name: String,
-}
-
-/// Ends a session at this enforcement point, once: the first reason counts.
-#[derive(Clone, Default)]
-pub struct EndSignal(Arc<watch::Sender<Option<EndReason>>>);
-
-impl EndSignal {
-    /// Ends it.
-    pub fn end(&self, reason: EndReason) {
-        self.0.send_if_modified(|ended| {
-            let first = ended.is_none();
-            if first {
-                *ended = Some(reason);
-            }
-            first
-        });
-    }
-
-    /// To look at or wait for the end.
-    pub fn subscribe(&self) -> watch::Receiver<Option<EndReason>> {
-        self.0.subscribe()
-    }
-
-    /// Waits for the end.
-    pub async fn ended(&self) -> EndReason {
-        let mut ended = self.subscribe();
-        match ended.wait_for(Option::is_some).await {
-            Ok(reason) => reason.unwrap_or(EndReason::Lost),
-            Err(_) => EndReason::Lost,
-        }
-    }
 }
 
 /// A session cannot be served.

@@ -17,9 +17,9 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use guard_core::{EndReason, EnforceAt, ResourceName, control::SessionInfo};
 use guard_engine::{
     control::ControlError,
+    end::EndSignal,
     exchange::{Session, exchange},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
-    session::EndSignal,
 };
 
 use crate::{

@@ -5,8 +5,8 @@ use std::time::Duration;
 use guard_core::{EndReason, control::SessionState};
 use guard_engine::{
     control::{ControlError, ControlPlane as _},
+    end::EndSignal,
     exchange::Session,
-    session::EndSignal,
 };
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ColumnMasker, Format, Malformed, copy::Held};
+use super::{ColumnMasker, Format, Malformed, held::Held};
 
 /// Signature, flags, length of the extension. The server sets no flag and has no extension; another one is
 /// refused, because what it means is not known.

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use guard_sql::CopyOptions;
 use memchr::{memchr2, memchr3};
 
-use super::{ColumnMasker, Format, Malformed, copy::Held};
+use super::{ColumnMasker, Format, Malformed, held::Held};
 
 pub(super) struct CsvMasker {
     columns: Vec<Option<ColumnMasker>>,

@@ -8,7 +8,7 @@ use memchr::{memchr, memchr3};
 
 use super::{
     ColumnMasker, Format, Malformed,
-    copy::{Held, tail},
+    held::{Held, tail},
 };
 
 pub(super) struct TextMasker {

@@ -13,6 +13,7 @@ mod copy_csv;
 mod copy_text;
 pub(crate) mod errors;
 pub(crate) mod fuzz;
+mod held;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
