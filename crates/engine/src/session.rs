@@ -143,13 +143,15 @@ impl ServedSession {
     ///
     /// Not cancel-safe in the protocol's sense: dropped, the client is cut off.
     pub async fn serve(&self, client: ClientIo, auth: ClientAuth) -> Result<Closed, ProtocolError> {
-        if let Some(reason) = *self.end.subscribe().borrow() {
+        let over = *self.end.subscribe().borrow();
+        if let Some(reason) = over {
+            turn_away(self.kind, client, TurnedAway::SessionOver, &reason.to_string()).await;
             return Ok(Closed::Session(reason));
         }
         let Ok(_slot) = self.slots.try_acquire() else {
-            return Err(ProtocolError::Client(format!(
-                "more than {MAX_CLIENTS} clients at a time"
-            )));
+            let message = format!("more than {MAX_CLIENTS} clients at a time");
+            turn_away(self.kind, client, TurnedAway::TooMany, &message).await;
+            return Err(ProtocolError::Client(message));
         };
         let _counted = self.clients.token();
         let serving = self.handler.clone().serve(client, auth, self.gate.clone());
