@@ -72,7 +72,7 @@ fn a_session_whose_time_is_over() {
     assert_ne!(run.code, 0);
     assert!(run.stderr.contains("session"), "{}", run.stderr);
     let record = stage.sealed_record().unwrap();
-    assert!(record.contains("\"expired\""), "{record}");
+    assert!(record.contains("the session's time is over"), "{record}");
     let left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
     assert_eq!(stage.postgres.sql("shop", left).unwrap(), "0", "the statement is still running");
 }
