@@ -20,16 +20,15 @@ use crate::{ProtocolError, Resource};
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for the server, as a setting in milliseconds.
 const STATEMENT_TIMEOUT: &[u8] = b"30000";
+/// A view's definition that is locked after all is left out instead of waited for; in milliseconds.
+const LOCK_TIMEOUT: &[u8] = b"1000";
 /// Largest answer to one of the queries below; some 300 000 columns.
 const MAX_BYTES: usize = 64 << 20;
 /// A name that is in no catalog may be new. It is looked for at most this often.
 const SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Relations with their view's text, parents, and whether something of a user's runs on a write.
-/// System views are known by their columns only: what they show is not for a policy on tables.
+/// Relations with their parents, and whether something of a user's runs on a write.
 const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, \
-    CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
-        THEN pg_catalog.pg_get_viewdef(c.oid) END, \
     (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.text, ',') FROM pg_catalog.pg_inherits i \
         WHERE i.inhrelid = c.oid), \
     EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
@@ -37,6 +36,21 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, \
             WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relpersistence <> 't'";
+
+/// What views are made of, each with whether it can be read now: that takes a lock on the view and on what it
+/// names, which an open transaction may hold exclusively. It may be the very one that waits for this.
+/// System views are known by their columns only: what they show is not for a policy on tables.
+const DEFINITIONS: &str = "SELECT c.oid, CASE WHEN NOT EXISTS ( \
+        SELECT FROM pg_catalog.pg_locks l WHERE l.mode = 'AccessExclusiveLock' AND (l.relation = c.oid \
+            OR l.relation IN (SELECT d.refobjid FROM pg_catalog.pg_rewrite r \
+                JOIN pg_catalog.pg_depend d ON d.objid = r.oid \
+                    AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+                WHERE r.ev_class = c.oid))) \
+        THEN pg_catalog.pg_get_viewdef(c.oid) END \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('v', 'm') AND c.relpersistence <> 't' \
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Columns; a domain is its base type, a text type of an extension is text.
 const COLUMNS: &str = "WITH RECURSIVE base (oid, root, modifier) AS ( \
@@ -77,6 +91,8 @@ pub(super) struct Snapshot {
     pub(super) catalog: Catalog,
     text_types: HashSet<u32>,
     loaded: Instant,
+    /// Some view's definition is missing, so that what reads it is in doubt.
+    incomplete: bool,
 }
 
 /// Holds the newest snapshot.
@@ -96,6 +112,11 @@ impl Snapshot {
     /// The type whose values look like those of this one, for a mask.
     pub(super) fn type_for_mask(&self, oid: u32) -> u32 {
         if self.text_types.contains(&oid) { TEXT } else { oid }
+    }
+
+    /// Whether what was missing may be there now.
+    fn worth_another_look(&self) -> bool {
+        self.incomplete && self.loaded.elapsed() >= SEARCH_PAUSE
     }
 
     /// A column and its relation, by the ids in a RowDescription.
@@ -129,7 +150,11 @@ impl Catalogs {
     /// The newest snapshot; loads one if there is none or it is outdated.
     pub(super) async fn current(&self) -> Result<Arc<Snapshot>, ProtocolError> {
         match self.held() {
-            Some(snapshot) if !self.outdated.load(Ordering::Acquire) => Ok(snapshot),
+            Some(snapshot)
+                if !self.outdated.load(Ordering::Acquire) && !snapshot.worth_another_look() =>
+            {
+                Ok(snapshot)
+            }
             held => self.load_after(held.map(|snapshot| snapshot.version)).await,
         }
     }
@@ -200,6 +225,7 @@ async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, Protoco
         parameter(b"client_encoding", b"UTF8"),
         parameter(b"search_path", b""),
         parameter(b"statement_timeout", STATEMENT_TIMEOUT),
+        parameter(b"lock_timeout", LOCK_TIMEOUT),
         parameter(b"standard_conforming_strings", b"on"),
     ];
     let loaded = Instant::now();
@@ -230,11 +256,11 @@ async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, Protoco
             "S" => RelationKind::Sequence,
             _ => return Err(unreadable()),
         };
-        let definition = row.optional().map(Into::into);
         let parents = row.optional().unwrap_or_default();
         let parents = parents.split(',').filter_map(|parent| parent.parse().ok()).collect();
         let has_triggers = row.flag()?;
         let columns = columns.remove(&oid).unwrap_or_default();
+        let definition = None;
         relations.push(Relation { oid, name, kind, columns, definition, parents, has_triggers });
     }
     let names = |rows: Vec<Vec<Option<String>>>| rows.into_iter().flatten().flatten();
@@ -243,8 +269,34 @@ async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, Protoco
     let text_types = names(upstream.own_query(TEXT_TYPES, MAX_BYTES).await?)
         .filter_map(|oid| oid.parse().ok())
         .collect();
+    // The last one: a connection whose query failed is of no more use.
+    let incomplete = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
+        Ok(rows) => define(&mut relations, rows)?,
+        Err(_) => true,
+    };
     let catalog = Catalog::new(relations, functions);
-    Ok(Snapshot { version, catalog, text_types, loaded })
+    Ok(Snapshot { version, catalog, text_types, loaded, incomplete })
+}
+
+/// Writes views' definitions to their relations; gives whether some are missing.
+fn define(
+    relations: &mut [Relation],
+    rows: Vec<Vec<Option<String>>>,
+) -> Result<bool, ProtocolError> {
+    let mut definitions: HashMap<u32, Arc<str>> = HashMap::new();
+    let mut incomplete = false;
+    for row in rows {
+        let mut row = Row::new(row);
+        let oid = row.number()?;
+        match row.optional() {
+            Some(definition) => drop(definitions.insert(oid, definition.into())),
+            None => incomplete = true,
+        }
+    }
+    for relation in relations {
+        relation.definition = definitions.remove(&relation.oid);
+    }
+    Ok(incomplete)
 }
 
 /// A row of text values, read from left to right.
