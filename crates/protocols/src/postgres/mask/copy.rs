@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{ColumnType, MaskKey},
+        super::{ColumnType, MAX_VALUE, MaskKey},
         *,
     };
 
