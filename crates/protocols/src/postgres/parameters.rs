@@ -23,6 +23,9 @@ const HARMLESS: [&str; 9] = [
     "timezone",
 ];
 
+/// What a start-up packet holds besides settings.
+const RESERVED: [&str; 4] = ["user", "database", "options", "replication"];
+
 /// What a client asks for.
 pub(super) struct Asked {
     /// The database, if it names one.
@@ -80,6 +83,11 @@ impl Asked {
             return Err(format!("the start-up parameter `{name}` has a name that no setting has"));
         }
         let name = name.to_ascii_lowercase();
+        // Settings have their names in any case; what else a start-up packet holds is looked at above, in the
+        // one case that the server knows it by. In small letters it would be that.
+        if RESERVED.contains(&name.as_str()) {
+            return Err(format!("the start-up parameter `{name}` is no setting"));
+        }
         if name == "application_name" {
             self.application = value;
         } else {
