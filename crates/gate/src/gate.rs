@@ -232,6 +232,11 @@ impl Gate {
         self.connection
     }
 
+    /// Whether the policy hides anything.
+    pub fn has_masks(&self) -> bool {
+        self.session.policy.borrow().has_masks()
+    }
+
     /// Judges the operations of one message, in order; one refusal refuses the message.
     ///
     /// Cancel-safe: dropped before it answers, operations may be recorded that are never sent.

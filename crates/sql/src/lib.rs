@@ -141,6 +141,7 @@ fn unparsed(text: Arc<str>, why: &str) -> Arc<Statement> {
 
 /// Makes a statement of what was found out.
 fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> Statement {
+    let reading = Reading { role: with_text(reading.role, text, fingerprint), ..reading };
     let certainty = draft.certainty();
     let operation = Operation {
         protocol: Protocol::Postgres,
@@ -168,5 +169,31 @@ fn fingerprint(text: &str) -> Digest {
     match pg_query::fingerprint(text, 0, pg_query::FingerprintOptions::FULL_RELNAME) {
         Ok(print) => Digest::of(print.hex.as_bytes()),
         Err(_) => Digest::of(text.as_bytes()),
+    }
+}
+
+/// The statement inside of another one gets the other one's text: that is what a record shows of it.
+fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementRole {
+    let inside = |inner: Arc<Statement>| {
+        let operation = Operation {
+            text: Sensitive::new(text.into()),
+            fingerprint: Digest::of(format!("inside {fingerprint}")),
+            ..Operation::clone(&inner.operation)
+        };
+        Arc::new(Statement { operation: Arc::new(operation), role: inner.role.clone() })
+    };
+    match role {
+        StatementRole::Prepare { name, inner } => {
+            StatementRole::Prepare { name, inner: inside(inner) }
+        }
+        StatementRole::Declare { name, inner } => {
+            StatementRole::Declare { name, inner: inside(inner) }
+        }
+        StatementRole::Plain
+        | StatementRole::Deallocate(_)
+        | StatementRole::Close(_)
+        | StatementRole::CopyOut(_)
+        | StatementRole::CopyIn(_)
+        | StatementRole::DiscardAll => role,
     }
 }

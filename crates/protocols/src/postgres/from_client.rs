@@ -10,6 +10,7 @@ use guard_sql::{Statement, StatementRole};
 use super::{
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
+    from_server::Definitions,
     names::{Found, Group, Portal, TooMany},
     session::{MAX_UNANSWERED, Session},
     startup::client,
@@ -17,6 +18,10 @@ use super::{
     upstream::Carried,
 };
 use crate::ProtocolError;
+
+/// Longest name of a statement or portal, in bytes. The server cuts off what is longer (`NAMEDATALEN`): two
+/// names here would be one there.
+const MAX_NAME: usize = 63;
 
 impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
@@ -125,7 +130,7 @@ impl Session {
         match tag {
             b'Q' => self.query(body, frame).await.map(|()| true),
             b'P' => self.parse(body, frame).await.map(|()| true),
-            b'B' => self.bind(body, frame),
+            b'B' => self.bind(body, frame).await,
             b'D' => self.describe(body, frame),
             b'E' => self.execute(body, frame).await,
             b'C' => self.close(body, frame).map(|()| true),
@@ -233,7 +238,7 @@ impl Session {
         Ok(())
     }
 
-    fn bind(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
+    async fn bind(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
         let mut fields = Fields::new(body);
         let portal = self.name(fields.text().map_err(client)?)?;
         let statement = self.name(fields.text().map_err(client)?)?;
@@ -250,7 +255,8 @@ impl Session {
         }
         fields.end().map_err(client)?;
         let source = match self.names.statements.find(&statement, self.group) {
-            Found::This(understood) => Some(understood),
+            // Here its plan is made again if a definition has changed; the portal keeps the one it gets.
+            Found::This(known) => Some(self.shared.understanding.again(&known, &self.names).await?),
             Found::Nothing => None,
             Found::Undecided => return Ok(false),
         };
@@ -299,7 +305,7 @@ impl Session {
             Found::Undecided => return Ok(false),
         };
         let understood = match &portal.source {
-            Some(source) => self.shared.understanding.again(source, &self.names).await?,
+            Some(source) => source.clone(),
             None => {
                 let text = format!("EXECUTE of portal \"{name}\"").into();
                 Arc::new(Understood::not(text, "EXECUTE", "the portal is not known"))
@@ -398,6 +404,16 @@ impl Session {
         if statements.is_empty() {
             return Some(Vec::new());
         }
+        if phase == StatementPhase::Execute
+            && let Some(statement) = self.reads_what_changed(statements)
+        {
+            let detail = "it reads where a definition was changed that is not committed, and masks go by definitions";
+            let hint = "commit before it is read, or run it in a job whose policy masks nothing";
+            let (operation, code) = (&statement.operation, DenialCode::Mask);
+            let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
+            self.refuse(Box::new(denial), simple);
+            return None;
+        }
         let ask =
             |statement: &Arc<Statement>| Ask { operation: statement.operation.clone(), phase };
         let asks: Vec<_> = statements.iter().map(ask).collect();
@@ -408,6 +424,22 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// The first statement that reads a relation after this connection has changed definitions that only it
+    /// can see yet: which masked columns are behind the relation's name is not known then.
+    fn reads_what_changed(&self, statements: &[Arc<Statement>]) -> Option<Arc<Statement>> {
+        if !self.gate.has_masks() {
+            return None;
+        }
+        let mut changed = self.changed;
+        let found = statements.iter().find(|statement| {
+            let operation = &statement.operation;
+            let found = changed == Definitions::Changed && reads_relation(operation);
+            changed.note_sent(operation);
+            found
+        });
+        found.cloned()
     }
 
     /// Sends what fails in place of what is refused: then the server is where the client believes it is,
@@ -485,7 +517,7 @@ impl Session {
                 return Ok(Vec::new());
             }
             StatementRole::Prepare { name, inner } => {
-                let inner = Understood::part(inner, of);
+                let inner = Understood::part(inner, statement, of);
                 let change = names.statements.propose(Some(name.clone()), Some(inner), group);
                 vec![change.map(Change::Statement)]
             }
@@ -495,7 +527,7 @@ impl Session {
             }
             StatementRole::Declare { name, inner } => {
                 let portal = Portal {
-                    source: Some(Understood::part(inner, of)),
+                    source: Some(Understood::part(inner, statement, of)),
                     columns: Arc::new(OnceLock::new()),
                     described: false,
                 };
@@ -516,8 +548,22 @@ impl Session {
 
     fn name(&self, bytes: &[u8]) -> Result<Arc<str>, ProtocolError> {
         let name = self.encoding.decode(bytes);
-        name.map(Into::into).ok_or_else(|| client(Broken::Malformed("a name is not a text")))
+        let name = name.ok_or_else(|| client(Broken::Malformed("a name is not a text")))?;
+        // In any of the server's encodings.
+        let length: usize = name.chars().map(|c| if c.is_ascii() { 1 } else { 4 }).sum();
+        if length > MAX_NAME {
+            return Err(client(Broken::Malformed("a name is longer than the server keeps")));
+        }
+        Ok(name.into())
     }
+}
+
+/// Whether it reads a relation of the database's own.
+fn reads_relation(operation: &Operation) -> bool {
+    operation.effects.iter().any(|effect| {
+        let schema = effect.object.name.as_ref().and_then(|name| name.schema.as_deref());
+        effect.verb == Verb::Read && !matches!(schema, Some("pg_catalog" | "information_schema"))
+    })
 }
 
 /// Whether what comes after it may be read in another way than what came before.

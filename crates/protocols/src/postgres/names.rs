@@ -9,8 +9,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use guard_sql::{Names, Statement};
-
 use super::{results::Field, understand::Understood};
 
 /// Names of each kind that a connection may have.
@@ -148,7 +146,7 @@ impl<T: Clone> Table<T> {
     }
 
     /// All that a name may stand for.
-    fn all(&self, name: &str) -> impl Iterator<Item = &T> {
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &T> {
         let pending = self.pending.iter().filter(move |change| change.is_about(name));
         self.confirmed.get(name).into_iter().chain(pending.filter_map(|change| change.to.as_ref()))
     }
@@ -157,18 +155,5 @@ impl<T: Clone> Table<T> {
 impl<T> Change<T> {
     fn is_about(&self, name: &str) -> bool {
         self.name.as_deref().is_none_or(|own| own == name)
-    }
-}
-
-// === impl Known ===
-
-impl Names for Known {
-    fn prepared(&self, name: &str) -> Vec<Arc<Statement>> {
-        self.statements.all(name).flat_map(|known| known.statements.iter().cloned()).collect()
-    }
-
-    fn cursor(&self, name: &str) -> Vec<Arc<Statement>> {
-        let sources = self.portals.all(name).filter_map(|portal| portal.source.as_ref());
-        sources.flat_map(|known| known.statements.iter().cloned()).collect()
     }
 }

@@ -37,6 +37,8 @@ const MAX_WAITING: usize = 64;
 /// A text, understood.
 pub(super) struct Understood {
     pub(super) text: Arc<str>,
+    /// Whether only the statement inside of the text is meant.
+    is_part: bool,
     pub(super) statements: Vec<Arc<Statement>>,
     /// With which catalog.
     version: u64,
@@ -100,20 +102,45 @@ impl Understanding {
         if before.version == snapshot.version && !before.depends_on_names {
             return Ok(before.clone());
         }
-        self.read(&before.text, names).await
+        let whole = self.read(&before.text, names).await?;
+        Ok(if before.is_part { whole.its_part() } else { whole })
     }
 }
 
 // === impl Understood ===
 
 impl Understood {
-    /// One statement that was understood as a part of another one (`PREPARE`, `DECLARE`).
-    pub(super) fn part(statement: &Arc<Statement>, of: &Self) -> Arc<Self> {
+    /// One statement that was understood as a part of another one (`PREPARE`, `DECLARE`). Its text is the
+    /// whole of that other one: it is understood again by it.
+    pub(super) fn part(inner: &Arc<Statement>, whole: &Statement, of: &Self) -> Arc<Self> {
         Arc::new(Self {
-            text: statement.operation.text.reveal().clone(),
-            statements: vec![statement.clone()],
+            text: whole.operation.text.reveal().clone(),
+            is_part: true,
+            statements: vec![inner.clone()],
             version: of.version,
             depends_on_names: of.depends_on_names,
+        })
+    }
+
+    /// The part that [`Understood::part`] was made of.
+    fn its_part(&self) -> Arc<Self> {
+        let inner = self.statements.first().and_then(|whole| match &whole.role {
+            StatementRole::Prepare { inner, .. } | StatementRole::Declare { inner, .. } => {
+                Some(Self::part(inner, whole, self))
+            }
+            StatementRole::Plain
+            | StatementRole::Deallocate(_)
+            | StatementRole::Close(_)
+            | StatementRole::CopyOut(_)
+            | StatementRole::CopyIn(_)
+            | StatementRole::DiscardAll => None,
+        });
+        inner.unwrap_or_else(|| {
+            Arc::new(Self::not(
+                self.text.clone(),
+                "?",
+                "it is not what it was when it was prepared",
+            ))
         })
     }
 
@@ -122,7 +149,8 @@ impl Understood {
         let operation = Operation::unparsed(Protocol::Postgres, label, text.clone(), why);
         let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
         // Nothing is looked up for it, so that no catalog makes it better.
-        Self { text, statements: vec![Arc::new(statement)], version: 0, depends_on_names: true }
+        let statements = vec![Arc::new(statement)];
+        Self { text, is_part: false, statements, version: 0, depends_on_names: true }
     }
 
     fn names_unknown_relation(&self) -> bool {
@@ -154,24 +182,48 @@ impl Understood {
 /// Remembers whether it was asked.
 struct Asked<'a> {
     known: &'a Known,
+    snapshot: &'a Snapshot,
     asked: Cell<bool>,
+}
+
+/// Nothing has a name.
+struct Unnamed;
+
+impl Names for Unnamed {
+    fn prepared(&self, _: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
+
+    fn cursor(&self, _: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
 }
 
 impl Names for Asked<'_> {
     fn prepared(&self, name: &str) -> Vec<Arc<Statement>> {
         self.asked.set(true);
-        self.known.prepared(name)
+        // The server plans it again when a definition has changed, so it is understood again too.
+        let now = |known: &Arc<Understood>| {
+            if known.version == self.snapshot.version {
+                return known.statements.clone();
+            }
+            let whole = analyze_here(&known.text, self.snapshot, &Unnamed);
+            if known.is_part { whole.its_part().statements.clone() } else { whole.statements }
+        };
+        self.known.statements.all(name).flat_map(now).collect()
     }
 
     fn cursor(&self, name: &str) -> Vec<Arc<Statement>> {
         self.asked.set(true);
-        self.known.cursor(name)
+        // A cursor's plan stays what it was when it was declared.
+        let sources = self.known.portals.all(name).filter_map(|portal| portal.source.as_ref());
+        sources.flat_map(|known| known.statements.iter().cloned()).collect()
     }
 }
 
 async fn analyze(text: &Arc<str>, snapshot: &Arc<Snapshot>, names: &Known) -> Understood {
     if is_cheap(text) {
-        return analyze_here(text, snapshot, names);
+        return analyze_known(text, snapshot, names);
     }
     let (answer, understood) = oneshot::channel();
     let task =
@@ -188,14 +240,19 @@ async fn analyze(text: &Arc<str>, snapshot: &Arc<Snapshot>, names: &Known) -> Un
     }
 }
 
-fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known) -> Understood {
-    let names = Asked { known: names, asked: Cell::new(false) };
-    let statements = guard_sql::analyze(text, &snapshot.catalog, &names);
+fn analyze_known(text: &Arc<str>, snapshot: &Snapshot, known: &Known) -> Understood {
+    let names = Asked { known, snapshot, asked: Cell::new(false) };
+    let understood = analyze_here(text, snapshot, &names);
+    Understood { depends_on_names: names.asked.get(), ..understood }
+}
+
+fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &dyn Names) -> Understood {
     Understood {
         text: text.clone(),
-        statements,
+        is_part: false,
+        statements: guard_sql::analyze(text, &snapshot.catalog, names),
         version: snapshot.version,
-        depends_on_names: names.asked.get(),
+        depends_on_names: false,
     }
 }
 
@@ -226,7 +283,7 @@ fn pool() -> &'static mpsc::SyncSender<Task> {
                         continue;
                     }
                     let Task { text, snapshot, names, answer } = task;
-                    let read = std::panic::AssertUnwindSafe(|| analyze_here(&text, &snapshot, &names));
+                    let read = std::panic::AssertUnwindSafe(|| analyze_known(&text, &snapshot, &names));
                     if let Ok(understood) = std::panic::catch_unwind(read) {
                         let _ = answer.send(understood);
                     }

@@ -25,15 +25,15 @@ const SEED: &str = "CREATE TABLE users (id int PRIMARY KEY, email text); \
     INSERT INTO users VALUES (1, 's3cret'); CREATE TABLE keep (a int)";
 
 #[derive(Default)]
-struct Script(BytesMut);
+pub(crate) struct Script(pub(crate) BytesMut);
 
 impl Script {
-    fn parse(mut self, name: &str, text: &str) -> Self {
+    pub(crate) fn parse(mut self, name: &str, text: &str) -> Self {
         frontend::parse(name, text, [], &mut self.0).unwrap();
         self
     }
 
-    fn bind(mut self, portal: &str, statement: &str, format: i16) -> Self {
+    pub(crate) fn bind(mut self, portal: &str, statement: &str, format: i16) -> Self {
         let none: [i16; 0] = [];
         let values: [&str; 0] = [];
         frontend::bind(
@@ -50,22 +50,22 @@ impl Script {
         self
     }
 
-    fn execute(mut self, portal: &str) -> Self {
+    pub(crate) fn execute(mut self, portal: &str) -> Self {
         frontend::execute(portal, 0, &mut self.0).unwrap();
         self
     }
 
-    fn close_statement(mut self, name: &str) -> Self {
+    pub(crate) fn close_statement(mut self, name: &str) -> Self {
         frontend::close(b'S', name, &mut self.0).unwrap();
         self
     }
 
-    fn query(mut self, text: &str) -> Self {
+    pub(crate) fn query(mut self, text: &str) -> Self {
         frontend::query(text, &mut self.0).unwrap();
         self
     }
 
-    fn sync(mut self) -> Self {
+    pub(crate) fn sync(mut self) -> Self {
         frontend::sync(&mut self.0);
         self
     }

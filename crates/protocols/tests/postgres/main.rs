@@ -9,6 +9,7 @@
 )]
 
 mod attacks;
+mod meanings;
 mod stage;
 
 use guard_core::TlsMode;

@@ -191,16 +191,21 @@ impl Stage {
 
     /// A client that sends what it likes; past its start-up.
     pub(crate) async fn raw(&self) -> Raw {
+        self.raw_with(&[("user", "x"), ("database", "shop")]).await.0
+    }
+
+    /// The same with other parameters; gives also what the server's side said to them.
+    pub(crate) async fn raw_with(&self, parameters: &[(&str, &str)]) -> (Raw, String) {
         let (own, guards) = tokio::io::duplex(1 << 16);
         let served =
             self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
         let served = tokio::spawn(served);
         let mut raw = Raw { stream: own, input: BytesMut::new(), served };
         let mut startup = BytesMut::new();
-        frontend::startup_message([("user", "x"), ("database", "shop")], &mut startup).unwrap();
+        frontend::startup_message(parameters.iter().copied(), &mut startup).unwrap();
         raw.stream.write_all(&startup).await.unwrap();
-        raw.until_ready().await;
-        raw
+        let said = raw.until_ready().await;
+        (raw, said)
     }
 
     /// What psql says to a script, both streams.
