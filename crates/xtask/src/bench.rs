@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: guard beside a direct connection and PgBouncer.
 //!
 //! All ways are measured in interleaved rounds of one run, so that a machine that is busy for a while is busy
-//! for all of them. The table gives medians and their ratio to the direct connection.
+//! for all of them. The table gives medians and their ratio to the direct connection, and the processors' time
+//! that each program between client and server took: that figure means something on a busy machine too.
 
 mod bouncer;
 mod measure;
@@ -13,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use guard_tests::{Programs, Stage, policies};
 
-use crate::{install, shell};
+use crate::{install, interrupt, shell};
 use measure::{Cell, Sample, Ways};
 
 /// Options of `cargo xtask bench`.
@@ -51,13 +52,12 @@ const PGBENCH: [(&str, &[&str]); 10] = [
 pub(crate) fn run(options: &Options) -> Result<()> {
     install::need(&install::BENCH)?;
     println!("building release programs");
-    shell::run(shell::cargo().args([
-        "build",
-        "--release",
-        "--quiet",
-        "--package=guard-runner-shim",
-        "--package=guard-broker",
-    ]))?;
+    // The whole workspace's features, as every other build has them: nothing is compiled twice.
+    let programs = ["--bin=guard", "--bin=guard-broker"];
+    shell::run(
+        shell::cargo().args(["build", "--release", "--quiet", "--workspace"]).args(programs),
+    )?;
+    let interrupted = interrupt::listen()?;
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
     let seconds = options.seconds.unwrap_or(if options.quick { 2 } else { 5 });
     let megabytes: u32 = if options.quick { 100 } else { 1000 };
@@ -89,6 +89,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for cell in &mut cells {
             println!("{}", shell::dim(&format!("round {round} of {rounds}: {}", cell.name)));
             cell.measure(&ways, round)?;
+            if interrupted.try_recv().is_ok() {
+                bail!("interrupted; everything that was started is stopped");
+            }
         }
     }
     let start = if wanted("guard run") { Some(start_times(&stage, rounds * 10)?) } else { None };

@@ -40,7 +40,11 @@ enum Task {
     #[command(after_help = "example: cargo xtask install --list")]
     Install(install::Options),
     /// Measures guard beside a direct connection and PgBouncer
-    #[command(after_help = "example: cargo xtask bench --quick")]
+    ///
+    /// Starts a PostgreSQL, a PgBouncer, a broker, a gateway and a run of its own, measures pgbench, COPY and
+    /// connections by each way in turn, prints medians with their ratios, and stops all of it. The figures are
+    /// also in target/bench.json
+    #[command(after_help = "example: cargo xtask bench --only 'prepared, 8' --seconds 10")]
     Bench(bench::Options),
     /// Runs each fuzz target for a while
     #[command(after_help = "example: cargo xtask fuzz --seconds 60 sql_analyze")]

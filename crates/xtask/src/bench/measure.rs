@@ -17,8 +17,8 @@ pub(crate) struct Way {
     pub(super) name: &'static str,
     url: String,
     programs: PathBuf,
-    /// The processes between client and server.
-    between: Vec<u32>,
+    /// The programs between client and server, with their processes.
+    between: Vec<(&'static str, u32)>,
 }
 
 /// A client program at the end of a way.
@@ -66,10 +66,11 @@ impl Ways {
         };
         let way = |name, url, between| Way { name, url, programs: programs.clone(), between };
         let gateway = stage.gateway.as_ref().context("the stage has no gateway")?.pid();
-        let (shim, broker) = (run.pid(), stage.broker.pid());
+        let gateway = ("gateway", gateway);
+        let (shim, broker) = (("shim", run.pid()), ("broker", stage.broker.pid()));
         let all = vec![
             way("direct", at(stage.postgres.port), Vec::new()),
-            way("pgbouncer", at(port), vec![bouncer.pid()]),
+            way("pgbouncer", at(port), vec![("pgbouncer", bouncer.pid())]),
             way("gateway", variable("GUARD_SHOP_URL")?, vec![shim, gateway, broker]),
             way("shim", variable("GUARD_SHOP_AT_SHIM_URL")?, vec![shim, broker]),
         ];
@@ -100,8 +101,8 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(super) values: Vec<f64>,
-    /// Microseconds of processor that the processes between took for each unit.
-    pub(super) cpu: Vec<f64>,
+    /// Microseconds of processor that each program between took for each unit.
+    pub(super) cpu: Vec<(&'static str, Vec<f64>)>,
 }
 
 /// How a cell is measured at a way.
@@ -130,13 +131,19 @@ impl Cell {
         for way in ways.all.iter().cycle().skip(round % count).take(count) {
             let before = cpu_time(&way.between);
             let sample = (self.measure)(way)?;
-            let cpu = cpu_time(&way.between) - before;
+            let after = cpu_time(&way.between);
             if !self.figures.iter().any(|(name, _)| *name == way.name) {
                 self.figures.push((way.name, Figures::default()));
             }
             for (_, figures) in self.figures.iter_mut().filter(|(name, _)| *name == way.name) {
                 figures.values.push(sample.value);
-                figures.cpu.push(cpu / sample.units.max(1.0));
+                if figures.cpu.is_empty() {
+                    figures.cpu = way.between.iter().map(|(name, _)| (*name, vec![])).collect();
+                }
+                let taken = before.iter().zip(&after).map(|(before, after)| after - before);
+                for ((_, cpu), taken) in figures.cpu.iter_mut().zip(taken) {
+                    cpu.push(taken / sample.units.max(1.0));
+                }
             }
         }
         Ok(())
@@ -147,9 +154,10 @@ impl Cell {
         self.of(way).and_then(|figures| median(&figures.values))
     }
 
-    /// The median of the processors' time for each unit at a way.
-    pub(super) fn cpu(&self, way: &str) -> Option<f64> {
-        self.of(way).and_then(|figures| median(&figures.cpu))
+    /// The medians of the processors' time for each unit at a way, by program.
+    pub(super) fn cpu(&self, way: &str) -> Vec<(&'static str, f64)> {
+        let programs = self.of(way).map(|figures| figures.cpu.as_slice()).unwrap_or_default();
+        programs.iter().filter_map(|(name, cpu)| Some((*name, median(cpu)?))).collect()
     }
 
     fn of(&self, way: &str) -> Option<&Figures> {
@@ -164,11 +172,11 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// Microseconds of processor that processes have taken so far.
-fn cpu_time(processes: &[u32]) -> f64 {
+/// Microseconds of processor that each program has taken so far.
+fn cpu_time(programs: &[(&'static str, u32)]) -> Vec<f64> {
     /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
     const TICK: f64 = 10_000.0;
-    let of = |pid: &u32| -> Option<f64> {
+    let of = |pid: u32| -> Option<f64> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // After the name, which may hold anything, `utime` and `stime` are the 12th and 13th (proc(5)).
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
@@ -176,5 +184,5 @@ fn cpu_time(processes: &[u32]) -> f64 {
         let system: f64 = fields.next()?.parse().ok()?;
         Some((user + system) * TICK)
     };
-    processes.iter().filter_map(of).sum()
+    programs.iter().map(|(_, pid)| of(*pid).unwrap_or(f64::NAN)).collect()
 }

@@ -1,6 +1,6 @@
 //! What was measured, for people and for programs.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -15,13 +15,7 @@ const WAYS: [&str; 4] = ["direct", "pgbouncer", "gateway", "shim"];
 pub(super) fn print(cells: &[Cell], start: Option<&[Duration; 2]>) {
     let heading = format!(
         "{:<28} {:>10} {:>18} {:>18} {:>18} {:>9}  {}",
-        "",
-        "direct",
-        "pgbouncer",
-        "gateway",
-        "shim",
-        "shim/pgb",
-        "cpu µs each: pgbouncer, gateway, shim"
+        "", "direct", "pgbouncer", "gateway", "shim", "shim/pgb", "processors' µs each"
     );
     println!("\n{}", shell::bold(&heading));
     for cell in cells {
@@ -33,10 +27,20 @@ pub(super) fn print(cells: &[Cell], start: Option<&[Duration; 2]>) {
             (Some(shim), Some(bouncer)) => format!("{:.2}", shim / bouncer),
             (None, _) | (_, None) => String::new(),
         };
-        let cpu: Vec<String> = ["pgbouncer", "gateway", "shim"]
+        let cpu: Vec<String> = WAYS
             .iter()
-            .filter_map(|way| cell.cpu(way))
-            .map(|micros| format!("{micros:.0}"))
+            .map(|way| (way, cell.cpu(way)))
+            .filter(|(_, programs)| !programs.is_empty())
+            .map(|(way, programs)| {
+                let each: Vec<String> =
+                    programs.iter().map(|(name, micros)| format!("{name} {micros:.0}")).collect();
+                let all: f64 = programs.iter().map(|(_, micros)| micros).sum();
+                if programs.len() == 1 {
+                    each.join("")
+                } else {
+                    format!("at {way} {all:.0} ({})", each.join(", "))
+                }
+            })
             .collect();
         println!(
             "{:<28} {:>10.0} {:>18} {:>18} {:>18} {:>9}  {}",
@@ -46,7 +50,7 @@ pub(super) fn print(cells: &[Cell], start: Option<&[Duration; 2]>) {
             figure("gateway"),
             figure("shim"),
             against,
-            cpu.join(", ")
+            cpu.join("; ")
         );
     }
     if let Some([direct, guarded]) = start {
@@ -93,7 +97,7 @@ fn cell(cell: &Cell) -> Value {
             json!({
                 "median": cell.median(way),
                 "values": figures.values,
-                "cpu_micros": cell.cpu(way),
+                "cpu_micros": cell.cpu(way).into_iter().collect::<BTreeMap<_, _>>(),
             }),
         );
     }
