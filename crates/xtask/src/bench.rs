@@ -134,7 +134,12 @@ fn pgbench(client: &measure::Client, arguments: &[&str], seconds: u32) -> Result
         line.trim_start_matches(label).split([' ', '/']).find(|word| !word.is_empty())?.parse().ok()
     };
     Ok(Sample {
-        value: number("tps = ").context("pgbench printed no tps")?,
+        value: number("tps = ").with_context(|| {
+            format!(
+                "pgbench at {} did nothing in {seconds} s; use a longer `--seconds`",
+                client.way
+            )
+        })?,
         units: number("number of transactions actually processed:").unwrap_or(0.0),
     })
 }

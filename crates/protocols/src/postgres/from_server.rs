@@ -135,11 +135,11 @@ impl Session {
 
     /// A run of rows. `false` if there is not enough to go on.
     fn data_rows(&mut self, header: Header) -> Result<bool, ProtocolError> {
-        let snapshot = self.shared.understanding.catalogs.held();
         let Some(step) = self.expected.front_mut().and_then(Expect::step) else {
             return Err(unexpected(b'D'));
         };
         if let (Rows::Undescribed, Some(columns)) = (&step.rows, &step.columns) {
+            let snapshot = self.shared.understanding.catalogs.held();
             // An Execute. Where masks are, its portal was described before it; where none are, any row passes.
             step.rows = match columns.get() {
                 Some(fields) => {
