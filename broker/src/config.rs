@@ -13,7 +13,7 @@ use std::{
 use guard_core::{
     Digest, PolicyName, ResourceName,
     control::PolicySource,
-    document::{self, Fields, Node, Position, Problems},
+    document::{self, Fields, Node, Position, Problem, Problems},
 };
 use guard_policy::{Policy, TrustContext, TrustRules};
 use url::Url;
@@ -99,7 +99,17 @@ pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
         let base = path.parent().unwrap_or_else(|| Path::new(""));
         read(&node, base, &mut problems)
     });
-    problems.into_result(config)
+    in_order(&problems, path).into_result(config)
+}
+
+/// The problems as a person goes through them: the configuration from its top, then the other files.
+fn in_order(problems: &Problems, first: &Path) -> Problems {
+    let first = first.display().to_string();
+    let mut found: Vec<_> = problems.iter().collect();
+    found.sort_by_key(|problem| (problem.file != first, &problem.file, problem.at));
+    let mut sorted = Problems::new();
+    merge(found, &mut sorted);
+    sorted
 }
 
 fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
@@ -130,32 +140,28 @@ fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
             "give `tls: { cert, key }`, or say `behind_proxy: true` where a proxy before it speaks TLS",
         );
     }
-    let issuers = fields.required("issuers", problems).map(|n| issuers::read(n, base, problems));
-    let resources =
-        fields.required("resources", problems).map(|n| resources::read(n, base, problems));
+    let issuers_node = fields.required("issuers", problems);
+    let issuers = issuers_node.map(|n| issuers::read(n, base, problems));
+    let resources_node = fields.required("resources", problems);
+    let resources = resources_node.map(|n| resources::read(n, base, problems));
     let gateways = fields.optional("gateways").map(|n| gateways(n, problems));
     let sessions = match fields.optional("sessions") {
         Some(node) => session_times(node, problems),
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER }),
     };
-    let policies = fields
-        .required("policies", problems)
-        .and_then(|node| folder(node, base, problems))
-        .map(|files| policies(&files, problems));
+    let policy_files =
+        fields.required("policies", problems).and_then(|node| folder(node, base, problems));
+    let policies = policy_files.as_ref().map(|files| policies(files, problems));
     let trust_files =
         fields.required("trust", problems).and_then(|node| folder(node, base, problems));
-    let trust = match (&trust_files, &issuers, &resources, &policies) {
-        (Some(files), Some(issuers), Some(resources), Some(policies)) => {
-            let issuers = issuers.iter().map(|issuer| (issuer.name.clone(), issuer.platform));
-            let context = TrustContext {
-                issuers: issuers.collect(),
-                resources: resources.keys().cloned().collect(),
-                policies: policies.keys().cloned().collect(),
-            };
-            trust(files, &context, problems)
-        }
-        // What they refer to is missing: said already.
-        (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    let context = match (issuers_node, resources_node, &policy_files) {
+        (Some(issuers), Some(resources), Some(files)) => declared(issuers, resources, files),
+        // What trust rules refer to is missing: said already.
+        (Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    };
+    let trust = match (&trust_files, &context) {
+        (Some(files), Some(context)) => trust(files, context, problems),
+        (Some(_) | None, Some(_) | None) => None,
     };
     fields.finish(FIELDS, problems);
     Some(Config {
@@ -366,6 +372,32 @@ fn policies(files: &[File], problems: &mut Problems) -> BTreeMap<PolicyName, Pol
     policies
 }
 
+/// What trust rules can refer to: all that has a name, also where something else about it is wrong, so
+/// that one mistake is not told twice. Nothing, where an issuer's platform is not known: it says which
+/// claims there are.
+fn declared(issuers: &Node, resources: &Node, policies: &[File]) -> Option<TrustContext> {
+    // Said by those who read the sections.
+    let mut said = Problems::new();
+    let mut context = TrustContext::default();
+    for item in issuers.list(&mut said).unwrap_or_default() {
+        let Some(fields) = item.fields(&mut said) else { continue };
+        let platform = fields.optional("platform")?.one_of(issuers::PLATFORMS, &mut said)?;
+        if let Some(name) = fields.optional("name").and_then(|node| node.text(&mut said)) {
+            context.issuers.insert(name.to_owned(), platform);
+        }
+    }
+    for item in resources.list(&mut said).unwrap_or_default() {
+        let Some(fields) = item.fields(&mut said) else { continue };
+        context.resources.extend(fields.optional("name").and_then(|node| node.parsed(&mut said)));
+    }
+    for (file, yaml) in policies {
+        let Some(node) = document::parse(file, yaml, &mut said) else { continue };
+        let Some(fields) = node.fields(&mut said) else { continue };
+        context.policies.extend(fields.optional("policy").and_then(|node| node.parsed(&mut said)));
+    }
+    Some(context)
+}
+
 fn trust(files: &[File], context: &TrustContext, problems: &mut Problems) -> Option<TrustRules> {
     match TrustRules::parse(files, context) {
         Ok(rules) => Some(rules),
@@ -376,7 +408,7 @@ fn trust(files: &[File], context: &TrustContext, problems: &mut Problems) -> Opt
     }
 }
 
-fn merge(found: &Problems, problems: &mut Problems) {
+fn merge<'a>(found: impl IntoIterator<Item = &'a Problem>, problems: &mut Problems) {
     for problem in found {
         match &problem.help {
             Some(help) => {

@@ -113,7 +113,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let guard = if args.no_gateway { None } else { Some(setup::guard_program()?) };
     let identity = folder.path().join("gateway.pem");
     if let Some(guard) = &guard {
-        let key = setup::gateway_key(guard, DEV, &identity).await?;
+        let key = setup::gateway_key(guard, &identity).await?;
         config.gateways.insert(DEV.to_owned(), key);
     }
     let resources: Vec<_> = config.resources.keys().map(ToString::to_string).collect();
@@ -183,9 +183,11 @@ fn start_gateway(guard: &Path, broker: &str, identity: &Path) -> anyhow::Result<
     let listen = free_address()?.to_string();
     Command::new(guard)
         .args(["gateway", "--broker", broker, "--name", DEV, "--listen", &listen])
+        .arg("--until-stdin-ends")
         .arg("--identity")
         .arg(identity)
-        .stdin(Stdio::null())
+        // Closed by the kernel however this process ends, `kill -9` included.
+        .stdin(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start `{} gateway`", guard.display()))

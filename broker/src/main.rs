@@ -41,11 +41,29 @@ const EXAMPLES: &str = "Examples:
   guard-broker key --config guard.yaml > seal.pub
   guard-broker dev --postgres postgres://app@127.0.0.1:5432/shop --password-file pw --policy p.yaml";
 
+const SERVE: &str = "Example:
+  guard-broker serve --config /etc/guard/guard.yaml
+
+Exit codes: 0 after SIGTERM or SIGINT · 1 the configuration is wrong, or the broker cannot start";
+
+const CHECK: &str = "Example:
+  guard-broker check --config guard.yaml
+
+Each problem has file, line and column. Credentials are not looked at: they are read when they are leased.
+Exit codes: 0 nothing is wrong · 1 problems";
+
+const KEY: &str = "Example:
+  guard audit verify record.jsonl --key \"$(guard-broker key --config guard.yaml)\"
+
+The key is made if there is none yet. Exit codes: 0 · 1 no configuration, or no key";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the broker
+    #[command(after_help = SERVE)]
     Serve(ConfigFile),
     /// Read the configuration, its trust rules and policies, and say all that is wrong with them
+    #[command(after_help = CHECK)]
     Check(ConfigFile),
     /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
     Dev(dev::Args),
@@ -53,6 +71,7 @@ enum Command {
     #[command(hide = true)]
     DevIssuer(dev::IssuerArgs),
     /// Print the public key that verifies the seals of records
+    #[command(after_help = KEY)]
     Key(ConfigFile),
 }
 

@@ -8,6 +8,11 @@
     reason = "tests"
 )]
 
+mod configuration;
+mod discovery;
 mod exchange;
+mod full_disk;
+mod listener;
+mod platforms;
 mod records;
 mod stage;

@@ -77,4 +77,4 @@ GROUP BY 1, 2;
 
 SELECT setval('public.customers_id_seq', (SELECT max(id) FROM public.customers));
 COMMIT;
-ANALYZE;
+ANALYZE public.customers, public.cards, public.orders, public.audit_log;

@@ -11,7 +11,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Keeps a CI job to what its policy says, without giving it a credential.
 #[derive(Debug, Parser)]
-#[command(name = "guard", version, propagate_version = true)]
+#[command(
+    name = "guard",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  guard run --broker https://guard.example.com -- ./backup.sh
+  guard policy explain --policy policies/nightly-backup.yaml \"DELETE FROM orders\"
+  guard audit verify record.jsonl --key seal.pub"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -24,6 +24,10 @@ const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);
 /// Keys are fetched again when they are this old, so a key that an issuer withdrew stops working.
 const REFRESH: Duration = Duration::from_secs(300);
 
+/// How claims are read.
+pub(super) const PLATFORMS: &[(&str, Platform)] =
+    &[("github", Platform::Github), ("gitlab", Platform::Gitlab)];
+
 const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("RS256", Algorithm::RS256),
     ("RS384", Algorithm::RS384),
@@ -96,9 +100,8 @@ fn issuer(node: &Node, base: &Path, problems: &mut Problems) -> Option<IssuerCon
     let fields = node.fields(problems)?;
     let name: Option<ResourceName> =
         fields.required("name", problems).and_then(|n| n.parsed(problems));
-    let platform = fields.required("platform", problems).and_then(|n| {
-        n.one_of(&[("github", Platform::Github), ("gitlab", Platform::Gitlab)], problems)
-    });
+    let platform =
+        fields.required("platform", problems).and_then(|n| n.one_of(PLATFORMS, problems));
     let url = fields.required("url", problems).and_then(|node| {
         let text = node.text(problems)?;
         if !Url::parse(text).is_ok_and(|url| is_safe_url(&url)) {

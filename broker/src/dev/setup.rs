@@ -126,13 +126,9 @@ pub(super) fn guard_program() -> anyhow::Result<PathBuf> {
 }
 
 /// Makes the gateway's key and says its thumbprint.
-pub(super) async fn gateway_key(
-    guard: &Path,
-    name: &str,
-    identity: &Path,
-) -> anyhow::Result<String> {
+pub(super) async fn gateway_key(guard: &Path, identity: &Path) -> anyhow::Result<String> {
     let output = Command::new(guard)
-        .args(["gateway", "--print-key", "--name", name, "--identity"])
+        .args(["gateway", "--print-key", "--identity"])
         .arg(identity)
         .output()
         .await

@@ -28,6 +28,11 @@ const NOT_SEALED: u8 = 3;
 
 /// Arguments of `guard audit`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  guard audit verify record.jsonl --key seal.pub
+  guard audit report record.jsonl --key seal.pub --out report.html
+  guard audit list recordings/")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,6 @@
 //! `guard gateway`: serves tunnels of shims, beside the resources and outside the jobs.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use futures_util::FutureExt as _;
 use guard_core::{ResourceName, Timestamp, control::RegisterGateway};
@@ -10,7 +10,7 @@ use guard_engine::{
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl, Proof},
     keys::{GatewayIdentity, KeyError},
 };
-use tokio::{net::TcpListener, signal::unix};
+use tokio::{net::TcpListener, signal::unix, sync::oneshot};
 
 use crate::{
     sandbox,
@@ -21,12 +21,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  guard gateway --name eu --identity gateway.pem --print-key
-  guard gateway --broker https://guard.example.com --name eu --identity gateway.pem \\
+  guard gateway --identity gateway.key --print-key
+  guard gateway --broker https://guard.example.com --name eu-1 --identity gateway.key \\
       --listen 0.0.0.0:8443 --advertise gateway.internal:8443
 
-The broker's configuration names each gateway with its key, which --print-key shows. Shims accept exactly the
-certificate that the gateway registers at the broker; without --tls-cert it makes one at its start.")]
+The broker's configuration names each gateway with its key, which --print-key shows. Shims accept \
+exactly the certificate that the gateway registers at the broker; without --tls-cert it makes one at its start.
+
+Exit codes: 0 after SIGTERM or SIGINT · 1 it cannot start · 2 a wrong command line")]
 pub(crate) struct Args {
     /// The broker's address
     #[arg(
@@ -37,8 +39,8 @@ pub(crate) struct Args {
     )]
     broker: Option<String>,
     /// This gateway's name in the broker's configuration
-    #[arg(long, value_name = "NAME")]
-    name: ResourceName,
+    #[arg(long, value_name = "NAME", required_unless_present = "print_key")]
+    name: Option<ResourceName>,
     /// The file with this gateway's key; made if it does not exist
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     /// Print the thumbprint of the key for the broker's configuration, and exit
     #[arg(long)]
     print_key: bool,
+    /// End when standard input ends: whoever started this holds its other end and is gone then
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// Why there is no gateway.
@@ -64,6 +69,8 @@ pub(crate) struct Args {
 enum GatewayError {
     #[error("no broker: name it with `--broker URL` or in GUARD_BROKER_URL")]
     NoBroker,
+    #[error("no name: say with `--name NAME` which gateway of the broker's configuration this is")]
+    NoName,
     #[error(transparent)]
     Broker(#[from] InvalidBrokerUrl),
     #[error(transparent)]
@@ -73,15 +80,15 @@ enum GatewayError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("`{path}` cannot be read", path = .0.display())]
-    File(PathBuf, #[source] std::io::Error),
+    File(PathBuf, #[source] io::Error),
     #[error("`{0}` cannot be listened on")]
-    Listen(String, #[source] std::io::Error),
+    Listen(String, #[source] io::Error),
     #[error("signals cannot be received")]
-    Signals(#[source] std::io::Error),
+    Signals(#[source] io::Error),
     #[error("no threads can be started")]
-    Threads(#[source] std::io::Error),
+    Threads(#[source] io::Error),
     #[error("this process cannot be hidden from others")]
-    Sandbox(#[source] std::io::Error),
+    Sandbox(#[source] io::Error),
 }
 
 /// Runs the command.
@@ -97,7 +104,9 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 fn start(args: Args) -> Result<(), GatewayError> {
     sandbox::hide_memory().map_err(GatewayError::Sandbox)?;
-    let identity = GatewayIdentity::load_or_create(args.name.as_str(), &args.identity)?;
+    // The key's thumbprint is the same whatever the gateway is called.
+    let name = args.name.as_ref().map_or("", ResourceName::as_str);
+    let identity = GatewayIdentity::load_or_create(name, &args.identity)?;
     if args.print_key {
         // The one thing that this command has for a program to read.
         #[expect(clippy::print_stdout, reason = "the answer to --print-key")]
@@ -126,6 +135,7 @@ async fn serve(args: Args, identity: Arc<GatewayIdentity>) -> Result<(), Gateway
         (None, _) | (_, None) => ServerCertificate::self_signed()?,
     };
     let broker = args.broker.as_deref().ok_or(GatewayError::NoBroker)?;
+    let name = args.name.as_ref().ok_or(GatewayError::NoName)?;
     let client =
         BrokerClient::new(BrokerUrl::parse(broker)?)?.with_proof(Proof::Gateway(identity.clone()));
     // An assertion that cannot be made would fail at every request: find out now.
@@ -144,19 +154,40 @@ async fn serve(args: Args, identity: Arc<GatewayIdentity>) -> Result<(), Gateway
         unix::signal(unix::SignalKind::terminate()).map_err(GatewayError::Signals)?;
     let mut interrupt =
         unix::signal(unix::SignalKind::interrupt()).map_err(GatewayError::Signals)?;
+    let abandoned = args.until_stdin_ends.then(stdin_ends).transpose()?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = ended(abandoned) => {}
         }
         tracing::info!("shutting down");
     };
-    tracing::info!(name = %args.name, %listen, advertise = address,
+    tracing::info!(%name, %listen, advertise = address,
         certificate = %certificate.digest, "listening");
-    let gateway = Gateway::new(args.name.as_str(), address, Arc::new(client.clone()));
+    let gateway = Gateway::new(name.as_str(), address, Arc::new(client.clone()));
     tokio::select! {
         () = gateway.serve(listener, &certificate, shutdown.boxed()) => {}
         () = keep_registered(&client, &registration, || tracing::info!("registered")) => {}
     }
     Ok(())
+}
+
+/// Waits on a thread, which ends with the process, for the end of standard input.
+fn stdin_ends() -> Result<oneshot::Receiver<()>, GatewayError> {
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        // What is written there means nothing; that it ends does, however it ends.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        let _ = sender.send(());
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(wait).map_err(GatewayError::Threads)?;
+    Ok(receiver)
+}
+
+async fn ended(watched: Option<oneshot::Receiver<()>>) {
+    match watched {
+        Some(receiver) => drop(receiver.await),
+        None => std::future::pending().await,
+    }
 }

@@ -27,6 +27,11 @@ const STACK: usize = 256 << 20;
 
 /// Arguments of `guard policy`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  guard policy check policies/
+  guard policy test policies/
+  guard policy explain --policy policies/nightly-backup.yaml \"DELETE FROM orders\"")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -39,9 +39,11 @@ Examples:
   guard run --broker https://guard.example.com -- ./backup.sh
   guard run --resource orders -- psql -c 'select count(*) from orders'
 
-The command finds its resources in PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, DATABASE_URL and
-GUARD_<RESOURCE>_URL. The exit code is the command's own, or 128 + the signal that ended it; 125 if guard failed,
-126 if the command cannot be started, 127 if there is no such command.")]
+The command finds its resources in PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, \
+DATABASE_URL and GUARD_<RESOURCE>_URL.
+
+Exit codes: the command's own, or 128 + the signal that ended it · 125 guard failed · \
+126 the command cannot be started · 127 there is no such command")]
 pub(crate) struct Args {
     /// The broker's address
     #[arg(long, env = "GUARD_BROKER_URL", value_name = "URL")]
