@@ -290,6 +290,8 @@ async fn write(
         let (empty, awaited) = {
             let queue = shared.queue();
             if queue.broken.is_some() {
+                // After a session's end this changes nothing; a stream that broke for another reason is one.
+                end.end(EndReason::Unrecorded);
                 return;
             }
             (queue.events.is_empty(), queue.awaited)

@@ -146,3 +146,14 @@ fn requests_stay_bounded_whatever_the_queue_holds() {
     }
     assert!(taken > 0 && queue.since.is_none());
 }
+
+#[tokio::test]
+async fn a_stream_that_nobody_takes_ends_the_session() {
+    let broker = FakeBroker::with_answers(0);
+    let (recorder, end) = recorder(&broker);
+    for number in 0..=(MAX_BACKLOG_EVENTS * HARD_FACTOR) as u64 {
+        recorder.note(statement(number));
+    }
+    broker.answers.add_permits(1);
+    assert_eq!(end.ended().await, EndReason::Unrecorded);
+}
