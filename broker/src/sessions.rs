@@ -18,7 +18,7 @@ use std::{
 
 use guard_audit::{Event, SealingKey};
 use guard_core::{
-    Digest, EndReason, Grant, LeaseId, ResourceName, SessionId, Timestamp,
+    Digest, EndReason, EnforceAt, Grant, LeaseId, ResourceName, SessionId, Timestamp,
     control::{Enforcement, GatewayInfo, Notice, PolicySource, SessionEnded},
 };
 use tokio::sync::watch;
@@ -227,12 +227,15 @@ impl Sessions {
     pub(crate) async fn append(
         &self,
         session: Arc<Session>,
-        holder: &str,
+        caller: &Caller,
         writer: String,
         first: u64,
         events: Vec<Event>,
     ) -> Result<u64, Refusal> {
-        session.check_writer(holder, &writer)?;
+        session.check_writer(caller.name(), &writer)?;
+        for event in &events {
+            self.check_place(caller, &session, event)?;
+        }
         if let Some(event) = events.iter().find(|event| !is_for_writers(event)) {
             let name = serde_json::to_value(event).unwrap_or_default();
             let name = name.get("type").and_then(|name| name.as_str()).unwrap_or_default();
@@ -249,6 +252,46 @@ impl Sessions {
             appended.await.map_err(|error| Refusal::Internal(error.to_string()))??;
         session.notice(&writer, new);
         Ok(next)
+    }
+}
+
+impl Sessions {
+    /// An enforcement point tells of what it enforces, and as what it is: a job cannot write what a gateway
+    /// would have seen, nor a gateway of a resource that no shim came to it for.
+    fn check_place(
+        &self,
+        caller: &Caller,
+        session: &Session,
+        event: &Event,
+    ) -> Result<(), Refusal> {
+        let (resource, said) = match event {
+            Event::Connected { resource, enforced_at, .. } => (resource, Some(*enforced_at)),
+            Event::Operation { resource, .. } => (resource, None),
+            Event::Disconnected { .. }
+            | Event::Statement { .. }
+            | Event::Refused { .. }
+            | Event::Finished { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::LeaseTaken { .. }
+            | Event::LeaseReleased { .. } => return Ok(()),
+        };
+        let place = match caller {
+            Caller::Shim(_) => EnforceAt::Shim,
+            Caller::Gateway(_) => EnforceAt::Gateway,
+        };
+        let configured = self.config.resources.get(resource).map(|known| known.spec.enforce_at);
+        let came = match caller {
+            Caller::Shim(_) => {
+                session.row.grants.iter().any(|(grant, _)| grant.resource == *resource)
+            }
+            Caller::Gateway(name) => session.has_tunnel(name, resource),
+        };
+        if came && configured == Some(place) && said.is_none_or(|said| said == place) {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden(format!("`{resource}` is not enforced here")))
+        }
     }
 }
 

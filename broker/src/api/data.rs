@@ -45,7 +45,6 @@ pub(super) async fn append(
 ) -> Result<Json<Appended>, Refusal> {
     let ask: AppendEvents<Event> = parse(&body)?;
     let session = app.sessions.of(&caller, ask.session)?;
-    let next =
-        app.sessions.append(session, caller.name(), ask.writer, ask.first, ask.events).await?;
+    let next = app.sessions.append(session, &caller, ask.writer, ask.first, ask.events).await?;
     Ok(Json(Appended { next }))
 }

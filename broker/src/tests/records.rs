@@ -76,6 +76,39 @@ async fn nobody_writes_for_another() {
 }
 
 #[tokio::test]
+async fn an_enforcement_point_tells_of_what_it_enforces_and_of_nothing_else() {
+    let stage = Stage::new().await;
+    let shim = stage.session().await;
+    stage.tunnel(&shim).await;
+    let connected = |resource: &str, at: &str| {
+        json!({
+            "type": "connected", "connection": 0, "resource": resource, "enforced_at": at,
+            "point": "p", "client": "c", "database": "d",
+        })
+    };
+    let (ok, no) = (StatusCode::OK, StatusCode::FORBIDDEN);
+    let cases = [
+        ("shim", "near", "shim", ok),
+        ("shim", "near", "gateway", no),
+        ("shim", "orders", "gateway", no),
+        ("shim", "orders", "shim", no),
+        ("shim", "nowhere", "shim", no),
+        ("eu-1", "orders", "gateway", ok),
+        ("eu-1", "orders", "shim", no),
+        ("eu-1", "near", "gateway", no),
+    ];
+    for (number, (who, resource, at, expected)) in cases.into_iter().enumerate() {
+        let events = [connected(resource, at)];
+        let batch = batch(&shim, &format!("{who}-{number}"), 0, &events);
+        let (status, answer) = match who {
+            "shim" => append(&stage, &shim, &batch).await,
+            _ => stage.as_gateway(Method::POST, "/v1/record", &batch).await,
+        };
+        assert_eq!(status, expected, "{who} {resource} {at}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_ended_session_is_sealed_and_closed() {
     let stage = Stage::new().await;
     let shim = stage.session().await;
