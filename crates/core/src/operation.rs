@@ -36,7 +36,8 @@ pub enum Verb {
     Drop,
     /// Gives or takes privileges.
     Grant,
-    /// Makes, changes, drops or assumes a role, or changes an owner.
+    /// Makes, changes, drops or assumes a role, changes an owner, or reads a credential from the
+    /// server's catalog.
     Role,
     /// Calls a function or procedure that is not known to be harmless.
     Call,

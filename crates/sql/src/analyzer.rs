@@ -1,6 +1,7 @@
 //! The state of one statement's analysis, and how it turns names into objects.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
@@ -23,7 +24,7 @@ const BUDGET: u32 = 400_000;
 const MAX_VIEWS: usize = 24;
 
 /// Catalog relations and columns that show other people's values, secrets or statements.
-const REVEALING: [(&str, &[&str]); 15] = [
+const REVEALING: [(&str, &[&str]); 12] = [
     ("pg_statistic", &["stavalues1", "stavalues2", "stavalues3", "stavalues4", "stavalues5"]),
     ("pg_statistic_ext_data", &["stxdmcv", "stxdexpr"]),
     (
@@ -33,9 +34,6 @@ const REVEALING: [(&str, &[&str]); 15] = [
     ("pg_stats_ext", &["most_common_vals"]),
     ("pg_stats_ext_exprs", &["most_common_vals", "histogram_bounds", "most_common_elems"]),
     ("pg_largeobject", &["data"]),
-    ("pg_authid", &["rolpassword"]),
-    ("pg_shadow", &["passwd"]),
-    ("pg_user_mapping", &["umoptions"]),
     ("pg_stat_activity", &["query"]),
     ("pg_prepared_statements", &["statement"]),
     ("pg_cursors", &["statement"]),
@@ -43,6 +41,21 @@ const REVEALING: [(&str, &[&str]); 15] = [
     ("pg_file_settings", &["setting"]),
     ("pg_stat_statements", &["query"]),
 ];
+
+/// Catalog columns that hold credentials. Looking at one is an effect of its own: it is no read of the
+/// database's data. (`pg_subscription.subconninfo` is left out, since every dump reads it.)
+const CREDENTIALS: [(&str, &str); 6] = [
+    ("pg_authid", "rolpassword"),
+    ("pg_shadow", "passwd"),
+    ("pg_user_mapping", "umoptions"),
+    ("pg_user_mappings", "umoptions"),
+    ("_pg_user_mappings", "umoptions"),
+    ("user_mapping_options", "option_value"),
+];
+
+/// Views that show files of the server.
+const FILES: [&str; 4] =
+    ["pg_file_settings", "pg_hba_file_rules", "pg_ident_file_mappings", "pg_config"];
 
 /// A relation that a name may stand for.
 #[derive(Debug, Clone)]
@@ -78,6 +91,8 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) draft: Draft,
     /// The setting that `… FROM pg_settings WHERE name = 'x'` is about.
     pub(crate) setting: Option<String>,
+    /// A name was looked for that the catalog does not have.
+    pub(crate) missing: Cell<bool>,
     budget: u32,
     views: HashMap<u32, Rc<Columns>>,
     open_views: HashSet<u32>,
@@ -99,6 +114,7 @@ impl<'a> Analyzer<'a> {
             local,
             draft: Draft::new(),
             setting: None,
+            missing: Cell::new(false),
             budget: BUDGET,
             views: HashMap::new(),
             open_views: HashSet::new(),
@@ -132,6 +148,9 @@ impl<'a> Analyzer<'a> {
         } else {
             found.is_empty().then(|| ObjectName::bare(name))
         };
+        if unknown.is_some() {
+            self.missing.set(true);
+        }
         found.extend(unknown.map(|name| Target { name, relation: None }));
         found
     }
@@ -175,12 +194,26 @@ impl<'a> Analyzer<'a> {
     /// Reads one relation.
     pub(crate) fn read_target(&mut self, target: &Target) -> Columns {
         self.draft.on(Verb::Read, target.kind(), target.name.clone());
+        if target.is_system() && FILES.contains(&&*target.name.name) {
+            self.draft.on(Verb::File, ObjectKind::View, target.name.clone());
+        }
         if let Some(relation) = &target.relation {
             for child in self.catalog.descendants(relation) {
                 self.draft.on(Verb::Read, ObjectKind::Table, child.name.clone());
             }
         }
         self.columns_of(target)
+    }
+
+    /// A value was looked at.
+    pub(crate) fn looked_at(&mut self, value: &Value) {
+        if let Some(column) = value.reveals() {
+            let name = ObjectName {
+                schema: column.table.schema.clone(),
+                name: format!("{}.{}", column.table.name, column.column).into(),
+            };
+            self.draft.on(Verb::Role, ObjectKind::Column, name);
+        }
     }
 
     /// The columns of a relation and the base columns that they come from.
@@ -228,6 +261,10 @@ impl<'a> Analyzer<'a> {
                 columns
             }
             Some(_) | None => {
+                // It may have been locked when the catalog was read.
+                if view.definition.is_none() {
+                    self.missing.set(true);
+                }
                 self.draft.doubt("a view whose definition is not known or too deep");
                 Columns::unknown("a view whose definition is not known")
             }
@@ -323,8 +360,15 @@ fn either(mut held: Columns, other: Columns) -> Columns {
     held
 }
 
-/// Makes columns that show other people's values unknown.
+/// Makes columns that show other people's values unknown, and marks those that hold credentials.
 fn hide_revealing(name: &ObjectName, mut columns: Columns) -> Columns {
+    if let Some((_, column)) = CREDENTIALS.iter().find(|(table, _)| *table == &*name.name) {
+        let value = Value::credential(ColumnName { table: name.clone(), column: (*column).into() });
+        match columns.list.iter_mut().find(|(held, _)| &**held == *column) {
+            Some((_, held)) => *held = value,
+            None => columns.list.push(((*column).into(), value)),
+        }
+    }
     let Some((table, hidden)) = REVEALING.iter().find(|(table, _)| *table == &*name.name) else {
         return columns;
     };

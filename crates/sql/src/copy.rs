@@ -53,11 +53,15 @@ impl Analyzer<'_> {
     /// The columns of `COPY table TO`, in the order in which they travel.
     fn copied(&mut self, var: &pg::RangeVar, attributes: &[pg::Node]) -> Columns {
         let mut all = self.read(var);
+        self.looked_at(&all.whole());
         let names: Vec<&str> = attributes.iter().filter_map(string).collect();
         if !names.is_empty() {
             let column = |name: &&str| {
                 let found = all.named(name).map(|(value, _)| value);
-                let value = found.unwrap_or_else(|| Value::unknown("a column that is not known"));
+                let value = found.unwrap_or_else(|| {
+                    self.missing.set(true);
+                    Value::unknown("a column that is not known")
+                });
                 ((*name).into(), value)
             };
             return Columns::closed(names.iter().map(column).collect());

@@ -60,7 +60,11 @@ impl Analyzer<'_> {
             | NodeEnum::BitString(_)
             | NodeEnum::AStar(_)
             | NodeEnum::TypeName(_) => Value::none(),
-            NodeEnum::ColumnRef(column) => self.column(&column.fields, scope),
+            NodeEnum::ColumnRef(column) => {
+                let value = self.column(&column.fields, scope);
+                self.looked_at(&value);
+                value
+            }
             NodeEnum::ResTarget(target) => self.optional(target.val.as_deref(), scope),
             NodeEnum::AExpr(e) => {
                 self.operator(&e.name);
@@ -219,7 +223,10 @@ impl Analyzer<'_> {
                 return match scope.name(name) {
                     Some(value) => value,
                     None if SYSTEM_COLUMNS.contains(name) => Value::none(),
-                    None => Value::unknown("a name that stands for no column"),
+                    None => {
+                        self.missing.set(true);
+                        Value::unknown("a name that stands for no column")
+                    }
                 };
             }
             ([.., row], true) => (*row, None),
@@ -245,6 +252,7 @@ impl Analyzer<'_> {
                     self.attribute(name);
                     return columns.whole();
                 }
+                self.missing.set(true);
                 value
             }
             None if SYSTEM_COLUMNS.contains(&name) => Value::none(),
@@ -260,6 +268,8 @@ impl Analyzer<'_> {
     fn attribute(&mut self, name: &str) {
         if self.catalog.has_user_function(name) || functions::class(name).is_some() {
             self.act("", name, &[], &Value::none());
+        } else {
+            self.missing.set(true);
         }
     }
 
@@ -267,6 +277,12 @@ impl Analyzer<'_> {
     pub(crate) fn operator(&mut self, name: &[pg::Node]) {
         let (schema, name) = dotted(name);
         let foreign = !matches!(schema, "" | "pg_catalog");
+        if !foreign
+            && !functions::is_builtin_operator(name)
+            && !self.catalog.has_user_function(name)
+        {
+            self.missing.set(true);
+        }
         if foreign || (schema.is_empty() && self.catalog.has_user_function(name)) {
             self.draft.on(Verb::Call, ObjectKind::Function, object(schema, name));
             self.draft.doubt(&format!("operator `{name}` is not known"));
@@ -324,6 +340,10 @@ impl Analyzer<'_> {
         if user || class.is_none() {
             self.draft.on(Verb::Call, ObjectKind::Function, function.clone());
             self.draft.doubt(&format!("function `{name}` is not known"));
+            // One that is known to be a user's stays as unknown with any newer catalog.
+            if !self.catalog.has_user_function(name) {
+                self.missing.set(true);
+            }
         }
         let Some(class) = class else {
             self.draft.store(value);

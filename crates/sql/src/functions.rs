@@ -74,6 +74,20 @@ pub(crate) fn is_builtin_type(name: &str) -> bool {
     TYPES.contains(name)
 }
 
+/// PostgreSQL's own operators.
+const OPERATORS: [&str; 74] = [
+    "!!", "!~", "!~*", "!~~", "!~~*", "##", "#", "#-", "#>", "#>>", "%", "&&", "&", "&<", "&<|",
+    "&>", "*", "*<", "*<=", "*<>", "*=", "*>", "*>=", "+", "-", "->", "->>", "-|-", "/", "<",
+    "<->", "<<", "<<=", "<<|", "<=", "<>", "<@", "<^", "=", ">", ">=", ">>", ">>=", ">^", "?#",
+    "?&", "?", "?-", "?-|", "?|", "?||", "@", "@-@", "@>", "@?", "@@", "@@@", "^", "^@", "|&>",
+    "|", "|/", "|>>", "||", "||/", "~", "~*", "~<=~", "~<~", "~=", "~>=~", "~>~", "~~", "~~*",
+];
+
+/// Whether an operator is PostgreSQL's own, or a word of its grammar (`BETWEEN`).
+pub(crate) fn is_builtin_operator(name: &str) -> bool {
+    OPERATORS.contains(&name) || name.chars().all(|c| c.is_ascii_alphabetic() || c == ' ')
+}
+
 /// Names of the result columns of set-returning functions that honest tools use in FROM.
 pub(crate) fn result_columns(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {

@@ -50,11 +50,28 @@ pub const STACK: usize = 64 << 20;
 /// statement whose operation is `Unparsed`. A text that is not [`cheap`] belongs on a thread with
 /// [`STACK`] bytes of stack, under a deadline.
 pub fn analyze(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Vec<Arc<Statement>> {
+    examine(text, catalog, names).statements
+}
+
+/// What [`analyze`] gives, and whether a newer catalog could give something else.
+pub struct Analysis {
+    /// The statements in order.
+    pub statements: Vec<Arc<Statement>>,
+    /// A relation, column or function was looked for that the catalog does not have. What it is, if it
+    /// has been made since, may have other effects than those found here.
+    pub missing: bool,
+}
+
+/// As [`analyze`], for a catalog that may be older than what it describes.
+pub fn examine(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Analysis {
     let tree = match parse::parse(text) {
         Ok(tree) => tree,
-        Err(why) => return vec![unparsed(text.clone(), &why)],
+        Err(why) => {
+            return Analysis { statements: vec![unparsed(text.clone(), &why)], missing: false };
+        }
     };
     let mut local = Local::default();
+    let mut missing = false;
     let mut statements = Vec::with_capacity(tree.stmts.len());
     for raw in &tree.stmts {
         let own = own_text(text, raw.stmt_location, raw.stmt_len);
@@ -63,7 +80,9 @@ pub fn analyze(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Vec<Arc
             continue;
         };
         let mut analyzer = Analyzer::new(catalog, names, &local);
-        let statement = match analyzer.statement(node) {
+        let reading = analyzer.statement(node);
+        missing |= analyzer.missing.get();
+        let statement = match reading {
             Some(reading) => Arc::new(finish(analyzer.draft, reading, own, fingerprint(own))),
             None => unparsed(own.into(), statements::NO_STATEMENT),
         };
@@ -83,7 +102,7 @@ pub fn analyze(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Vec<Arc
         }
         statements.push(statement);
     }
-    statements
+    Analysis { statements, missing }
 }
 
 /// A FunctionCall message: a function by its oid, of which nothing else is known.

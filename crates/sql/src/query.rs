@@ -200,6 +200,9 @@ impl Analyzer<'_> {
                 let mut list = Vec::new();
                 for column in &table.columns {
                     if let Some(NodeEnum::RangeTableFuncCol(column)) = &column.node {
+                        if let Some(to) = &column.type_name {
+                            self.cast(to);
+                        }
                         let mut own = value.clone();
                         own.absorb(&self.optional(column.colexpr.as_deref(), scope));
                         own.absorb(&self.optional(column.coldefexpr.as_deref(), scope));
@@ -216,6 +219,7 @@ impl Analyzer<'_> {
                 for argument in &table.passing {
                     value.absorb(&self.value(argument, scope));
                 }
+                self.json_columns(&table.columns);
                 let columns = Columns::each(value.derived());
                 add(scope, table.alias.as_ref(), "json_table", columns)
             }
@@ -294,7 +298,9 @@ impl Analyzer<'_> {
                 Some(NodeEnum::List(list)) => list.items.as_slice(),
                 Some(_) | None => &[],
             };
-            let defined = column_names(if own.is_empty() { &function.coldeflist } else { own });
+            let definitions = if own.is_empty() { &function.coldeflist } else { own };
+            self.column_types(definitions);
+            let defined = column_names(definitions);
             let columns = if !defined.is_empty() {
                 Columns::closed(defined.into_iter().map(|n| (n, value.clone())).collect())
             } else if let Some(names) = functions::result_columns(&name) {
@@ -317,6 +323,29 @@ impl Analyzer<'_> {
         add(scope, function.alias.as_ref(), &last, all)
     }
 
+    /// Values become of the types of a column list, as by a cast.
+    fn column_types(&mut self, nodes: &[pg::Node]) {
+        for node in nodes {
+            if let Some(NodeEnum::ColumnDef(column)) = &node.node
+                && let Some(to) = &column.type_name
+            {
+                self.cast(to);
+            }
+        }
+    }
+
+    /// The same for JSON_TABLE, whose columns nest.
+    fn json_columns(&mut self, nodes: &[pg::Node]) {
+        for node in nodes {
+            if let Some(NodeEnum::JsonTableColumn(column)) = &node.node {
+                if let Some(to) = &column.type_name {
+                    self.cast(to);
+                }
+                self.json_columns(&column.columns);
+            }
+        }
+    }
+
     /// The columns of a target list or a RETURNING list.
     pub(crate) fn select_list(
         &mut self,
@@ -331,6 +360,7 @@ impl Analyzer<'_> {
             if let Some(columns) = star_of(node, star, scope) {
                 append(&mut all, &columns);
                 self.spend(columns.list.len());
+                self.looked_at(&columns.whole());
                 continue;
             }
             let value = self.value(node, scope);

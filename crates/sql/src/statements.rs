@@ -805,6 +805,9 @@ impl Analyzer<'_> {
         let statement = inner.and_then(|inner| {
             let mut analyzer = Analyzer::new(self.catalog, self.names, self.local);
             let reading = analyzer.statement(inner)?;
+            if analyzer.missing.get() {
+                self.missing.set(true);
+            }
             Some(Arc::new(crate::finish(analyzer.draft, reading, "", guard_core::Digest::ZERO)))
         });
         if statement.is_none() {

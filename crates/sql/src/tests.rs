@@ -186,6 +186,47 @@ fn statements_do_what_the_table_says() {
 }
 
 #[test]
+fn what_the_catalog_does_not_have_is_said_to_be_missing() {
+    let missing = |sql: &str| crate::examine(&sql.into(), &catalog(), &Nothing).missing;
+    for sql in [
+        "SELECT * FROM fresh",
+        "SELECT * FROM public.fresh",
+        "SELECT * FROM users WHERE id IN (SELECT id FROM fresh)",
+        "SELECT fresh FROM users",
+        "SELECT u.fresh FROM users u",
+        "SELECT (u).fresh FROM users u",
+        "SELECT s.fresh FROM (SELECT * FROM users) s",
+        "SELECT e.fresh FROM json_each('{}') e",
+        "SELECT fresh(1)",
+        "SELECT 1 @#@ 2",
+        "COPY users (fresh) TO STDOUT",
+        "UPDATE fresh SET id = 1",
+        "INSERT INTO fresh SELECT 1",
+        "DELETE FROM users RETURNING fresh",
+        "PREPARE p AS SELECT * FROM fresh",
+        "DECLARE c CURSOR FOR SELECT * FROM fresh",
+        "EXPLAIN SELECT * FROM fresh",
+        "CREATE VIEW v AS SELECT * FROM fresh",
+        "LOCK TABLE fresh",
+    ] {
+        assert!(missing(sql), "{sql}");
+    }
+    for sql in [
+        "SELECT u.id, lower(name), ctid FROM users u WHERE id BETWEEN 1 AND 2 AND name LIKE 'a'",
+        "SELECT purge()",
+        "SELECT 1 === 2",
+        "WITH fresh AS (SELECT id FROM users) SELECT id FROM fresh",
+        "CREATE TABLE fresh (id int)",
+        "UPDATE users SET name = 'x' WHERE id = 1 RETURNING id",
+        "COPY users (id, name) TO STDOUT",
+        "SELECT p.wipe FROM staging p",
+        "SELECT mail FROM people",
+    ] {
+        assert!(!missing(sql), "{sql}");
+    }
+}
+
+#[test]
 fn a_where_that_is_always_true_bounds_nothing() {
     for condition in [
         "",

@@ -13,6 +13,8 @@ const MAX_COLUMNS: usize = 1664;
 pub(crate) struct Value {
     sources: BTreeMap<ColumnName, Flow>,
     unknown: Option<Arc<str>>,
+    /// The credential that it is or holds.
+    credential: Option<Arc<ColumnName>>,
 }
 
 impl Value {
@@ -23,12 +25,23 @@ impl Value {
 
     /// A column's own value.
     pub(crate) fn plain(column: ColumnName) -> Self {
-        Self { sources: BTreeMap::from([(column, Flow::Plain)]), unknown: None }
+        Self { sources: BTreeMap::from([(column, Flow::Plain)]), ..Self::default() }
     }
 
     /// A value whose origin is not known.
     pub(crate) fn unknown(why: &str) -> Self {
-        Self { sources: BTreeMap::new(), unknown: Some(why.into()) }
+        Self { unknown: Some(why.into()), ..Self::default() }
+    }
+
+    /// A column of the server's catalog that holds a credential.
+    pub(crate) fn credential(column: ColumnName) -> Self {
+        let why = format!("`{column}` holds a credential").into();
+        Self { unknown: Some(why), credential: Some(column.into()), ..Self::default() }
+    }
+
+    /// The credential that it is or holds, if so.
+    pub(crate) const fn reveals(&self) -> Option<&Arc<ColumnName>> {
+        self.credential.as_ref()
     }
 
     /// Adds what another value may come from.
@@ -39,6 +52,9 @@ impl Value {
         }
         if self.unknown.is_none() {
             self.unknown.clone_from(&other.unknown);
+        }
+        if self.credential.is_none() {
+            self.credential.clone_from(&other.credential);
         }
     }
 

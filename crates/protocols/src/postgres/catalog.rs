@@ -1,4 +1,7 @@
 //! The server's catalog, loaded over a connection of guard's own and shared by all of a session's clients.
+//!
+//! Others change definitions too, and nobody tells guard. So a snapshot is held against the server again
+//! when it is older than [`MAX_AGE`], and at once when a statement names what is not in it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,8 +27,28 @@ const STATEMENT_TIMEOUT: &[u8] = b"30000";
 const LOCK_TIMEOUT: &[u8] = b"1000";
 /// Largest answer to one of the queries below; some 300 000 columns.
 const MAX_BYTES: usize = 64 << 20;
-/// A name that is in no catalog may be new. It is looked for at most this often.
-const SEARCH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a definition that somebody else changed may go unseen.
+const MAX_AGE: Duration = Duration::from_secs(10);
+
+/// Differs from what it was whenever an answer to one of the queries below may do so: a new version of
+/// a row has another `xmin`. Costs some milliseconds where those take a second.
+const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog.pg_class \
+        WHERE oid >= 16384 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S')), \
+    version (part, place, number, xmin) AS ( \
+        SELECT 1, oid, 0, xmin FROM known \
+        UNION ALL SELECT 2, attrelid, attnum, xmin FROM pg_catalog.pg_attribute \
+            WHERE attrelid IN (SELECT oid FROM known) \
+        UNION ALL SELECT 3, oid, 0, xmin FROM pg_catalog.pg_namespace \
+        UNION ALL SELECT 4, inhrelid, inhseqno, xmin FROM pg_catalog.pg_inherits \
+        UNION ALL SELECT 5, oid, 0, xmin FROM pg_catalog.pg_trigger WHERE NOT tgisinternal \
+        UNION ALL SELECT 6, oid, 0, xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384 \
+        UNION ALL SELECT 7, oid, 0, xmin FROM pg_catalog.pg_type \
+            WHERE oid >= 16384 AND (typtype = 'd' OR typtype = 'b' AND typcategory = 'S') \
+        UNION ALL SELECT 8, oid, 0, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384 \
+        UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384) \
+    SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashint8extended( \
+        (place::pg_catalog.int8 << 32) | xmin::pg_catalog.text::pg_catalog.int8, \
+        (part::pg_catalog.int8 << 32) | number)) FROM version";
 
 /// Relations with their parents, and whether something of a user's runs on a write.
 const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, \
@@ -90,20 +113,27 @@ pub(super) struct Snapshot {
     pub(super) version: u64,
     pub(super) catalog: Catalog,
     text_types: HashSet<u32>,
-    loaded: Instant,
-    /// Some view's definition is missing, so that what reads it is in doubt.
+    /// Some view's definition could not be read.
     incomplete: bool,
+    /// The server's answer to [`MARK`] before it was loaded.
+    mark: Vec<Option<String>>,
+}
+
+/// A snapshot, and since when it is known to be what the server has.
+#[derive(Clone)]
+struct Held {
+    snapshot: Arc<Snapshot>,
+    checked: Instant,
 }
 
 /// Holds the newest snapshot.
 pub(super) struct Catalogs {
     resource: Arc<dyn Resource>,
-    current: RwLock<Option<Arc<Snapshot>>>,
-    /// A definition was changed since it was loaded.
+    current: RwLock<Option<Held>>,
+    /// A definition was changed since it was checked.
     outdated: AtomicBool,
-    /// Relations were made since it was loaded.
-    names_expected: AtomicBool,
-    loading: tokio::sync::Mutex<()>,
+    /// Guard's own connection, while nothing is under way on it. One check at a time.
+    connection: tokio::sync::Mutex<Option<Upstream>>,
 }
 
 // === impl Snapshot ===
@@ -112,11 +142,6 @@ impl Snapshot {
     /// The type whose values look like those of this one, for a mask.
     pub(super) fn type_for_mask(&self, oid: u32) -> u32 {
         if self.text_types.contains(&oid) { TEXT } else { oid }
-    }
-
-    /// Whether what was missing may be there now.
-    fn worth_another_look(&self) -> bool {
-        self.incomplete && self.loaded.elapsed() >= SEARCH_PAUSE
     }
 
     /// A column and its relation, by the ids in a RowDescription.
@@ -142,21 +167,44 @@ impl Catalogs {
             resource,
             current: RwLock::default(),
             outdated: AtomicBool::new(false),
-            names_expected: AtomicBool::new(false),
-            loading: tokio::sync::Mutex::default(),
+            connection: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The newest snapshot; loads one if there is none or it is outdated.
+    /// A snapshot that is no older than [`MAX_AGE`] and has what this session's clients changed.
     pub(super) async fn current(&self) -> Result<Arc<Snapshot>, ProtocolError> {
-        match self.held() {
-            Some(snapshot)
-                if !self.outdated.load(Ordering::Acquire) && !snapshot.worth_another_look() =>
+        match self.newest() {
+            Some(Held { snapshot, checked })
+                if checked.elapsed() < MAX_AGE && !self.outdated.load(Ordering::Acquire) =>
             {
                 Ok(snapshot)
             }
-            held => self.load_after(held.map(|snapshot| snapshot.version)).await,
+            Some(_) | None => self.since(Instant::now()).await,
         }
+    }
+
+    /// A snapshot of what the server has now or had at some time after `moment`.
+    pub(super) async fn since(&self, moment: Instant) -> Result<Arc<Snapshot>, ProtocolError> {
+        let mut connection = self.connection.lock().await;
+        let held = self.newest();
+        if let Some(Held { snapshot, checked }) = &held
+            && *checked >= moment
+            && !self.outdated.load(Ordering::Acquire)
+        {
+            return Ok(snapshot.clone());
+        }
+        // Before it is read: a change while it is read outdates it again.
+        self.outdated.store(false, Ordering::Release);
+        let checked = Instant::now();
+        let before = held.map(|held| held.snapshot);
+        let loaded = match timeout(LOAD_TIMEOUT, self.load(&mut connection, before)).await {
+            Ok(loaded) => loaded,
+            Err(_) => Err(ProtocolError::Resource("its catalog takes too long to read".into())),
+        };
+        let snapshot = loaded.inspect_err(|_| self.outdate())?;
+        let held = Held { snapshot: snapshot.clone(), checked };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        Ok(snapshot)
     }
 
     /// Says that a definition was changed.
@@ -164,60 +212,53 @@ impl Catalogs {
         self.outdated.store(true, Ordering::Release);
     }
 
-    /// Says that relations were made: whoever names one that is not known looks again at once.
-    pub(super) fn expect_names(&self) {
-        self.names_expected.store(true, Ordering::Release);
-    }
-
-    /// A newer snapshot than this one, because a name is not in it; `None` if that is not worth the while.
-    pub(super) async fn newer(
-        &self,
-        than: &Snapshot,
-    ) -> Result<Option<Arc<Snapshot>>, ProtocolError> {
-        let expected = self.names_expected.swap(false, Ordering::AcqRel);
-        if !expected && than.loaded.elapsed() < SEARCH_PAUSE {
-            return Ok(None);
-        }
-        self.load_after(Some(than.version)).await.map(Some)
-    }
-
     /// The newest snapshot that is there.
     pub(super) fn held(&self) -> Option<Arc<Snapshot>> {
+        self.newest().map(|held| held.snapshot)
+    }
+
+    fn newest(&self) -> Option<Held> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads a snapshot, unless somebody did since `version`.
-    async fn load_after(&self, version: Option<u64>) -> Result<Arc<Snapshot>, ProtocolError> {
-        let _one_at_a_time = self.loading.lock().await;
-        if let Some(held) = self.held()
-            && Some(held.version) != version
-            && !self.outdated.load(Ordering::Acquire)
-        {
-            return Ok(held);
-        }
-        // Before it is read: a change while it is read outdates it again.
-        self.outdated.store(false, Ordering::Release);
-        let next = version.map_or(1, |version| version + 1);
-        let loaded = match timeout(LOAD_TIMEOUT, load(&*self.resource, next)).await {
-            Ok(loaded) => loaded,
-            Err(_) => Err(ProtocolError::Resource("its catalog takes too long to read".into())),
+    /// What the server has: the snapshot of before if nothing has changed.
+    ///
+    /// While it is used the connection is out of its place: one that was left in the middle of an answer is
+    /// not used again.
+    async fn load(
+        &self,
+        place: &mut Option<Upstream>,
+        before: Option<Arc<Snapshot>>,
+    ) -> Result<Arc<Snapshot>, ProtocolError> {
+        let kept = match place.take() {
+            // The server may have closed it since: that is no error of the statement that waits.
+            Some(mut kept) => kept.own_query(MARK, MAX_BYTES).await.ok().map(|mark| (kept, mark)),
+            None => None,
         };
-        match loaded {
-            Ok(snapshot) => {
-                let snapshot = Arc::new(snapshot);
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                *current = Some(snapshot.clone());
-                Ok(snapshot)
+        let (upstream, mark) = match kept {
+            Some(kept) => kept,
+            None => {
+                let mut upstream = connect(&*self.resource).await?;
+                let mark = upstream.own_query(MARK, MAX_BYTES).await?;
+                (upstream, mark)
             }
-            Err(error) => {
-                self.outdate();
-                Err(error)
-            }
+        };
+        let mark = mark.into_iter().next().ok_or_else(unreadable)?;
+        if let Some(before) = &before
+            && before.mark == mark
+            && !before.incomplete
+        {
+            *place = Some(upstream);
+            return Ok(before.clone());
         }
+        let version = before.map_or(1, |before| before.version + 1);
+        let (snapshot, usable) = load(upstream, mark, version).await?;
+        *place = usable;
+        Ok(Arc::new(snapshot))
     }
 }
 
-async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, ProtocolError> {
+async fn connect(resource: &dyn Resource) -> Result<Upstream, ProtocolError> {
     let parameter = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
     let parameters = [
         parameter(b"database", resource.spec().database.as_bytes()),
@@ -228,8 +269,15 @@ async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, Protoco
         parameter(b"lock_timeout", LOCK_TIMEOUT),
         parameter(b"standard_conforming_strings", b"on"),
     ];
-    let loaded = Instant::now();
-    let (mut upstream, _) = Upstream::connect(resource, &parameters).await?;
+    let (upstream, _) = Upstream::connect(resource, &parameters).await?;
+    Ok(upstream)
+}
+
+async fn load(
+    mut upstream: Upstream,
+    mark: Vec<Option<String>>,
+    version: u64,
+) -> Result<(Snapshot, Option<Upstream>), ProtocolError> {
     let mut columns: HashMap<u32, Vec<Column>> = HashMap::new();
     for row in upstream.own_query(COLUMNS, MAX_BYTES).await? {
         let mut row = Row::new(row);
@@ -270,12 +318,13 @@ async fn load(resource: &dyn Resource, version: u64) -> Result<Snapshot, Protoco
         .filter_map(|oid| oid.parse().ok())
         .collect();
     // The last one: a connection whose query failed is of no more use.
-    let incomplete = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
-        Ok(rows) => define(&mut relations, rows)?,
-        Err(_) => true,
+    let (incomplete, usable) = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
+        Ok(rows) => (define(&mut relations, rows)?, Some(upstream)),
+        Err(_) => (true, None),
     };
     let catalog = Catalog::new(relations, functions);
-    Ok(Snapshot { version, catalog, text_types, loaded, incomplete })
+    let snapshot = Snapshot { version, catalog, text_types, incomplete, mark };
+    Ok((snapshot, usable))
 }
 
 /// Writes views' definitions to their relations; gives whether some are missing.

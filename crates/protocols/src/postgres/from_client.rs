@@ -516,8 +516,8 @@ impl Session {
             StatementRole::Plain | StatementRole::CopyOut(_) | StatementRole::CopyIn(_) => {
                 return Ok(Vec::new());
             }
-            StatementRole::Prepare { name, inner } => {
-                let inner = Understood::part(inner, statement, of);
+            StatementRole::Prepare { name, .. } => {
+                let inner = Understood::part(of, &statement.role);
                 let change = names.statements.propose(Some(name.clone()), Some(inner), group);
                 vec![change.map(Change::Statement)]
             }
@@ -525,9 +525,9 @@ impl Session {
                 let change = names.statements.propose(name.clone(), None, group);
                 vec![change.map(Change::Statement)]
             }
-            StatementRole::Declare { name, inner } => {
+            StatementRole::Declare { name, .. } => {
                 let portal = Portal {
-                    source: Some(Understood::part(inner, statement, of)),
+                    source: Some(Understood::part(of, &statement.role)),
                     columns: Arc::new(OnceLock::new()),
                     described: false,
                 };

@@ -365,8 +365,8 @@ impl Session {
     fn tell_changes(&mut self, forget: bool) {
         let catalogs = &self.shared.understanding.catalogs;
         match self.changed {
-            Definitions::Unchanged => {}
-            Definitions::Made => catalogs.expect_names(),
+            // What was made is looked for when it is named.
+            Definitions::Unchanged | Definitions::Made => {}
             Definitions::Changed => catalogs.outdate(),
         }
         if forget {

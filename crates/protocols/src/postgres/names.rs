@@ -146,7 +146,7 @@ impl<T: Clone> Table<T> {
     }
 
     /// All that a name may stand for.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &T> {
+    fn all(&self, name: &str) -> impl Iterator<Item = &T> {
         let pending = self.pending.iter().filter(move |change| change.is_about(name));
         self.confirmed.get(name).into_iter().chain(pending.filter_map(|change| change.to.as_ref()))
     }
@@ -155,5 +155,19 @@ impl<T: Clone> Table<T> {
 impl<T> Change<T> {
     fn is_about(&self, name: &str) -> bool {
         self.name.as_deref().is_none_or(|own| own == name)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// All that the name of a prepared statement may stand for.
+    pub(super) fn prepared(&self, name: &str) -> impl Iterator<Item = &Arc<Understood>> {
+        self.statements.all(name)
+    }
+
+    /// All queries that may be behind the name of a portal.
+    pub(super) fn cursor(&self, name: &str) -> impl Iterator<Item = &Arc<Understood>> {
+        self.portals.all(name).filter_map(|portal| portal.source.as_ref())
     }
 }

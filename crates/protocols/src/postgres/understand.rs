@@ -8,10 +8,10 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use guard_core::{Certainty, Operation, Protocol};
+use guard_core::{Operation, Protocol};
 use guard_sql::{Names, Statement, StatementRole};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -33,17 +33,31 @@ const THREADS: usize = 2;
 const STACK: usize = 128 << 20;
 /// Texts that may wait for a thread.
 const MAX_WAITING: usize = 64;
+/// Prepared statements that stand for others that are followed; PostgreSQL has none of them.
+const MAX_STAND_INS: usize = 4;
 
 /// A text, understood.
 pub(super) struct Understood {
     pub(super) text: Arc<str>,
-    /// Whether only the statement inside of the text is meant.
-    is_part: bool,
     pub(super) statements: Vec<Arc<Statement>>,
+    origin: Origin,
     /// With which catalog.
     version: u64,
     /// Whether it depends on names of the connection, and so on the moment.
     depends_on_names: bool,
+    /// Whether it names what that catalog does not have, and what may have been made since.
+    missing: bool,
+}
+
+/// How the statements follow from the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// They are all of it.
+    Text,
+    /// What the statement at this place prepares. It is planned again when a definition changes.
+    Prepared(usize),
+    /// The query of a cursor that was declared. It is planned, and stays so.
+    Declared,
 }
 
 /// Understands texts of one session's clients.
@@ -65,23 +79,35 @@ impl Understanding {
         text: &str,
         names: &Known,
     ) -> Result<Arc<Understood>, ProtocolError> {
-        let snapshot = self.catalogs.current().await?;
+        let arrived = Instant::now();
+        let mut snapshot = self.catalogs.current().await?;
+        let mut understood = self.read_with(text, &snapshot, names).await;
+        if understood.missing {
+            let newer = self.catalogs.since(arrived).await?;
+            if newer.version != snapshot.version {
+                snapshot = newer;
+                understood = self.read_with(text, &snapshot, names).await;
+            }
+        }
+        Ok(understood)
+    }
+
+    async fn read_with(
+        &self,
+        text: &str,
+        snapshot: &Arc<Snapshot>,
+        names: &Known,
+    ) -> Arc<Understood> {
         {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(understood) = kept.get(text)
                 && understood.version == snapshot.version
             {
-                return Ok(understood.clone());
+                return understood.clone();
             }
         }
         let text: Arc<str> = text.into();
-        let mut understood = analyze(&text, &snapshot, names).await;
-        if understood.names_unknown_relation()
-            && let Some(newer) = self.catalogs.newer(&snapshot).await?
-        {
-            understood = analyze(&text, &newer, names).await;
-        }
-        let understood = Arc::new(understood);
+        let understood = Arc::new(analyze(&text, snapshot, names).await);
         if !understood.depends_on_names && text.len() <= MAX_KEPT_TEXT {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() >= MAX_TEXTS {
@@ -89,7 +115,7 @@ impl Understanding {
             }
             kept.insert(text, understood.clone());
         }
-        Ok(understood)
+        understood
     }
 
     /// The same text as it would be run now: plans are made again when a definition changes.
@@ -98,50 +124,65 @@ impl Understanding {
         before: &Arc<Understood>,
         names: &Known,
     ) -> Result<Arc<Understood>, ProtocolError> {
+        if before.origin == Origin::Declared {
+            return Ok(before.clone());
+        }
         let snapshot = self.catalogs.current().await?;
-        if before.version == snapshot.version && !before.depends_on_names {
+        let is_same = before.version == snapshot.version;
+        if is_same && !before.depends_on_names && !before.missing {
             return Ok(before.clone());
         }
         let whole = self.read(&before.text, names).await?;
-        Ok(if before.is_part { whole.its_part() } else { whole })
+        Ok(match before.origin {
+            Origin::Prepared(place) => Arc::new(whole.prepared(place)),
+            Origin::Text | Origin::Declared => whole,
+        })
     }
 }
 
 // === impl Understood ===
 
 impl Understood {
-    /// One statement that was understood as a part of another one (`PREPARE`, `DECLARE`). Its text is the
-    /// whole of that other one: it is understood again by it.
-    pub(super) fn part(inner: &Arc<Statement>, whole: &Statement, of: &Self) -> Arc<Self> {
-        Arc::new(Self {
-            text: whole.operation.text.reveal().clone(),
-            is_part: true,
-            statements: vec![inner.clone()],
-            version: of.version,
-            depends_on_names: of.depends_on_names,
-        })
+    /// What one of the statements prepares or declares.
+    pub(super) fn part(of: &Self, role: &StatementRole) -> Arc<Self> {
+        let place = of.statements.iter().position(|statement| statement.role == *role);
+        let (inner, origin) = match (role, place) {
+            (StatementRole::Prepare { inner, .. }, Some(place)) => (inner, Origin::Prepared(place)),
+            (StatementRole::Declare { inner, .. }, Some(_)) => (inner, Origin::Declared),
+            (
+                StatementRole::Prepare { .. }
+                | StatementRole::Declare { .. }
+                | StatementRole::Plain
+                | StatementRole::Deallocate(_)
+                | StatementRole::Close(_)
+                | StatementRole::CopyOut(_)
+                | StatementRole::CopyIn(_)
+                | StatementRole::DiscardAll,
+                _,
+            ) => return Arc::new(Self::not(of.text.clone(), "?", "it prepares nothing")),
+        };
+        Arc::new(of.with(vec![inner.clone()], origin))
     }
 
-    /// The part that [`Understood::part`] was made of.
-    fn its_part(&self) -> Arc<Self> {
-        let inner = self.statements.first().and_then(|whole| match &whole.role {
-            StatementRole::Prepare { inner, .. } | StatementRole::Declare { inner, .. } => {
-                Some(Self::part(inner, whole, self))
+    /// What the statement at a place prepares, read again.
+    fn prepared(&self, place: usize) -> Self {
+        match self.statements.get(place).map(|statement| &statement.role) {
+            Some(StatementRole::Prepare { inner, .. }) => {
+                self.with(vec![inner.clone()], Origin::Prepared(place))
             }
-            StatementRole::Plain
-            | StatementRole::Deallocate(_)
-            | StatementRole::Close(_)
-            | StatementRole::CopyOut(_)
-            | StatementRole::CopyIn(_)
-            | StatementRole::DiscardAll => None,
-        });
-        inner.unwrap_or_else(|| {
-            Arc::new(Self::not(
-                self.text.clone(),
-                "?",
-                "it is not what it was when it was prepared",
-            ))
-        })
+            Some(_) | None => Self::not(self.text.clone(), "?", "it prepares nothing any more"),
+        }
+    }
+
+    fn with(&self, statements: Vec<Arc<Statement>>, origin: Origin) -> Self {
+        Self {
+            text: self.text.clone(),
+            statements,
+            origin,
+            version: self.version,
+            depends_on_names: self.depends_on_names,
+            missing: self.missing,
+        }
     }
 
     /// A text that was not understood, for this reason.
@@ -149,81 +190,74 @@ impl Understood {
         let operation = Operation::unparsed(Protocol::Postgres, label, text.clone(), why);
         let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
         // Nothing is looked up for it, so that no catalog makes it better.
-        let statements = vec![Arc::new(statement)];
-        Self { text, is_part: false, statements, version: 0, depends_on_names: true }
-    }
-
-    fn names_unknown_relation(&self) -> bool {
-        self.statements.iter().any(|statement| {
-            let operation = &statement.operation;
-            let partial = match operation.certainty {
-                Certainty::Exact => false,
-                Certainty::Partial(_) => true,
-                Certainty::Unparsed(_) => return false,
-            };
-            partial
-                || operation.effects.iter().any(|effect| {
-                    use guard_core::ObjectKind::{
-                        Channel, Column, Database, Extension, Function, Index, LargeObject, Other,
-                        Role, Schema, Sequence, Setting, Table, Trigger, Type, View,
-                    };
-                    let relation = match effect.object.kind {
-                        Table | View | Column => true,
-                        Index | Sequence | Function | Schema | Database | Role | Setting
-                        | Extension | Trigger | Type | LargeObject | Channel | Other => false,
-                    };
-                    let bare = effect.object.name.as_ref().is_some_and(|n| n.schema.is_none());
-                    relation && bare
-                })
-        })
+        Self {
+            text,
+            statements: vec![Arc::new(statement)],
+            origin: Origin::Text,
+            version: 0,
+            depends_on_names: true,
+            missing: false,
+        }
     }
 }
 
-/// Remembers whether it was asked.
+/// The names of a connection, read with one catalog. Remembers whether it was asked.
 struct Asked<'a> {
     known: &'a Known,
     snapshot: &'a Snapshot,
+    depth: usize,
     asked: Cell<bool>,
+    missing: Cell<bool>,
 }
 
-/// Nothing has a name.
-struct Unnamed;
-
-impl Names for Unnamed {
-    fn prepared(&self, _: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
+impl<'a> Asked<'a> {
+    const fn new(known: &'a Known, snapshot: &'a Snapshot, depth: usize) -> Self {
+        Self { known, snapshot, depth, asked: Cell::new(false), missing: Cell::new(false) }
     }
 
-    fn cursor(&self, _: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
+    /// What was prepared, as it would be planned now.
+    fn now(&self, before: &Arc<Understood>) -> Arc<Understood> {
+        if before.origin == Origin::Declared || before.version == self.snapshot.version {
+            return before.clone();
+        }
+        let not = |why| Arc::new(Understood::not(before.text.clone(), "?", why));
+        if self.depth >= MAX_STAND_INS {
+            return not("it stands for a statement that stands for others");
+        }
+        // An analysis that is not cheap has a thread of its own; this one may not be on it.
+        if !is_cheap(&before.text) {
+            return not("it was prepared before a definition changed; prepare it again");
+        }
+        let whole = analyze_here(&before.text, self.snapshot, self.known, self.depth + 1);
+        Arc::new(match before.origin {
+            Origin::Prepared(place) => whole.prepared(place),
+            Origin::Text | Origin::Declared => whole,
+        })
     }
 }
 
 impl Names for Asked<'_> {
     fn prepared(&self, name: &str) -> Vec<Arc<Statement>> {
         self.asked.set(true);
-        // The server plans it again when a definition has changed, so it is understood again too.
-        let now = |known: &Arc<Understood>| {
-            if known.version == self.snapshot.version {
-                return known.statements.clone();
-            }
-            let whole = analyze_here(&known.text, self.snapshot, &Unnamed);
-            if known.is_part { whole.its_part().statements.clone() } else { whole.statements }
-        };
-        self.known.statements.all(name).flat_map(now).collect()
+        let mut all = Vec::new();
+        for before in self.known.prepared(name) {
+            let now = self.now(before);
+            self.missing.set(self.missing.get() || now.missing);
+            all.extend(now.statements.iter().cloned());
+        }
+        all
     }
 
     fn cursor(&self, name: &str) -> Vec<Arc<Statement>> {
         self.asked.set(true);
-        // A cursor's plan stays what it was when it was declared.
-        let sources = self.known.portals.all(name).filter_map(|portal| portal.source.as_ref());
-        sources.flat_map(|known| known.statements.iter().cloned()).collect()
+        let sources = self.known.cursor(name);
+        sources.flat_map(|source| source.statements.iter().cloned()).collect()
     }
 }
 
 async fn analyze(text: &Arc<str>, snapshot: &Arc<Snapshot>, names: &Known) -> Understood {
     if is_cheap(text) {
-        return analyze_known(text, snapshot, names);
+        return analyze_here(text, snapshot, names, 0);
     }
     let (answer, understood) = oneshot::channel();
     let task =
@@ -240,19 +274,16 @@ async fn analyze(text: &Arc<str>, snapshot: &Arc<Snapshot>, names: &Known) -> Un
     }
 }
 
-fn analyze_known(text: &Arc<str>, snapshot: &Snapshot, known: &Known) -> Understood {
-    let names = Asked { known, snapshot, asked: Cell::new(false) };
-    let understood = analyze_here(text, snapshot, &names);
-    Understood { depends_on_names: names.asked.get(), ..understood }
-}
-
-fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &dyn Names) -> Understood {
+fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known, depth: usize) -> Understood {
+    let names = Asked::new(names, snapshot, depth);
+    let analysis = guard_sql::examine(text, &snapshot.catalog, &names);
     Understood {
         text: text.clone(),
-        is_part: false,
-        statements: guard_sql::analyze(text, &snapshot.catalog, names),
+        statements: analysis.statements,
+        origin: Origin::Text,
         version: snapshot.version,
-        depends_on_names: false,
+        depends_on_names: names.asked.get(),
+        missing: analysis.missing || names.missing.get(),
     }
 }
 
@@ -283,7 +314,7 @@ fn pool() -> &'static mpsc::SyncSender<Task> {
                         continue;
                     }
                     let Task { text, snapshot, names, answer } = task;
-                    let read = std::panic::AssertUnwindSafe(|| analyze_known(&text, &snapshot, &names));
+                    let read = std::panic::AssertUnwindSafe(|| analyze_here(&text, &snapshot, &names, 0));
                     if let Ok(understood) = std::panic::catch_unwind(read) {
                         let _ = answer.send(understood);
                     }

@@ -71,7 +71,7 @@ impl Script {
     }
 }
 
-async fn stage() -> Stage {
+pub(super) async fn stage() -> Stage {
     Stage::new(POLICY, TlsMode::Disable, SEED).await
 }
 

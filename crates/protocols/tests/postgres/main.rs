@@ -11,6 +11,7 @@
 mod attacks;
 mod meanings;
 mod stage;
+mod stale;
 
 use guard_core::TlsMode;
 use stage::{ALL, Stage};
