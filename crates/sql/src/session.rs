@@ -54,3 +54,19 @@ impl Analyzer<'_> {
         }
     }
 }
+
+pub(crate) fn transaction_label(kind: pg::TransactionStmtKind) -> &'static str {
+    use pg::TransactionStmtKind as K;
+    match kind {
+        K::TransStmtBegin => "BEGIN",
+        K::TransStmtStart => "START TRANSACTION",
+        K::TransStmtCommit => "COMMIT",
+        K::TransStmtRollback | K::TransStmtRollbackTo => "ROLLBACK",
+        K::TransStmtSavepoint => "SAVEPOINT",
+        K::TransStmtRelease => "RELEASE",
+        K::TransStmtPrepare => "PREPARE TRANSACTION",
+        K::TransStmtCommitPrepared => "COMMIT PREPARED",
+        K::TransStmtRollbackPrepared => "ROLLBACK PREPARED",
+        K::Undefined => "TRANSACTION",
+    }
+}

@@ -12,7 +12,7 @@ use super::{
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     from_server::Definitions,
     names::{Found, Group, Portal, TooMany},
-    session::{MAX_UNANSWERED, Session},
+    session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     startup::client,
     understand::Understood,
     upstream::Carried,
@@ -125,6 +125,9 @@ impl Session {
             return self.during_copy(tag, frame);
         }
         if self.skipping.is_some() && !matches!(tag, b'S' | b'X') {
+            if tag == b'Q' && self.skipping_refused {
+                return Err(ProtocolError::Client(QUERY_BEFORE_SYNC.into()));
+            }
             return Ok(true);
         }
         match tag {
@@ -140,6 +143,7 @@ impl Session {
                 self.expected.push_back(Expect::Sync);
                 self.group += 1;
                 self.skipping = None;
+                self.skipping_refused = false;
                 self.settling |= std::mem::take(&mut self.unsettled);
                 Ok(true)
             }

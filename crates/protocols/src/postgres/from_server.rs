@@ -10,7 +10,7 @@ use super::{
     mask::errors,
     refuse, results,
     results::Rows,
-    session::Session,
+    session::{QUERY_BEFORE_SYNC, Session},
 };
 use crate::ProtocolError;
 
@@ -409,7 +409,7 @@ impl Session {
                 if *simple {
                     self.expected.push_front(front);
                 } else {
-                    self.skip(code);
+                    self.skip_refused(code)?;
                 }
                 return Ok(());
             }
@@ -440,6 +440,22 @@ impl Session {
             }
         }
         self.pass_message(b'E', body, frame)
+    }
+
+    /// The same after a refusal of guard's. A Query before the Sync would wait for an answer that
+    /// never comes: the server skips it, and the client did not see that coming.
+    fn skip_refused(&mut self, code: &str) -> Result<(), ProtocolError> {
+        let waits = self
+            .expected
+            .iter()
+            .take_while(|expect| !matches!(expect, Expect::Sync))
+            .any(|expect| matches!(expect, Expect::Query { .. }));
+        self.skip(code);
+        if waits {
+            return Err(ProtocolError::Client(QUERY_BEFORE_SYNC.into()));
+        }
+        self.skipping_refused = self.skipping.is_some();
+        Ok(())
     }
 
     /// The server skips whatever is before the next Sync.

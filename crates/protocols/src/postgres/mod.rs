@@ -188,6 +188,7 @@ impl PostgresHandler {
             settling: false,
             flushed: false,
             skipping: None,
+            skipping_refused: false,
             changed: from_server::Definitions::Unchanged,
             copying: 0,
             discarding: 0,

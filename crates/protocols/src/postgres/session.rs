@@ -73,6 +73,8 @@ pub(super) struct Session {
     pub(super) flushed: bool,
     /// The server skips what comes before the next Sync, because of this error.
     pub(super) skipping: Option<String>,
+    /// That error is a refusal of guard's.
+    pub(super) skipping_refused: bool,
     /// Definitions that were changed, and may not be visible to others yet.
     pub(super) changed: super::from_server::Definitions,
 
@@ -89,6 +91,10 @@ pub(super) struct Session {
     /// The client said goodbye.
     pub(super) goodbye: bool,
 }
+
+/// Why a connection ends on which a refused batch is followed by a Query.
+pub(super) const QUERY_BEFORE_SYNC: &str =
+    "a Query follows a refused batch whose Sync has not come";
 
 enum Event {
     Input,

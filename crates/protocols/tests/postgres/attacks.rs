@@ -98,6 +98,23 @@ async fn pipelined_messages_keep_their_order_around_a_refusal() {
     assert_eq!(stage.postgres.sql("shop", "SELECT count(*) FROM keep").unwrap(), "0");
 }
 
+/// The server would skip the Query, and its client would wait for ever.
+#[tokio::test]
+async fn a_query_in_a_refused_batch_ends_the_connection_instead_of_hanging() {
+    let stage = stage().await;
+    let refused = Script::default().parse("", "DELETE FROM keep").bind("", "", 0).execute("");
+    let mut raw = stage.raw().await;
+    raw.send(&refused.query("SELECT 1").0).await;
+    assert_eq!(raw.until_ready().await, "E:42501 E:08P01");
+    assert!(matches!(raw.closed().await, Err(ProtocolError::Client(_))));
+
+    let mut raw = stage.raw().await;
+    raw.send(&Script::default().parse("", "DELETE FROM keep").0).await;
+    assert_eq!(raw.receive().await.as_deref(), Some("E:42501"));
+    raw.send(&Script::default().query("SELECT 1").0).await;
+    assert_eq!(raw.until_ready().await, "E:08P01");
+}
+
 #[tokio::test]
 async fn a_refusal_aborts_the_transaction() {
     let stage = stage().await;
