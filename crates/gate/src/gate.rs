@@ -54,6 +54,8 @@ struct Known {
     operation: Arc<Operation>,
     ruling: Arc<Ruling>,
     number: u64,
+    /// The policy that ruled.
+    policy: Digest,
 }
 
 /// What a connection says of itself.
@@ -171,12 +173,17 @@ impl SessionGate {
         let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
         let number = rulings.next;
         rulings.next += 1;
-        (Known { operation: operation.clone(), ruling, number }, true)
+        let policy = policy.digest();
+        (Known { operation: operation.clone(), ruling, number, policy }, true)
     }
 
     /// Keeps a ruling for the next time. Only after the operation is in the record.
     fn remember(&self, known: &Known, durability: Durability) {
         let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+        if rulings.policy != Some(known.policy) {
+            // Another policy came while this one's ruling was being recorded.
+            return;
+        }
         rulings.known.insert(Arc::as_ptr(&known.operation).addr(), known.clone());
         if durability == Durability::Acknowledged && rulings.acknowledged.len() < MAX_FINGERPRINTS {
             rulings.acknowledged.insert(known.operation.fingerprint);
@@ -198,7 +205,7 @@ impl SessionGate {
     }
 
     fn describe(&self, known: &Known) -> Event {
-        let Known { operation, ruling, number } = known;
+        let Known { operation, ruling, number, .. } = known;
         Event::Operation {
             operation: *number,
             resource: self.view.resource.clone(),
