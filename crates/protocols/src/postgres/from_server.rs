@@ -442,8 +442,8 @@ impl Session {
         self.pass_message(b'E', body, frame)
     }
 
-    /// The same after a refusal of guard's. A Query before the Sync would wait for an answer that
-    /// never comes: the server skips it, and the client did not see that coming.
+    /// [`Session::skip`] after a refusal of guard's. A Query before the Sync would wait for an answer
+    /// that never comes: the server skips it, and the client did not see that coming.
     fn skip_refused(&mut self, code: &str) -> Result<(), ProtocolError> {
         let waits = self
             .expected
