@@ -111,6 +111,7 @@ pub struct Builder {
     lost_after: &'static str,
     recordings: Option<PathBuf>,
     also_at_shim: bool,
+    database: &'static str,
 }
 
 /// What is in the database at the start.
@@ -216,6 +217,13 @@ impl Builder {
         self
     }
 
+    /// Names the resource's database otherwise than [`DATABASE`].
+    #[must_use]
+    pub fn database(mut self, name: &'static str) -> Self {
+        self.database = name;
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub fn start(self) -> Result<Stage> {
         let programs = match &self.programs {
@@ -226,7 +234,7 @@ impl Builder {
         // The server's user has to pass.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
         let postgres = Postgres::start(dir.path(), &self.settings)?;
-        postgres.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
+        postgres.sql("postgres", &format!("CREATE DATABASE {}", self.database))?;
         if let Seed::Shop { customers } = self.seed {
             seed_shop(&postgres, customers)?;
         }
@@ -258,9 +266,10 @@ impl Builder {
         issuer: &Issuer,
         thumbprint: &str,
     ) -> Result<()> {
-        let mut resources = resource("shop", self.enforce_at, self.tls, postgres.port);
+        let (tls, database) = (self.tls, self.database);
+        let mut resources = resource("shop", self.enforce_at, tls, postgres.port, database);
         if self.also_at_shim {
-            resources += &resource("shop-at-shim", EnforceAt::Shim, self.tls, postgres.port);
+            resources += &resource("shop-at-shim", EnforceAt::Shim, tls, postgres.port, database);
         }
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
@@ -313,6 +322,7 @@ impl Stage {
             lost_after: "5s",
             recordings: None,
             also_at_shim: false,
+            database: DATABASE,
         }
     }
 
@@ -443,14 +453,14 @@ impl Stage {
 }
 
 /// An entry of `resources`.
-fn resource(name: &str, enforce_at: EnforceAt, tls: bool, port: u16) -> String {
+fn resource(name: &str, enforce_at: EnforceAt, tls: bool, postgres: u16, database: &str) -> String {
     let place = match enforce_at {
         EnforceAt::Gateway => "gateway",
         EnforceAt::Shim => "shim\n    allow_static_at_shim: a test on loopback",
     };
     let tls = if tls { "verify-full\n    tls_ca: ca.pem" } else { "disable" };
     format!(
-        "  - name: {name}\n    kind: postgres\n    address: 127.0.0.1:{port}\n    database: {DATABASE}\n    \
+        "  - name: {name}\n    kind: postgres\n    address: 127.0.0.1:{postgres}\n    database: {database}\n    \
          tls: {tls}\n    credential: {{ username: {SUPERUSER}, password: {{ file: password }} }}\n    \
          enforce_at: {place}\n"
     )

@@ -58,6 +58,9 @@ pub(crate) const TEST: [Part; 7] = [
 /// What the measurement needs.
 pub(crate) const BENCH: [Part; 5] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl, Part::Pgbouncer];
+/// What PostgreSQL's own suite needs.
+pub(crate) const REGRESS: [Part; 4] =
+    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 const ALL: [Part; 9] = [
     Part::Compiler,
     Part::Libclang,

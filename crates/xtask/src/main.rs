@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod install;
 mod interrupt;
+mod regress;
 mod shell;
 mod test;
 mod tidy;
@@ -46,6 +47,14 @@ enum Task {
     /// also in target/bench.json
     #[command(after_help = "example: cargo xtask bench --only 'prepared, 8' --seconds 10")]
     Bench(bench::Options),
+    /// Runs PostgreSQL's own regression suite direct and through guard, and compares
+    ///
+    /// Fetches the suite of the installed server's version into target/regress. What differs is printed with its
+    /// reason; an unexplained difference fails
+    #[command(
+        after_help = "example: cargo xtask regress\n         cargo xtask regress copy2 encoding"
+    )]
+    Regress(regress::Options),
     /// Runs each fuzz target for a while
     #[command(after_help = "example: cargo xtask fuzz --seconds 60 sql_analyze")]
     Fuzz(fuzz::Options),
@@ -59,6 +68,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Install(options) => install::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Regress(options) => regress::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {
