@@ -16,6 +16,9 @@ use super::frame::put_sized;
 /// The code in place of a protocol version that makes a start-up packet a CancelRequest.
 pub(super) const CANCEL_REQUEST: i32 = 80_877_102;
 
+/// The minor version of protocol 3 from which on a secret may have more than 4 bytes; PostgreSQL's own then has 32.
+const LONG_SECRETS_SINCE: u16 = 2;
+
 /// Process id and secret of one connection, of 4 bytes in protocol 3.0 and up to 256 in 3.2.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct CancelKey {
@@ -50,8 +53,9 @@ impl CancelKey {
 }
 
 impl CancelKeys {
-    /// Makes a key for a connection whose server gave it `server`.
-    pub(super) fn register(self: &Arc<Self>, server: CancelKey) -> Registered {
+    /// Makes a key for a connection whose server gave it `server`, for a client that speaks this minor version of
+    /// the protocol: its length need not be that of the server's.
+    pub(super) fn register(self: &Arc<Self>, server: CancelKey, minor: u16) -> Registered {
         let mut random = rand::rng();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let process = loop {
@@ -60,7 +64,12 @@ impl CancelKeys {
                 break process;
             }
         };
-        let own = CancelKey { process, secret: random.random::<[u8; 4]>().to_vec() };
+        let secret = if minor >= LONG_SECRETS_SINCE {
+            random.random::<[u8; 32]>().to_vec()
+        } else {
+            random.random::<[u8; 4]>().to_vec()
+        };
+        let own = CancelKey { process, secret };
         known.insert(process, (own.clone(), server));
         Registered { keys: self.clone(), own }
     }

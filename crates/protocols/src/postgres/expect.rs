@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use guard_core::{Denial, MaskPlan};
+use guard_core::{Certainty, Denial, MaskPlan, Verb};
 use guard_gate::{Outcome, Running};
 use guard_sql::{Statement, StatementRole};
 
@@ -67,6 +67,8 @@ pub(super) enum Copy {
     Taken,
     /// Data comes from the server, and is rewritten if there is a masker.
     Out(Option<Box<CopyMasker>>),
+    /// Data goes both ways: a replication stream.
+    Both,
 }
 
 impl Step {
@@ -97,18 +99,37 @@ impl Step {
         }
     }
 
-    /// Whether the server will ask for data for it.
+    /// Whether the server may answer with anything, as often as it likes: nobody knows what it is, or it is a
+    /// command of the replication protocol. Neither is ever permitted where masks are.
+    pub(super) fn is_open(&self) -> bool {
+        let operation = &self.statement.operation;
+        match operation.certainty {
+            Certainty::Unparsed(_) => true,
+            Certainty::Exact | Certainty::Partial(_) => {
+                operation.effects.iter().any(|effect| effect.verb == Verb::Replication)
+            }
+        }
+    }
+
+    /// Makes it ready for what the server answers next, where nobody knows how often it does.
+    pub(super) fn begin_again(&mut self) {
+        self.rows = Rows::Undescribed;
+        self.copy = Copy::No;
+    }
+
+    /// Whether the server may ask for data for it.
     fn awaits_copy(&self) -> bool {
-        let takes = match self.statement.role {
-            StatementRole::CopyIn(_) => true,
-            StatementRole::Plain
-            | StatementRole::Prepare { .. }
-            | StatementRole::Deallocate(_)
-            | StatementRole::Declare { .. }
-            | StatementRole::Close(_)
-            | StatementRole::CopyOut(_)
-            | StatementRole::DiscardAll => false,
-        };
+        let takes = self.is_open()
+            || match self.statement.role {
+                StatementRole::CopyIn(_) => true,
+                StatementRole::Plain
+                | StatementRole::Prepare { .. }
+                | StatementRole::Deallocate(_)
+                | StatementRole::Declare { .. }
+                | StatementRole::Close(_)
+                | StatementRole::CopyOut(_)
+                | StatementRole::DiscardAll => false,
+            };
         takes && matches!(self.copy, Copy::No)
     }
 }

@@ -3,11 +3,12 @@
 use std::{sync::Arc, sync::OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_core::{Denial, DenialCode, MaskPlan, Operation, Protocol, Verb};
+use guard_core::{Certainty, Denial, DenialCode, Effect, MaskPlan, Operation, Protocol, Verb};
 use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
+    encoding::is_plain,
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     from_server::Definitions,
@@ -22,6 +23,56 @@ use crate::ProtocolError;
 /// Longest name of a statement or portal, in bytes. The server cuts off what is longer (`NAMEDATALEN`): two
 /// names here would be one there.
 const MAX_NAME: usize = 63;
+
+/// Why a text is not read that is behind a setting in one batch.
+const UNSETTLED: &str = "a setting that changes how statements are read may have come before it";
+
+/// Whether the server has reported all settings with which it reads what comes next. It does so when it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Settled {
+    /// It has.
+    #[default]
+    Yes,
+    /// Something was sent that could have changed one: code of a user's, or what is not understood.
+    Perhaps,
+    /// A setting was sent.
+    No,
+}
+
+impl Settled {
+    /// How it is after an operation was sent.
+    fn after(operation: &Operation) -> Self {
+        let of_effect = |effect: &Effect| match effect.verb {
+            Verb::Config => Self::No,
+            Verb::Call | Verb::Code => Self::Perhaps,
+            Verb::Read
+            | Verb::Insert
+            | Verb::Update
+            | Verb::Delete
+            | Verb::Truncate
+            | Verb::Create
+            | Verb::Alter
+            | Verb::Drop
+            | Verb::Grant
+            | Verb::Role
+            | Verb::Program
+            | Verb::File
+            | Verb::Network
+            | Verb::Signal
+            | Verb::Session
+            | Verb::Transaction
+            | Verb::Lock
+            | Verb::Notify
+            | Verb::Maintain
+            | Verb::Replication => Self::Yes,
+        };
+        let known = match operation.certainty {
+            Certainty::Exact => Self::Yes,
+            Certainty::Partial(_) | Certainty::Unparsed(_) => Self::Perhaps,
+        };
+        operation.effects.iter().map(of_effect).fold(known, Self::max)
+    }
+}
 
 impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
@@ -78,6 +129,10 @@ impl Session {
 
     /// Whether the client's next message has to wait for an answer of the server.
     fn is_held(&mut self) -> bool {
+        if self.taking().is_some() {
+            // The server waits for this, whatever else of the same text is still to come.
+            return false;
+        }
         if self.expected.is_empty() {
             self.settling = false;
             self.flushed = false;
@@ -90,8 +145,13 @@ impl Session {
             }
             return true;
         }
-        self.flushed = false;
-        self.settling || self.expected.back().is_some_and(Expect::awaits_copy)
+        let awaits_copy = self.expected.back().is_some_and(Expect::awaits_copy);
+        if awaits_copy && !self.flushed {
+            // What may be a COPY or not is answered in any case; a COPY does not mind.
+            self.ask_for_answers();
+        }
+        self.flushed = awaits_copy;
+        self.settling || awaits_copy
     }
 
     /// Has the server answer what it has done so far.
@@ -104,7 +164,7 @@ impl Session {
     /// The step whose data the client sends.
     fn taking(&mut self) -> Option<&mut Step> {
         let step = self.expected.front_mut()?.step()?;
-        matches!(step.copy, Copy::In).then_some(step)
+        matches!(step.copy, Copy::In | Copy::Both).then_some(step)
     }
 
     /// CopyData: passes while a permitted COPY takes it; else it is dropped, as the server does after a COPY has failed.
@@ -144,7 +204,7 @@ impl Session {
                 self.group += 1;
                 self.skipping = None;
                 self.skipping_refused = false;
-                self.settling |= std::mem::take(&mut self.unsettled);
+                self.settling |= std::mem::take(&mut self.settled) != Settled::Yes;
                 Ok(true)
             }
             b'H' => {
@@ -176,7 +236,11 @@ impl Session {
         };
         self.upstream.carry(carried, frame);
         if let Some(step) = self.taking() {
-            step.copy = Copy::Taken;
+            step.copy = match step.copy {
+                // The server's half goes on until it ends that.
+                Copy::Both => Copy::Out(None),
+                Copy::No | Copy::In | Copy::Taken | Copy::Out(_) => Copy::Taken,
+            };
         }
         Ok(true)
     }
@@ -186,10 +250,14 @@ impl Session {
         let mut fields = Fields::new(body);
         let text = fields.text().map_err(client)?;
         fields.end().map_err(client)?;
-        if self.unsettled {
+        if self.must_settle() {
             return self.refuse_unsettled(text, true).await;
         }
-        let understood = self.understand(text).await?;
+        let understood = if self.replication && is_replication_command(text) {
+            Arc::new(Understood::replication(String::from_utf8_lossy(text).into()))
+        } else {
+            self.understand(text).await?
+        };
         let Some(permits) = self.judge(&understood.statements, StatementPhase::Execute, true).await
         else {
             return Ok(());
@@ -203,7 +271,7 @@ impl Session {
         }
         self.group += 1;
         // A Query ends what was begun before it, a Sync included.
-        self.settling |= std::mem::take(&mut self.unsettled);
+        self.settling |= std::mem::take(&mut self.settled) != Settled::Yes;
         let running = self.upstream.forward(permits, frame);
         for (step, running) in steps.iter_mut().zip(running) {
             step.running = Some(running);
@@ -220,7 +288,7 @@ impl Session {
             fields.int32().map_err(client)?;
         }
         fields.end().map_err(client)?;
-        if self.unsettled {
+        if self.must_settle() {
             return self.refuse_unsettled(text, false).await;
         }
         let understood = self.understand(text).await?;
@@ -315,7 +383,7 @@ impl Session {
                 Arc::new(Understood::not(text, "EXECUTE", "the portal is not known"))
             }
         };
-        if self.unsettled {
+        if self.must_settle() {
             self.refuse_unsettled(understood.text.as_bytes(), false).await?;
             return Ok(true);
         }
@@ -387,11 +455,15 @@ impl Session {
     // === what is common to them ===
 
     async fn understand(&mut self, text: &[u8]) -> Result<Arc<Understood>, ProtocolError> {
-        match self.encoding.decode(text) {
-            Some(text) => self.shared.understanding.read(&text, &self.names).await,
-            None => {
+        if self.settled != Settled::Yes && !is_plain(text) {
+            let text = String::from_utf8_lossy(text).into();
+            return Ok(Arc::new(Understood::not(text, "?", UNSETTLED)));
+        }
+        match self.reading.statement(text) {
+            Ok(text) => self.shared.understanding.read(&text, &self.names).await,
+            Err(why) => {
                 let text = String::from_utf8_lossy(text).into();
-                Ok(Arc::new(Understood::not(text, "?", "it is not valid UTF-8")))
+                Ok(Arc::new(Understood::not(text, "?", &why.to_string())))
             }
         }
     }
@@ -418,6 +490,16 @@ impl Session {
             self.refuse(Box::new(denial), simple);
             return None;
         }
+        if phase == StatementPhase::Execute
+            && let Some(statement) = self.cannot_be_masked(statements)
+        {
+            let detail = "its values come in a client_encoding in which guard cannot mask";
+            let hint = "use client_encoding UTF8";
+            let (operation, code) = (&statement.operation, DenialCode::Mask);
+            let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
+            self.refuse(Box::new(denial), simple);
+            return None;
+        }
         let ask =
             |statement: &Arc<Statement>| Ask { operation: statement.operation.clone(), phase };
         let asks: Vec<_> = statements.iter().map(ask).collect();
@@ -428,6 +510,20 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Whether nothing may be sent before the server has said how it reads: masks go by the encoding of what
+    /// comes back. Where none are, a text that means the same in any case is read, and another is not understood.
+    fn must_settle(&self) -> bool {
+        self.settled == Settled::No && self.gate.has_masks()
+    }
+
+    /// The first statement whose values come in an encoding that masks do not know.
+    fn cannot_be_masked(&self, statements: &[Arc<Statement>]) -> Option<Arc<Statement>> {
+        if self.reading.can_mask() || !self.gate.has_masks() {
+            return None;
+        }
+        statements.iter().find(|statement| reads_relation(&statement.operation)).cloned()
     }
 
     /// The first statement that reads a relation after this connection has changed definitions that only it
@@ -482,7 +578,7 @@ impl Session {
 
     async fn refuse_unsettled(&mut self, text: &[u8], simple: bool) -> Result<(), ProtocolError> {
         let text = String::from_utf8_lossy(text).into();
-        let detail = "a setting that changes how statements are read was sent before it".to_owned();
+        let detail = UNSETTLED.to_owned();
         let hint = "send a Sync behind the setting";
         self.refuse_unread(text, DenialCode::NotUnderstood, detail, hint, simple).await;
         Ok(())
@@ -504,7 +600,7 @@ impl Session {
     /// Remembers what a permitted statement means for what comes after it.
     fn note(&mut self, operation: &Operation, plan: &MaskPlan) {
         self.reached |= plan.reach;
-        self.unsettled |= settles_late(operation);
+        self.settled = self.settled.max(Settled::after(operation));
         self.changed.note_sent(operation);
     }
 
@@ -551,8 +647,8 @@ impl Session {
     }
 
     fn name(&self, bytes: &[u8]) -> Result<Arc<str>, ProtocolError> {
-        let name = self.encoding.decode(bytes);
-        let name = name.ok_or_else(|| client(Broken::Malformed("a name is not a text")))?;
+        let name = self.reading.name(bytes);
+        let name = name.map_err(|_| client(Broken::Malformed("a name is not a text")))?;
         // In any of the server's encodings.
         let length: usize = name.chars().map(|c| if c.is_ascii() { 1 } else { 4 }).sum();
         if length > MAX_NAME {
@@ -562,17 +658,32 @@ impl Session {
     }
 }
 
+/// Whether a server that replicates takes a text for one of its own commands: it looks at the first word. What
+/// begins so is no SQL, of no version.
+fn is_replication_command(text: &[u8]) -> bool {
+    const COMMANDS: [&[u8]; 9] = [
+        b"IDENTIFY_SYSTEM",
+        b"READ_REPLICATION_SLOT",
+        b"CREATE_REPLICATION_SLOT",
+        b"ALTER_REPLICATION_SLOT",
+        b"DROP_REPLICATION_SLOT",
+        b"START_REPLICATION",
+        b"TIMELINE_HISTORY",
+        b"BASE_BACKUP",
+        b"UPLOAD_MANIFEST",
+    ];
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let word = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+    COMMANDS.iter().any(|command| command.eq_ignore_ascii_case(word))
+}
+
 /// Whether it reads a relation of the database's own.
 fn reads_relation(operation: &Operation) -> bool {
     operation.effects.iter().any(|effect| {
         let schema = effect.object.name.as_ref().and_then(|name| name.schema.as_deref());
         effect.verb == Verb::Read && !matches!(schema, Some("pg_catalog" | "information_schema"))
     })
-}
-
-/// Whether what comes after it may be read in another way than what came before.
-fn settles_late(operation: &Operation) -> bool {
-    operation.effects.iter().any(|effect| effect.verb == Verb::Config)
 }
 
 fn too_many(error: TooMany) -> ProtocolError {

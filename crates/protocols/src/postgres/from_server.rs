@@ -4,7 +4,6 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use guard_core::{Certainty, ObjectKind, Operation, Verb};
 
 use super::{
-    encoding::Encoding,
     expect::{Change, Copy, Expect, Step, rows_of_tag},
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW},
     mask::errors,
@@ -190,7 +189,7 @@ impl Session {
         };
         match &step.copy {
             Copy::No | Copy::In | Copy::Taken => Err(unexpected(b'd')),
-            Copy::Out(None) => {
+            Copy::Out(None) | Copy::Both => {
                 let input = &self.upstream.input;
                 let (mut end, mut bytes) = (0, 0);
                 while let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
@@ -267,6 +266,7 @@ impl Session {
             }
             b'G' => self.copy_in()?,
             b'H' => self.copy_out(body)?,
+            b'W' => self.copy_both()?,
             b'c' => self.copy_done()?,
             other => return Err(unexpected(other)),
         }
@@ -315,10 +315,24 @@ impl Session {
             }
             (Expect::Query { steps, failed: false }, b'C') => {
                 let Some(mut step) = steps.pop_front() else { return Err(unexpected(tag)) };
-                self.done(&mut step, body)?;
+                if step.is_open() {
+                    // There may be more: it ends when the server is ready.
+                    step.begin_again();
+                    steps.push_front(step);
+                } else {
+                    self.done(&mut step, body)?;
+                }
                 false
             }
-            (Expect::Query { steps, failed: false }, b'I') if steps.is_empty() => false,
+            (Expect::Query { steps, failed: false }, b'I')
+                if steps.front().is_none_or(Step::is_open) =>
+            {
+                false
+            }
+            (Expect::Execute(Some(step)), b'I') if step.is_open() => {
+                step.finish(None);
+                true
+            }
             (Expect::Execute(None), b'I') => true,
             (Expect::Execute(Some(step)), b'C') => {
                 self.done(step, body)?;
@@ -377,6 +391,12 @@ impl Session {
     fn ready(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
         match self.expected.pop_front() {
             Some(Expect::Query { steps, failed }) if steps.is_empty() || failed => {}
+            Some(Expect::Query { steps, .. }) if steps.iter().all(Step::is_open) => {
+                for mut step in steps {
+                    step.finish(None);
+                    self.tell_changes(false);
+                }
+            }
             Some(Expect::Refused { simple: true, told: true, .. }) => {}
             Some(Expect::Sync) => {}
             Some(Expect::FunctionCall { running }) if running.is_empty() => {}
@@ -531,20 +551,19 @@ impl Session {
         Ok(())
     }
 
-    /// A ParameterStatus. Whether the client gets it. A setting with which guard would read other
-    /// statements than the server ends the connection.
+    /// A ParameterStatus. Whether the client gets it.
     fn setting(&mut self, body: &[u8]) -> Result<bool, ProtocolError> {
         let mut fields = Fields::new(body);
         let (name, value) = (fields.text()?, fields.text()?);
         fields.end()?;
-        self.encoding = check_setting(name, value)?.unwrap_or(self.encoding);
+        self.reading.note(name, value);
         Ok(!self.reached || errors::parameter_passes(name))
     }
 
     fn copy_in(&mut self) -> Result<(), ProtocolError> {
         let step = self.expected.front_mut().and_then(Expect::step);
         match step {
-            Some(step) if is_copy_in(step) && matches!(step.copy, Copy::No) => {
+            Some(step) if takes_data(step) && matches!(step.copy, Copy::No) => {
                 step.copy = Copy::In;
                 Ok(())
             }
@@ -561,6 +580,10 @@ impl Session {
         let Some(step) = step.filter(|step| matches!(step.copy, Copy::No)) else {
             return Err(unexpected(b'H'));
         };
+        if step.is_open() && !step.plan.rewrites() {
+            step.copy = Copy::Out(None);
+            return Ok(());
+        }
         let guard_sql::StatementRole::CopyOut(options) = &step.statement.role else {
             return Err(unexpected(b'H'));
         };
@@ -579,8 +602,25 @@ impl Session {
         Ok(())
     }
 
+    /// A replication stream begins.
+    fn copy_both(&mut self) -> Result<(), ProtocolError> {
+        let step = self.expected.front_mut().and_then(Expect::step);
+        match step {
+            Some(step) if step.is_open() && !step.plan.rewrites() => {
+                step.copy = Copy::Both;
+                Ok(())
+            }
+            Some(_) | None => Err(unexpected(b'W')),
+        }
+    }
+
     fn copy_done(&mut self) -> Result<(), ProtocolError> {
         match self.expected.front_mut().and_then(Expect::step) {
+            Some(step) if matches!(step.copy, Copy::Both) => {
+                // The client's half goes on until it ends that.
+                step.copy = Copy::In;
+                Ok(())
+            }
             Some(Step { copy: Copy::Out(masker), .. }) => {
                 if let Some(masker) = masker {
                     masker.finish()?;
@@ -592,25 +632,8 @@ impl Session {
     }
 }
 
-fn is_copy_in(step: &Step) -> bool {
-    matches!(step.statement.role, guard_sql::StatementRole::CopyIn(_))
-}
-
-/// Checks a setting that the server reports; gives the encoding if it is that.
-pub(super) fn check_setting(name: &[u8], value: &[u8]) -> Result<Option<Encoding>, ProtocolError> {
-    match name {
-        b"standard_conforming_strings" if value != b"on" => Err(ProtocolError::Client(
-            "standard_conforming_strings is off: guard reads strings as the standard says".into(),
-        )),
-        b"client_encoding" => match Encoding::named(value) {
-            Some(encoding) => Ok(Some(encoding)),
-            None => Err(ProtocolError::Client(format!(
-                "client_encoding `{}` is none that guard reads; use UTF8",
-                String::from_utf8_lossy(value)
-            ))),
-        },
-        _ => Ok(None),
-    }
+fn takes_data(step: &Step) -> bool {
+    step.is_open() || matches!(step.statement.role, guard_sql::StatementRole::CopyIn(_))
 }
 
 fn sqlstate(body: &[u8]) -> Option<String> {

@@ -115,7 +115,7 @@ impl PostgresHandler {
         let known = timeout(CLIENT_TIMEOUT, self.identify(&mut client, &auth)).await;
         let known =
             known.map_err(|_| ProtocolError::Client("it took too long to connect".into()))?;
-        let Some(asked) = known? else { return Ok(Closed::CancelRequest) };
+        let Some((asked, minor)) = known? else { return Ok(Closed::CancelRequest) };
 
         let spec = self.shared.resource.spec();
         let database = asked.database.as_deref().unwrap_or(&spec.database);
@@ -159,17 +159,15 @@ impl PostgresHandler {
             Ok(connected) => connected,
             Err(error) => return self.turn_away(client, error).await,
         };
+        let replication = judged.replication;
         judged.done();
 
-        let mut encoding = encoding::Encoding::Utf8;
+        let mut reading = encoding::Reading::default();
         for (name, value) in &greeting.parameters {
-            match from_server::check_setting(name, value) {
-                Ok(found) => encoding = found.unwrap_or(encoding),
-                Err(error) => return self.turn_away(client, error).await,
-            }
+            reading.note(name, value);
         }
         let server_key = greeting.key.clone();
-        let registered = self.cancel_keys.register(greeting.key);
+        let registered = self.cancel_keys.register(greeting.key, minor);
         welcome(&mut client.output, &greeting.parameters, &registered.own, greeting.status);
 
         let session = Session {
@@ -181,10 +179,11 @@ impl PostgresHandler {
             expected: VecDeque::new(),
             names: names::Known::default(),
             group: 0,
-            encoding,
+            replication,
+            reading,
             status: greeting.status,
             reached: false,
-            unsettled: false,
+            settled: from_client::Settled::Yes,
             settling: false,
             flushed: false,
             skipping: None,
@@ -202,14 +201,15 @@ impl PostgresHandler {
         closed
     }
 
-    /// Up to where the client is known; `None` if it only wanted to cancel something.
+    /// Up to where the client is known: what it asks for and its minor version of the protocol; `None` if it only
+    /// wanted to cancel something.
     async fn identify(
         &self,
         client: &mut Client,
         auth: &ClientAuth,
-    ) -> Result<Option<parameters::Asked>, ProtocolError> {
-        let parameters = match client.wish().await? {
-            Wish::Connect(parameters) => parameters,
+    ) -> Result<Option<(parameters::Asked, u16)>, ProtocolError> {
+        let (parameters, minor) = match client.wish().await? {
+            Wish::Connect { parameters, minor } => (parameters, minor),
             Wish::Cancel(key) => {
                 if let Some(key) = self.cancel_keys.find(&key) {
                     upstream::cancel(&*self.shared.resource, &key).await?;
@@ -222,7 +222,7 @@ impl PostgresHandler {
             ClientAuth::Password(password) => client.authenticate(&self.verifier(password)).await?,
         }
         match parameters::Asked::read(parameters) {
-            Ok(asked) => Ok(Some(asked)),
+            Ok(asked) => Ok(Some((asked, minor))),
             Err(why) => client.fail(refuse::PROTOCOL_VIOLATION, &why).await,
         }
     }

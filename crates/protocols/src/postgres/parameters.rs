@@ -10,7 +10,7 @@ use super::{names::Known, understand::Understanding};
 use crate::ProtocolError;
 
 /// Settings that every driver sends and that change nothing but forms and limits of the client's own connection.
-/// `client_encoding` is checked by what the server makes of it.
+/// How texts are read in a `client_encoding` follows from what the server reports.
 const HARMLESS: [&str; 9] = [
     "client_encoding",
     "datestyle",
@@ -40,6 +40,8 @@ pub(super) struct Asked {
 pub(super) struct Judged {
     /// The parameters of the start-up packet to the server.
     pub(super) parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The server will take commands of the replication protocol.
+    pub(super) replication: bool,
     permits: Vec<Permit>,
 }
 
@@ -128,11 +130,13 @@ impl Asked {
         let mut asks = Vec::new();
         let mut ask = |operation| asks.push(Ask { operation, phase: StatementPhase::Execute });
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut replicates = false;
         if let Some(replication) = self.replication {
             // Off, as libpq spells it: the same as not to ask.
             if !matches!(replication.as_str(), "false" | "off" | "no" | "0") {
                 ask(Arc::new(guard_sql::replication(&format!("replication={replication}"))));
                 parameters.push((b"replication".to_vec(), replication.into_bytes()));
+                replicates = true;
             }
         }
         for (name, value) in &self.settings {
@@ -165,7 +169,7 @@ impl Asked {
         for (name, value) in self.settings {
             give(&name, value);
         }
-        Ok(Judged { parameters, permits })
+        Ok(Judged { parameters, replication: replicates, permits })
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     Shared,
     cancel::CancelKey,
-    encoding::Encoding,
+    encoding::Reading,
     expect::Expect,
     names::Known,
     refuse,
@@ -58,15 +58,17 @@ pub(super) struct Session {
     pub(super) names: Known,
     /// Counts what fails together: see [`super::names::Group`].
     pub(super) group: u64,
+    /// The server takes commands of the replication protocol.
+    pub(super) replication: bool,
     /// How the client's texts are to be read.
-    pub(super) encoding: Encoding,
+    pub(super) reading: Reading,
 
     /// State of the transaction, as the server last said.
     pub(super) status: u8,
     /// Whether a statement with masked columns in reach was sent: texts of the server may tell of them.
     pub(super) reached: bool,
-    /// A setting that changes how texts are read was sent in this group.
-    pub(super) unsettled: bool,
+    /// Whether what was sent in this group leaves open how the next text is read.
+    pub(super) settled: super::from_client::Settled,
     /// Nothing of the client is looked at until all is answered.
     pub(super) settling: bool,
     /// Guard asked the server to answer, because too much is unanswered.

@@ -20,6 +20,9 @@ const SSL_REQUEST: i32 = 80_877_103;
 const GSSENC_REQUEST: i32 = 80_877_104;
 /// How many requests for encryption a client may make: libpq asks for GSSAPI, then for TLS.
 const MAX_ENCRYPTION_REQUESTS: usize = 2;
+/// The newest minor version of protocol 3 that guard speaks. 3.2 differs from 3.0 in the length of cancel keys, which
+/// are guard's own; 3.1 does not exist, and is taken for 3.0.
+const NEWEST_MINOR: u16 = 2;
 /// Protocol 3.2 is the first with secrets of more than 4 bytes, and allows 256.
 const MAX_SECRET: usize = 256;
 
@@ -34,8 +37,8 @@ pub(super) struct Client {
 
 /// What a client wants.
 pub(super) enum Wish {
-    /// A connection with these parameters.
-    Connect(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A connection with these parameters, in this minor version of protocol 3.
+    Connect { parameters: Vec<(Vec<u8>, Vec<u8>)>, minor: u16 },
     /// To cancel a statement of another connection.
     Cancel(CancelKey),
 }
@@ -87,7 +90,7 @@ impl Client {
     ) -> Result<Wish, ProtocolError> {
         let (major, minor) = (version >> 16, version & 0xffff);
         if major != 3 {
-            let message = format!("protocol {major}.{minor} is not supported; use 3.0");
+            let message = format!("protocol {major}.{minor} is not supported; use 3.0 to 3.2");
             return self.fail(refuse::PROTOCOL_VIOLATION, &message).await;
         }
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -110,16 +113,18 @@ impl Client {
                 parameters.push((name.to_vec(), value.to_vec()));
             }
         }
-        if minor > 0 || !unknown.is_empty() {
+        let asked = u16::try_from(minor).unwrap_or(u16::MAX);
+        let minor = asked.min(NEWEST_MINOR);
+        if minor < asked || !unknown.is_empty() {
             put(&mut self.output, b'v', |out| {
-                out.put_i32(3 << 16);
+                out.put_i32((3 << 16) | i32::from(minor));
                 out.put_u32(u32::try_from(unknown.len()).unwrap_or(0));
                 for name in &unknown {
                     put_text(out, name);
                 }
             });
         }
-        Ok(Wish::Connect(parameters))
+        Ok(Wish::Connect { parameters, minor })
     }
 
     /// Has the client show that it knows the password.

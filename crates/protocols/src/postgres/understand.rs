@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_core::{Operation, Protocol};
+use guard_core::{Effect, Object, ObjectKind, Operation, Protocol, Verb};
 use guard_sql::{Names, Statement, StatementRole};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -185,9 +185,23 @@ impl Understood {
         }
     }
 
+    /// A command of the replication protocol.
+    pub(super) fn replication(text: Arc<str>) -> Self {
+        let mut operation = guard_sql::replication(&text);
+        // The server can be told to write a base backup to its own disk.
+        if text.to_ascii_lowercase().contains("target") {
+            operation.effects.push(Effect::new(Verb::File, Object::unnamed(ObjectKind::Other)));
+        }
+        Self::alone(text, operation)
+    }
+
     /// A text that was not understood, for this reason.
     pub(super) fn not(text: Arc<str>, label: &str, why: &str) -> Self {
         let operation = Operation::unparsed(Protocol::Postgres, label, text.clone(), why);
+        Self::alone(text, operation)
+    }
+
+    fn alone(text: Arc<str>, operation: Operation) -> Self {
         let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
         // Nothing is looked up for it, so that no catalog makes it better.
         Self {

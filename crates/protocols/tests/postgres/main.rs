@@ -12,6 +12,7 @@ mod attacks;
 mod meanings;
 mod stage;
 mod stale;
+mod transparent;
 
 use guard_core::TlsMode;
 use stage::{ALL, Stage};

@@ -208,6 +208,26 @@ impl Stage {
         (raw, said)
     }
 
+    /// The messages up to ReadyForQuery that follow a start-up packet.
+    pub(crate) async fn said_to(&self, startup: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let (mut own, guards) = tokio::io::duplex(1 << 16);
+        let served =
+            self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
+        tokio::spawn(served);
+        own.write_all(startup).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let tag = own.read_u8().await.unwrap();
+            let length = own.read_u32().await.unwrap();
+            let mut body = vec![0; usize::try_from(length).unwrap() - 4];
+            own.read_exact(&mut body).await.unwrap();
+            all.push((tag, body));
+            if tag == b'Z' {
+                return all;
+            }
+        }
+    }
+
     /// What psql says to a script, both streams.
     pub(crate) async fn psql(&self, script: &str) -> String {
         let mut command = self.client("psql");
