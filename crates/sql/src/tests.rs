@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod tools;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use guard_core::{Certainty, Flow, ObjectName, Operation, Outputs};
