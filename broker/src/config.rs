@@ -19,7 +19,7 @@ use guard_policy::{Policy, TrustContext, TrustRules};
 use url::Url;
 
 pub(crate) use issuers::{IssuerConfig, KeySource};
-pub(crate) use resources::{PasswordSource, ResourceConfig};
+pub(crate) use resources::{ResourceConfig, SecretSource};
 
 /// How often a shim shows that it lives, unless configured.
 const HEARTBEAT: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@
 
 mod ending;
 mod leases;
+mod mask_keys;
 mod opening;
 
 use std::{
@@ -204,7 +205,7 @@ impl Sessions {
     }
 
     /// What an enforcement point needs to serve a resource of a session.
-    pub(crate) fn enforcement(
+    pub(crate) async fn enforcement(
         &self,
         session: &Session,
         resource: &ResourceName,
@@ -220,6 +221,7 @@ impl Sessions {
             resource: configured.spec.clone(),
             policy: policy.clone(),
             mask_key: session.row.mask_key.clone(),
+            lasting_mask_key: mask_keys::lasting(policy, configured).await?,
         })
     }
 

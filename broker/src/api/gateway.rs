@@ -61,7 +61,7 @@ pub(super) async fn authorize(
         shim => shim?,
     };
     let session = shim.live()?;
-    let enforcement = app.sessions.enforcement(&session, &ask.resource)?;
+    let enforcement = app.sessions.enforcement(&session, &ask.resource).await?;
     match enforcement.resource.enforce_at {
         EnforceAt::Gateway => {}
         EnforceAt::Shim => {

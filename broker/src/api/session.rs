@@ -52,7 +52,7 @@ pub(super) async fn enforce(
 ) -> Result<Json<Enforcement>, Refusal> {
     let session = shim.live()?;
     let ask: AskEnforcement = parse(&body)?;
-    let enforcement = app.sessions.enforcement(&session, &ask.resource)?;
+    let enforcement = app.sessions.enforcement(&session, &ask.resource).await?;
     match enforcement.resource.enforce_at {
         EnforceAt::Shim => Ok(Json(enforcement)),
         // Neither the policy nor the mask's key is for the job then.

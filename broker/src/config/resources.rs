@@ -20,6 +20,7 @@ const FIELDS: &[&str] = &[
     "tls",
     "tls_ca",
     "credential",
+    "mask_key",
     "enforce_at",
     "allow_static_at_shim",
 ];
@@ -31,6 +32,8 @@ pub(crate) struct ResourceConfig {
     pub(crate) spec: ResourceSpec,
     /// Where its credential is.
     pub(crate) credential: Credential,
+    /// Where the key of masks that are the same in every session is.
+    pub(crate) mask_key: Option<SecretSource>,
 }
 
 /// A credential that does not change from lease to lease.
@@ -39,12 +42,12 @@ pub(crate) struct Credential {
     /// The user name at the resource.
     pub(crate) username: String,
     /// Where the password is.
-    pub(crate) password: PasswordSource,
+    pub(crate) password: SecretSource,
 }
 
-/// Where a password is: read when it is leased, never kept.
+/// Where a secret is: read when it is needed, never kept.
 #[derive(Debug, Clone)]
-pub(crate) enum PasswordSource {
+pub(crate) enum SecretSource {
     /// In a file; one line feed at its end is not part of it.
     File(PathBuf),
     /// In a variable of the broker's environment.
@@ -126,6 +129,16 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
             "use `gateway`, or accept it with `allow_static_at_shim: \"the reason\"`",
         );
     }
+    let mask_key = fields.optional("mask_key").map(|node| secret(node, "mask_key", base, problems));
+    if enforce_at == Some(EnforceAt::Shim)
+        && let Some(node) = fields.optional("mask_key")
+    {
+        node.problem_with_help(
+            problems,
+            "`shim` would hand the key of lasting masks to the job's machine",
+            "leave it out, or use `enforce_at: gateway`",
+        );
+    }
     fields.finish(FIELDS, problems);
     let spec = ResourceSpec {
         name: name?,
@@ -139,7 +152,11 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         },
         enforce_at: enforce_at?,
     };
-    Some(ResourceConfig { spec, credential: credential? })
+    let mask_key = match mask_key {
+        Some(source) => Some(source?),
+        None => None,
+    };
+    Some(ResourceConfig { spec, credential: credential?, mask_key })
 }
 
 fn address(node: &Node, problems: &mut Problems) -> Option<String> {
@@ -158,28 +175,33 @@ fn credential(node: &Node, base: &Path, problems: &mut Problems) -> Option<Crede
     let fields = node.fields(problems)?;
     let username =
         fields.required("username", problems).and_then(|n| n.text(problems)).map(str::to_owned);
-    let password = fields.required("password", problems).and_then(|node| {
-        if node.is_scalar() {
-            node.problem_with_help(
-                problems,
-                "a password does not stand in a configuration",
-                "write `password: { file: PATH }` or `password: { env: NAME }`",
-            );
-            return None;
-        }
-        let fields = node.fields(problems)?;
-        let file = fields.optional("file").and_then(|n| n.text(problems));
-        let env = fields.optional("env").and_then(|n| n.text(problems));
-        fields.finish(&["file", "env"], problems);
-        match (file, env) {
-            (Some(file), None) => Some(PasswordSource::File(base.join(file))),
-            (None, Some(env)) => Some(PasswordSource::Env(env.to_owned())),
-            (Some(_), Some(_)) | (None, None) => {
-                node.problem(problems, "expected either `file` or `env`");
-                None
-            }
-        }
-    });
+    let password = fields
+        .required("password", problems)
+        .and_then(|node| secret(node, "password", base, problems));
     fields.finish(&["username", "password"], problems);
     Some(Credential { username: username?, password: password? })
+}
+
+/// Where a secret is. The secret itself does not stand here.
+fn secret(node: &Node, name: &str, base: &Path, problems: &mut Problems) -> Option<SecretSource> {
+    if node.is_scalar() {
+        node.problem_with_help(
+            problems,
+            format!("a {} does not stand in a configuration", name.replace('_', " ")),
+            format!("write `{name}: {{ file: PATH }}` or `{name}: {{ env: NAME }}`"),
+        );
+        return None;
+    }
+    let fields = node.fields(problems)?;
+    let file = fields.optional("file").and_then(|n| n.text(problems));
+    let env = fields.optional("env").and_then(|n| n.text(problems));
+    fields.finish(&["file", "env"], problems);
+    match (file, env) {
+        (Some(file), None) => Some(SecretSource::File(base.join(file))),
+        (None, Some(env)) => Some(SecretSource::Env(env.to_owned())),
+        (Some(_), Some(_)) | (None, None) => {
+            node.problem(problems, "expected either `file` or `env`");
+            None
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
 use super::{Caller, Session, Sessions, opening::lease_id};
-use crate::{config::PasswordSource, error::Refusal, store::LeaseRow};
+use crate::{config::SecretSource, error::Refusal, store::LeaseRow};
 
 /// Leases that one session may have out. An enforcement point needs one for each resource, and takes a
 /// new one when it starts again.
@@ -42,7 +42,7 @@ impl Sessions {
         if session.leases.borrow().len() >= MAX_LEASES {
             return Err(Refusal::LeaseUnavailable("the session has too many leases".into()));
         }
-        let password = read_password(&configured.credential.password).await?;
+        let password = read_secret(&configured.credential.password).await?;
         let holder = caller.name().to_owned();
         let lease = LeaseRow { id: lease_id(), resource: resource.clone(), holder };
         self.store.add_lease(session.row.id, &lease).await?;
@@ -103,13 +103,14 @@ impl Session {
     }
 }
 
-async fn read_password(source: &PasswordSource) -> Result<Secret, Refusal> {
+/// Reads a secret where the configuration says that it is.
+pub(super) async fn read_secret(source: &SecretSource) -> Result<Secret, Refusal> {
     let unavailable = |reason: String| {
         tracing::error!(reason, "a credential cannot be had");
         Refusal::LeaseUnavailable("the credential cannot be had".into())
     };
     let text = match source {
-        PasswordSource::File(path) => {
+        SecretSource::File(path) => {
             let shown = path.display();
             let read = async {
                 let mut text = Zeroizing::new(String::new());
@@ -124,12 +125,12 @@ async fn read_password(source: &PasswordSource) -> Result<Secret, Refusal> {
             let line = text.strip_suffix('\n').unwrap_or(&text);
             Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
         }
-        PasswordSource::Env(name) => std::env::var(name)
+        SecretSource::Env(name) => std::env::var(name)
             .map(Zeroizing::new)
             .map_err(|_| unavailable(format!("the variable `{name}` is not set")))?,
     };
     if text.is_empty() {
-        return Err(unavailable("the password is empty".into()));
+        return Err(unavailable("the secret is empty".into()));
     }
     Ok(Secret::new(text.as_str()))
 }

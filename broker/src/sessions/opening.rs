@@ -21,7 +21,7 @@ use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Live, Session, Sessions};
+use super::{Live, Session, Sessions, mask_keys};
 use crate::{
     claims::VerifiedRun,
     config::Config,
@@ -108,7 +108,11 @@ impl Sessions {
         for grant in admission.grants {
             let policy = self.config.policies.get(&grant.policy).cloned();
             match (policy, self.config.resources.get(&grant.resource)) {
-                (Some(policy), Some(_)) => grants.push((grant, policy)),
+                (Some(policy), Some(resource)) => {
+                    // A session whose masks cannot be kept is not opened.
+                    mask_keys::lasting(&policy, resource).await?;
+                    grants.push((grant, policy));
+                }
                 (Some(_) | None, Some(_) | None) => {
                     let message = format!("`{}` or `{}` is gone", grant.resource, grant.policy);
                     return Err(Refusal::Internal(message));

@@ -1,10 +1,11 @@
 //! The events of a record. Every field is part of the published format: add, never change.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
-    Certainty, DecisionKind, Denial, Digest, Effect, EndReason, EnforceAt, Grant, Identity,
-    LeaseId, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step, Timestamp,
+    Certainty, ColumnName, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt,
+    Grant, Identity, LeaseId, Mask, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,9 +59,23 @@ pub struct Outcome {
     pub masked: u64,
     /// From sending to the end of the answer, in microseconds.
     pub micros: u64,
+    /// What detectors found and hid, and how often; also in `masked`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detected: BTreeMap<Detector, u64>,
     /// The server's error code (SQLSTATE), or `lost` if the answer never came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A base column whose values a result shows masked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MaskedColumn {
+    /// The result's column, counted from 0.
+    pub output: u32,
+    /// The base column.
+    pub column: ColumnName,
+    /// How its values are hidden there.
+    pub mask: Mask,
 }
 
 /// Something that happened in a session.
@@ -151,7 +166,10 @@ pub enum Event {
         /// Why.
         trace: Vec<Step>,
         /// Masks of its output columns, in order, `null` where none: empty when there are none at all.
-        masks: Vec<Option<guard_core::Mask>>,
+        masks: Vec<Option<Mask>>,
+        /// The base columns that these masks hide; of very many the first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        masked_columns: Vec<MaskedColumn>,
     },
     /// A statement was judged and may go on. Appended before it is sent.
     Statement {

@@ -4,12 +4,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
-    Certainty, DecisionKind, Denial, DenialCode, Digest, Effect, EndReason, EnforceAt, Grant,
-    Identity, LeaseId, Mask, Object, ObjectKind, ObjectName, Platform, PolicyName, ResourceKind,
-    ResourceName, RuleId, RunKey, Sensitive, SessionId, Step, Timestamp, Verb,
+    Certainty, ColumnName, DecisionKind, Denial, DenialCode, Detector, Digest, Effect, EndReason,
+    EnforceAt, Grant, Identity, LeaseId, Mask, Object, ObjectKind, ObjectName, Platform,
+    PolicyName, ResourceKind, ResourceName, RuleId, RunKey, Sensitive, SessionId, Step, Timestamp,
+    Verb,
 };
 
-use crate::{ChainWriter, Event, GrantRecord, Outcome, Seal, SealingKey, StatementPhase};
+use crate::{
+    ChainWriter, Event, GrantRecord, MaskedColumn, Outcome, Seal, SealingKey, StatementPhase,
+};
 
 /// The broker's own stream.
 const BROKER: &str = "broker";
@@ -75,6 +78,7 @@ pub(crate) struct Op<'a> {
     pub(crate) rule: &'a str,
     pub(crate) decision: DecisionKind,
     pub(crate) masks: Vec<Option<Mask>>,
+    pub(crate) masked_columns: Vec<MaskedColumn>,
     /// Operations with the same are the same but for literals.
     pub(crate) fingerprint: &'a str,
 }
@@ -91,6 +95,7 @@ pub(crate) fn read<'a>(text: &'a str, table: &str) -> Op<'a> {
         rule: "reads",
         decision: DecisionKind::Allow,
         masks: Vec::new(),
+        masked_columns: Vec::new(),
         fingerprint: text,
     }
 }
@@ -107,7 +112,7 @@ pub(crate) fn denial(what: &str) -> Denial {
 }
 
 pub(crate) fn outcome(rows: u64, bytes: u64, masked: u64, micros: u64) -> Outcome {
-    Outcome { rows, bytes, masked, micros, error: None }
+    Outcome { rows, bytes, masked, micros, ..Outcome::default() }
 }
 
 impl Builder {
@@ -190,6 +195,7 @@ impl Builder {
             rule,
             trace,
             masks: op.masks,
+            masked_columns: op.masked_columns,
         });
         number
     }
@@ -241,9 +247,12 @@ pub(crate) fn backup() -> Builder {
     let customers = builder.operation(Op {
         label: "COPY",
         masks: vec![None, Some(Mask::Partial), Some(Mask::Hash)],
+        masked_columns: vec![masked(1, "full_name", Mask::Partial), masked(2, "email", Mask::Hash)],
         ..read("COPY public.customers (id, full_name, email) TO stdout;", "customers")
     });
-    builder.statement(customers, Some(outcome(120_000, 8_600_000, 240_000, 403_120)));
+    let detected = BTreeMap::from([(Detector::Card, 2)]);
+    let left = Outcome { detected, ..outcome(120_000, 8_600_000, 240_000, 403_120) };
+    builder.statement(customers, Some(left));
     let drop = builder.operation(Op {
         label: "DROP TABLE",
         rule: "destructive",
@@ -253,6 +262,11 @@ pub(crate) fn backup() -> Builder {
     });
     builder.refuse(drop, denial("blocked DROP on `public.customers`"));
     builder
+}
+
+fn masked(output: u32, column: &str, mask: Mask) -> MaskedColumn {
+    let table = ObjectName::qualified("public", "customers");
+    MaskedColumn { output, column: ColumnName { table, column: column.into() }, mask }
 }
 
 /// No claims but one, to keep a record short.

@@ -12,7 +12,7 @@ mod seal;
 mod verify;
 
 pub use chain::{AppendError, ChainWriter, MAX_LINE};
-pub use event::{Entry, Event, GrantRecord, Outcome, StatementPhase};
+pub use event::{Entry, Event, GrantRecord, MaskedColumn, Outcome, StatementPhase};
 pub use key::{KeyError, KeyId, PublicKey, SealingKey};
 pub use seal::{FORMAT, Seal};
 pub use verify::{

@@ -146,8 +146,11 @@ pub struct Enforcement {
     pub resource: ResourceSpec,
     /// The policy's source.
     pub policy: PolicySource,
-    /// Key of the `hash` mask, base64: stable within the session, unknown to the job.
+    /// Key of the masks `hash` and `format`, base64: stable within the session, unknown to the job.
     pub mask_key: Secret,
+    /// The key of masks that are the same in every session, base64, if the policy asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting_mask_key: Option<Secret>,
 }
 
 /// A policy as it travels: its source and the digest that names it.

@@ -4,6 +4,7 @@
 //! randomness, so that everything built on it can be a pure function of its inputs.
 
 pub mod control;
+mod detect;
 pub mod document;
 mod grant;
 mod identity;
@@ -15,11 +16,12 @@ mod ruling;
 mod sensitive;
 mod session;
 
+pub use detect::{Detector, Detectors};
 pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId};
 pub use jiff::Timestamp;
-pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan};
+pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Stability};
 pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,
     Output, Outputs, Protocol, Source, Verb,

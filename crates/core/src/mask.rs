@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ColumnPattern;
+use crate::{ColumnPattern, Detectors};
 
 /// How a value is hidden. What comes out is valid for the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub enum Mask {
     Null,
     /// A keyed hash: equal values stay equal within a session, so keys and joins hold.
     Hash,
+    /// Another value of the same shape: an address stays an address, digits stay digits, and values that
+    /// differ stay different.
+    Format,
     /// All but the last four characters of a text are replaced by `*`; other types are redacted.
     Partial,
 }
@@ -27,11 +30,12 @@ impl Mask {
             Self::Redact => "redact",
             Self::Null => "null",
             Self::Hash => "hash",
+            Self::Format => "format",
             Self::Partial => "partial",
         }
     }
 
-    /// Of two masks, the one that shows less: null, then redact, then hash, then partial.
+    /// Of two masks, the one that shows less: null, then redact, hash, format, partial.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         if self.strictness() >= other.strictness() { self } else { other }
@@ -40,10 +44,49 @@ impl Mask {
     const fn strictness(self) -> u8 {
         match self {
             Self::Partial => 0,
-            Self::Hash => 1,
-            Self::Redact => 2,
-            Self::Null => 3,
+            Self::Format => 1,
+            Self::Hash => 2,
+            Self::Redact => 3,
+            Self::Null => 4,
         }
+    }
+}
+
+/// For how long equal values become equal ones, where a mask has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stability {
+    /// Within a session: its key is forgotten with it.
+    #[default]
+    Run,
+    /// As long as the resource has the same lasting key.
+    Always,
+}
+
+/// How a column's values are hidden, and with which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Masking {
+    /// How.
+    pub mask: Mask,
+    /// With the key of the session or a lasting one.
+    pub stable: Stability,
+}
+
+impl Masking {
+    /// Of two, what shows less: of the masks the stricter, with the session's key if one asks for it.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        let stable = match (self.stable, other.stable) {
+            (Stability::Always, Stability::Always) => Stability::Always,
+            (Stability::Run, _) | (_, Stability::Run) => Stability::Run,
+        };
+        Self { mask: self.mask.stricter(other.mask), stable }
+    }
+}
+
+impl From<Mask> for Masking {
+    fn from(mask: Mask) -> Self {
+        Self { mask, stable: Stability::Run }
     }
 }
 
@@ -64,33 +107,45 @@ pub struct ColumnMask {
     /// The base columns.
     pub column: ColumnPattern,
     /// How it is hidden.
-    pub mask: Mask,
+    pub mask: Masking,
 }
 
 /// The masks of one permitted operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MaskPlan {
     /// One entry an output column, in order; empty when no output column is masked.
-    pub outputs: Vec<Option<Mask>>,
+    pub outputs: Vec<Option<Masking>>,
     /// Whether the operation touches an object that has masked columns, or might: then the
     /// server's error and notice texts may carry values and are replaced.
     pub reach: bool,
     /// Every masked column of the policy, for checks against what the server itself says of its
     /// results (table and column of a `RowDescription` field); see [`MaskPlan::mask_for`].
     pub columns: Arc<[ColumnMask]>,
+    /// What is looked for in the output columns that are not masked.
+    pub detect: Detectors,
 }
 
 impl MaskPlan {
+    /// The masks of the output columns, in order, without their keys.
+    pub fn masks(&self) -> Vec<Option<Mask>> {
+        self.outputs.iter().map(|output| output.map(|masking| masking.mask)).collect()
+    }
+
+    /// Whether there is nothing to hide or to look for, whatever comes back.
+    pub fn is_empty(&self) -> bool {
+        !self.rewrites() && self.columns.is_empty() && self.detect.is_empty()
+    }
+
     /// Whether any output column is rewritten.
     pub fn rewrites(&self) -> bool {
         self.outputs.iter().any(Option::is_some)
     }
 
     /// The mask of a base column, the strictest if there are several.
-    pub fn mask_for(&self, schema: &str, table: &str, column: &str) -> Option<Mask> {
+    pub fn mask_for(&self, schema: &str, table: &str, column: &str) -> Option<Masking> {
         let fits = |mask: &&ColumnMask| {
             mask.column.table.matches_parts(schema, table) && mask.column.column.matches(column)
         };
-        self.columns.iter().filter(fits).map(|mask| mask.mask).reduce(Mask::stricter)
+        self.columns.iter().filter(fits).map(|mask| mask.mask).reduce(Masking::stricter)
     }
 }

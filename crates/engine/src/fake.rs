@@ -120,6 +120,7 @@ pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
         },
         policy: PolicySource { name: policy, yaml: POLICY.into(), digest: Digest::of(POLICY) },
         mask_key: Secret::new("AAAA"),
+        lasting_mask_key: None,
     }
 }
 

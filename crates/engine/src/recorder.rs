@@ -262,8 +262,9 @@ fn unavailable(reason: &str) -> RecordUnavailable {
 /// Roughly the size of an event as JSON: only texts of clients can be large.
 fn estimate(event: &Event) -> usize {
     match event {
-        Event::Operation { text, effects, trace, masks, .. } => {
-            EVENT_BYTES * (2 + effects.len() + trace.len() + masks.len()) + text.reveal().len()
+        Event::Operation { text, effects, trace, masks, masked_columns, .. } => {
+            let parts = effects.len() + trace.len() + masks.len() + masked_columns.len();
+            EVENT_BYTES * (2 + parts) + text.reveal().len()
         }
         Event::Refused { denial, .. } => EVENT_BYTES * 2 + denial.what.len(),
         Event::Connected { client, .. } => EVENT_BYTES * 2 + client.reveal().len(),

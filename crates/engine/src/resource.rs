@@ -27,6 +27,7 @@ pub(crate) struct SessionResource {
     spec: ResourceSpec,
     tls: Arc<rustls::ClientConfig>,
     mask_key: zeroize::Zeroizing<Vec<u8>>,
+    lasting_mask_key: Option<zeroize::Zeroizing<Vec<u8>>>,
     control: Arc<dyn ControlPlane>,
     lease: OnceCell<(LeaseId, Credential)>,
 }
@@ -47,11 +48,23 @@ impl SessionResource {
         session: SessionId,
         spec: ResourceSpec,
         mask_key: &Secret,
+        lasting_mask_key: Option<&Secret>,
         control: Arc<dyn ControlPlane>,
     ) -> Result<Self, ResourceError> {
         let tls = crate::tls::towards_resource(&spec)?;
-        let mask_key = STANDARD.decode(mask_key.expose()).map_err(|_| ResourceError::MaskKey)?;
-        Ok(Self { session, spec, tls, mask_key: mask_key.into(), control, lease: OnceCell::new() })
+        let key = |key: &Secret| {
+            let key = STANDARD.decode(key.expose()).map_err(|_| ResourceError::MaskKey)?;
+            Ok::<_, ResourceError>(zeroize::Zeroizing::new(key))
+        };
+        Ok(Self {
+            session,
+            spec,
+            tls,
+            mask_key: key(mask_key)?,
+            lasting_mask_key: lasting_mask_key.map(key).transpose()?,
+            control,
+            lease: OnceCell::new(),
+        })
     }
 
     /// Gives the credential back, if one was taken.
@@ -109,6 +122,10 @@ impl Resource for SessionResource {
 
     fn mask_key(&self) -> &[u8] {
         &self.mask_key
+    }
+
+    fn lasting_mask_key(&self) -> Option<&[u8]> {
+        self.lasting_mask_key.as_ref().map(|key| key.as_slice())
     }
 
     fn refused(&self, denial: &Denial) {

@@ -73,6 +73,7 @@ pub struct ServedSession {
     end: EndSignal,
     policy: watch::Sender<Arc<Policy>>,
     policy_digest: RwLock<Digest>,
+    has_lasting_key: bool,
     gate: Arc<SessionGate>,
     handler: Arc<dyn ProtocolHandler>,
     resource: Arc<SessionResource>,
@@ -92,12 +93,26 @@ impl ServedSession {
         control: Arc<dyn ControlPlane>,
         point: &Point,
     ) -> Result<Arc<Self>, StartError> {
-        let Enforcement { session, identity, grant, resource: spec, policy: source, mask_key } =
-            enforcement;
-        let policy = parse(&source)?;
+        let Enforcement {
+            session,
+            identity,
+            grant,
+            resource: spec,
+            policy: source,
+            mask_key,
+            lasting_mask_key,
+        } = enforcement;
+        let has_lasting_key = lasting_mask_key.is_some();
+        let policy = parse(&source, has_lasting_key)?;
         let end = EndSignal::default();
         let kind = spec.kind;
-        let resource = Arc::new(SessionResource::new(session, spec, &mask_key, control.clone())?);
+        let resource = Arc::new(SessionResource::new(
+            session,
+            spec,
+            &mask_key,
+            lasting_mask_key.as_ref(),
+            control.clone(),
+        )?);
         let handler: Arc<dyn ProtocolHandler> = match kind {
             ResourceKind::Postgres => PostgresHandler::new(resource.clone()),
         };
@@ -126,6 +141,7 @@ impl ServedSession {
             end,
             policy,
             policy_digest: RwLock::new(source.digest),
+            has_lasting_key,
             gate,
             handler,
             resource,
@@ -179,7 +195,7 @@ impl ServedSession {
     pub fn update(&self, source: &PolicySource) -> Result<(), StartError> {
         let mut digest = self.policy_digest.write().unwrap_or_else(PoisonError::into_inner);
         if *digest != source.digest {
-            self.policy.send_replace(parse(source)?);
+            self.policy.send_replace(parse(source, self.has_lasting_key)?);
             *digest = source.digest;
         }
         Ok(())
@@ -262,13 +278,16 @@ impl ServedSession {
     }
 }
 
-fn parse(source: &PolicySource) -> Result<Arc<Policy>, StartError> {
+fn parse(source: &PolicySource, has_lasting_key: bool) -> Result<Arc<Policy>, StartError> {
     let refuse = |why: String| StartError::Policy(source.name.clone(), why);
     if Digest::of(&source.yaml) != source.digest {
         return Err(refuse("its text is not what its digest says".into()));
     }
     let policy = Policy::parse(source.name.as_str(), &source.yaml)
         .map_err(|problems| refuse(problems.to_string()))?;
+    if policy.needs_lasting_key() && !has_lasting_key {
+        return Err(refuse("a mask is `stable: always` and the resource has no `mask_key`".into()));
+    }
     Ok(Arc::new(policy))
 }
 

@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use guard_audit::{Event, StatementPhase};
+use guard_audit::{Event, MaskedColumn, StatementPhase};
 use guard_core::{
-    Decision, Denial, DenialCode, Digest, EndReason, EnforceAt, Operation, ResourceName, RuleId,
-    Ruling, Sensitive, SessionView, Timestamp,
+    ColumnName, Decision, Denial, DenialCode, Digest, EndReason, EnforceAt, MaskPlan, Operation,
+    Outputs, ResourceName, RuleId, Ruling, Sensitive, SessionView, Timestamp,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -25,6 +25,9 @@ const MAX_RULINGS: usize = 8192;
 /// Fingerprints kept to know a repetition by. When full, no more are added: the cost is that later
 /// statements wait for the broker.
 const MAX_FINGERPRINTS: usize = 65_536;
+
+/// Masked columns of one operation that its record names.
+const MAX_MASKED_COLUMNS: usize = 2_000;
 
 /// The gate of one resource in one session; connections get theirs from [`SessionGate::connection`].
 pub struct SessionGate {
@@ -217,7 +220,8 @@ impl SessionGate {
             decision: ruling.decision.kind(),
             rule: ruling.rule.clone(),
             trace: ruling.trace.clone(),
-            masks: ruling.masks.outputs.clone(),
+            masks: ruling.masks.masks(),
+            masked_columns: masked_columns(operation, &ruling.masks),
         }
     }
 
@@ -231,6 +235,26 @@ impl SessionGate {
             hint: Some(hint.to_owned()),
         }
     }
+}
+
+/// The base columns whose values a result shows masked.
+fn masked_columns(operation: &Operation, plan: &MaskPlan) -> Vec<MaskedColumn> {
+    let Outputs::Columns(outputs) = &operation.outputs else { return Vec::new() };
+    let shown = plan.masks().into_iter().zip(outputs).enumerate();
+    let columns = shown.filter_map(|(place, (mask, output))| Some((place, mask?, output)));
+    let columns = columns.flat_map(|(place, mask, output)| {
+        let hidden = output.sources.iter().filter(|source| {
+            let ColumnName { table, column } = &source.column;
+            plan.mask_for(table.schema.as_deref().unwrap_or_default(), &table.name, column)
+                .is_some()
+        });
+        hidden.map(move |source| MaskedColumn {
+            output: u32::try_from(place).unwrap_or(u32::MAX),
+            column: source.column.clone(),
+            mask,
+        })
+    });
+    columns.take(MAX_MASKED_COLUMNS).collect()
 }
 
 impl Gate {

@@ -43,12 +43,13 @@ pub struct Case {
     pub masks: Option<Vec<Option<Mask>>>,
 }
 
-const MASKS: [(&str, Option<Mask>); 5] = [
+const MASKS: [(&str, Option<Mask>); 6] = [
     ("none", None),
     ("redact", Some(Mask::Redact)),
     ("null", Some(Mask::Null)),
     ("hash", Some(Mask::Hash)),
     ("partial", Some(Mask::Partial)),
+    ("format", Some(Mask::Format)),
 ];
 
 impl Cases {

@@ -43,8 +43,13 @@ impl Policy {
         self.rules.iter().map(|rule| &rule.id)
     }
 
-    /// Whether it hides anything.
+    /// Whether it hides the values of columns.
     pub fn has_masks(&self) -> bool {
         !self.masks.is_empty()
+    }
+
+    /// Whether a mask asks for the key of the resource that outlives sessions (`stable: always`).
+    pub fn needs_lasting_key(&self) -> bool {
+        self.masks.needs_lasting_key()
     }
 }

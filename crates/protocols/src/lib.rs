@@ -62,8 +62,11 @@ pub trait Resource: Send + Sync {
     /// TLS towards it: verified against its own or the system's authorities.
     fn tls(&self) -> Arc<rustls::ClientConfig>;
 
-    /// Key of the `hash` mask.
+    /// Key of the masks `hash` and `format`: the session's own.
     fn mask_key(&self) -> &[u8];
+
+    /// The key of masks that are the same in every session; `None` if the resource has none.
+    fn lasting_mask_key(&self) -> Option<&[u8]>;
 
     /// Says that a statement was refused, for the people who watch the run. The record has it already.
     fn refused(&self, denial: &Denial);

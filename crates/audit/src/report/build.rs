@@ -13,8 +13,8 @@ use guard_core::{
 
 use super::{
     Class, ConnectionReport, Counts, GrantReport, Integrity, LeaseReport, Listed, OperationReport,
-    REPORT_FORMAT, Refusal, Report, StatementText, Trust, Whole, Window, promise::promises,
-    text::beginning,
+    REPORT_FORMAT, Refusal, Report, StatementText, Trust, Whole, Window, manifest::manifest,
+    promise::promises, text::beginning,
 };
 use crate::{
     Broken, Entry, Event, GrantRecord, Outcome, PublicKey, ReadError, RecordReader, StatementPhase,
@@ -152,6 +152,7 @@ impl Report {
             connections: Listed::first(connections, MAX_CONNECTIONS),
             counts,
             refused: Listed::first(refused, MAX_LISTED),
+            manifest: manifest(&operations),
             operations: Listed::first(operations, MAX_LISTED),
             gaps,
             integrity,
@@ -267,6 +268,7 @@ impl Gathering {
             rule,
             trace: _,
             masks,
+            masked_columns,
         } = event
         else {
             return;
@@ -301,11 +303,13 @@ impl Gathering {
             decision,
             rule,
             masks,
+            masked_columns,
             count: 0,
             prepared: 0,
             rows: 0,
             bytes: 0,
             masked: 0,
+            detected: BTreeMap::new(),
             micros: 0,
             errors: BTreeMap::new(),
             lost: 0,
@@ -349,6 +353,10 @@ impl Gathering {
             (&mut self.counts.masked, outcome.masked),
         ] {
             *total = total.saturating_add(more);
+        }
+        for (detector, count) in &outcome.detected {
+            let total = group.detected.entry(*detector).or_default();
+            *total = total.saturating_add(*count);
         }
         match outcome.error.as_deref() {
             None => {}
@@ -472,7 +480,7 @@ impl Integrity {
 }
 
 impl<T> Listed<T> {
-    fn first(mut all: Vec<T>, most: usize) -> Self {
+    pub(super) fn first(mut all: Vec<T>, most: usize) -> Self {
         let total = all.len() as u64;
         all.truncate(most);
         Self { total, listed: all }

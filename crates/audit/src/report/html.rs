@@ -10,7 +10,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp, Verb};
 
 use super::{
-    Class, Holds, OperationReport, Refusal, Report, StatementText, Whole,
+    Class, Holds, ManifestColumn, ManifestTable, OperationReport, Refusal, Report, StatementText,
+    Whole,
     build::is_unbounded,
     text::{beginning, duration, grouped, size, visible},
 };
@@ -23,6 +24,8 @@ const REFUSED_BUDGET: usize = 2_000_000;
 const OPERATIONS_BUDGET: usize = 5_000_000;
 /// Connections that a page lists.
 const MAX_CONNECTIONS: usize = 200;
+/// Tables of the manifest that a page lists.
+const MAX_MANIFEST: usize = 1_000;
 /// Effects that a row lists.
 const MAX_EFFECTS: usize = 12;
 /// Characters of a short text: a name, a claim, a reason.
@@ -62,6 +65,8 @@ struct Page<'a> {
     grants: Vec<GrantView>,
     operations_note: String,
     classes: Vec<ClassView>,
+    manifest_note: String,
+    manifest: Vec<[String; 6]>,
     connections_note: String,
     connections: Vec<[String; 6]>,
     leases_note: String,
@@ -197,6 +202,13 @@ impl Report {
                 grouped(self.operations.total)
             ),
             classes: self.classes()?,
+            manifest_note: match self.manifest.total {
+                total if total > MAX_MANIFEST as u64 => {
+                    format!("{} tables, of which {MAX_MANIFEST} are listed", grouped(total))
+                }
+                total => format!("{} tables", grouped(total)),
+            },
+            manifest: self.manifest_rows(),
             connections_note: match self.connections.total {
                 total if total > MAX_CONNECTIONS as u64 => {
                     format!("{}, of which {MAX_CONNECTIONS} are listed", grouped(total))
@@ -353,6 +365,20 @@ impl Report {
         Ok(views)
     }
 
+    fn manifest_rows(&self) -> Vec<[String; 6]> {
+        let rows = self.manifest.listed.iter().take(MAX_MANIFEST).map(|table| {
+            [
+                short(&table.tables.join(", ")),
+                grouped(table.rows),
+                size(table.bytes),
+                masked_columns(table),
+                grouped(table.masked),
+                detected(table),
+            ]
+        });
+        rows.collect()
+    }
+
     fn connection_rows(&self) -> Vec<[String; 6]> {
         let listed = self.connections.listed.iter().take(MAX_CONNECTIONS);
         let rows = listed.map(|connection| {
@@ -488,6 +514,19 @@ impl OperationView {
             facts,
         }
     }
+}
+
+/// The masked columns of a table, each with how it was masked.
+pub(super) fn masked_columns(table: &ManifestTable) -> String {
+    let column = |column: &ManifestColumn| format!("{} {}", column.column, column.mask.as_str());
+    let columns: Vec<_> = table.columns.iter().take(MAX_EFFECTS * 4).map(column).collect();
+    beginning(&visible(&columns.join(", ")), SHORT * 2).into_owned()
+}
+
+/// What detectors found in a table.
+pub(super) fn detected(table: &ManifestTable) -> String {
+    let found = table.detected.iter().map(|(what, count)| format!("{what} ×{}", grouped(*count)));
+    found.collect::<Vec<_>>().join(", ")
 }
 
 /// Adds a row if the budget has room for it.

@@ -8,12 +8,14 @@ use std::fmt::Write as _;
 
 use super::{
     Report, Whole,
-    html::{effects, end_words, time},
+    html::{detected, effects, end_words, masked_columns, time},
     text::{beginning, grouped, printable, size},
 };
 
 /// Refusals that a summary lists.
 const MAX_REFUSED: usize = 10;
+/// Tables of the manifest that a summary lists.
+const MAX_TABLES: usize = 50;
 /// Gaps that a summary lists.
 const MAX_GAPS: usize = 20;
 /// Characters of a text in a summary.
@@ -91,6 +93,31 @@ impl Report {
                 }
             }
             let more = self.refused.total.saturating_sub(MAX_REFUSED as u64);
+            if more > 0 {
+                writeln!(out, "- and {} more: see the report", grouped(more))?;
+            }
+            writeln!(out)?;
+        }
+
+        if !self.manifest.listed.is_empty() {
+            writeln!(out, "#### What left, masked\n")?;
+            for table in self.manifest.listed.iter().take(MAX_TABLES) {
+                writeln!(
+                    out,
+                    "- {}: {} rows, {}, {} values masked",
+                    code(&table.tables.join(", ")),
+                    grouped(table.rows),
+                    size(table.bytes),
+                    grouped(table.masked)
+                )?;
+                if !table.columns.is_empty() {
+                    writeln!(out, "  - masked: {}", code(&masked_columns(table)))?;
+                }
+                if !table.detected.is_empty() {
+                    writeln!(out, "  - detected elsewhere: {}", code(&detected(table)))?;
+                }
+            }
+            let more = self.manifest.total.saturating_sub(MAX_TABLES as u64);
             if more > 0 {
                 writeln!(out, "- and {} more: see the report", grouped(more))?;
             }

@@ -5,6 +5,7 @@
 
 mod build;
 mod html;
+mod manifest;
 mod markdown;
 mod promise;
 mod text;
@@ -13,12 +14,15 @@ mod write;
 use std::collections::BTreeMap;
 
 use guard_core::{
-    Certainty, DecisionKind, Denial, Digest, Effect, EndReason, EnforceAt, Identity, LeaseId, Mask,
-    PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
+    Certainty, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity,
+    LeaseId, Mask, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
 };
 use serde::Serialize;
 
+use crate::MaskedColumn;
+
 pub use build::ReportError;
+pub use manifest::{ManifestColumn, ManifestTable};
 pub use promise::{Holds, Promise};
 pub use text::printable;
 pub use write::{WriteError, Written, write_report};
@@ -51,6 +55,8 @@ pub struct Report {
     pub refused: Listed<Refusal>,
     /// What went on, operations that differ in literals only as one; changes first.
     pub operations: Listed<OperationReport>,
+    /// What left by reads, table by table, with the columns that were masked; empty if none was.
+    pub manifest: Listed<ManifestTable>,
     /// What the evidence does not reach, in words.
     pub gaps: Vec<String>,
     /// Whether the record is as the broker wrote it.
@@ -247,6 +253,8 @@ pub struct OperationReport {
     pub rule: RuleId,
     /// Masks of its output columns, `null` where none.
     pub masks: Vec<Option<Mask>>,
+    /// The base columns that these hide.
+    pub masked_columns: Vec<MaskedColumn>,
     /// How often it was executed.
     pub count: u64,
     /// How often it was only made ready.
@@ -257,6 +265,8 @@ pub struct OperationReport {
     pub bytes: u64,
     /// Values that were masked.
     pub masked: u64,
+    /// What detectors found and hid, and how often.
+    pub detected: BTreeMap<Detector, u64>,
     /// From sending to the end of the answer, in microseconds, over all times.
     pub micros: u64,
     /// Error codes of the server, and how often each.

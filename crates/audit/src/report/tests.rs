@@ -288,6 +288,25 @@ fn whatever_a_job_does_the_page_stays_small() {
 }
 
 #[test]
+fn the_manifest_names_what_was_masked_and_how() {
+    let key = SealingKey::generate().unwrap();
+    let report = report(&backup().sealed(&key), &key);
+    let tables: Vec<_> =
+        report.manifest.listed.iter().map(|table| table.tables.join(", ")).collect();
+    assert_eq!(tables, ["public.customers", "public.orders"]);
+    let customers = &report.manifest.listed[0];
+    assert_eq!((customers.rows, customers.masked), (120_000, 240_000));
+    let columns: Vec<_> =
+        customers.columns.iter().map(|c| format!("{} {}", c.column, c.mask.as_str())).collect();
+    assert_eq!(columns, ["public.customers.email hash", "public.customers.full_name partial"]);
+    assert_eq!(customers.detected.get(&guard_core::Detector::Card), Some(&2));
+    assert!(report.manifest.listed[1].columns.is_empty());
+    for text in [report.to_markdown(), report.to_html().unwrap()] {
+        assert!(text.contains("public.customers.email hash") && text.contains("card ×2"), "{text}");
+    }
+}
+
+#[test]
 fn what_was_not_understood_stands_first() {
     let key = SealingKey::generate().unwrap();
     let mut builder = backup();
@@ -303,6 +322,7 @@ fn what_was_not_understood_stands_first() {
         rule: RuleId::new("odd").unwrap(),
         trace: Vec::new(),
         masks: Vec::new(),
+        masked_columns: Vec::new(),
     };
     builder.gateway(code);
     builder.statement(99, Some(outcome(0, 0, 0, 1)));

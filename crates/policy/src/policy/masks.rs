@@ -10,8 +10,9 @@
 use std::sync::Arc;
 
 use guard_core::{
-    Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Effect, Flow, Mask, MaskPlan,
-    Object, ObjectKind, ObjectName, Operation, Output, Outputs, TablePattern, Verb,
+    Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Detectors, Effect, Flow, Mask,
+    MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs, Stability,
+    TablePattern, Verb,
 };
 
 use super::rule::tables_of;
@@ -20,7 +21,7 @@ use super::rule::tables_of;
 #[derive(Debug, Clone)]
 pub(crate) struct MaskEntry {
     pub(crate) column: ColumnPattern,
-    pub(crate) mask: Mask,
+    pub(crate) mask: Masking,
     pub(crate) derived: DerivedFlow,
 }
 
@@ -29,6 +30,7 @@ pub(crate) struct MaskEntry {
 pub(crate) struct Masks {
     entries: Vec<MaskEntry>,
     columns: Arc<[ColumnMask]>,
+    detect: Detectors,
 }
 
 /// Why an operation would carry a masked value out.
@@ -58,22 +60,32 @@ const KEEP_IN_PLACE: &str = "leave masked columns out of what is written or pass
 const NOT_HERE: &str = "run it in a job whose policy masks nothing";
 
 impl Masks {
-    pub(crate) fn new(entries: Vec<MaskEntry>) -> Self {
+    pub(crate) fn new(entries: Vec<MaskEntry>, detect: Detectors) -> Self {
         let columns = entries
             .iter()
             .map(|entry| ColumnMask { column: entry.column.clone(), mask: entry.mask })
             .collect();
-        Self { entries, columns }
+        Self { entries, columns, detect }
     }
 
+    /// Whether no column is hidden.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// Whether a mask asks for the key that outlives sessions.
+    pub(super) fn needs_lasting_key(&self) -> bool {
+        self.entries.iter().any(|entry| match entry.mask.stable {
+            Stability::Always => true,
+            Stability::Run => false,
+        })
+    }
+
     /// How an operation's values are hidden, or why they cannot be.
     pub(super) fn plan(&self, op: &Operation) -> Result<MaskPlan, Leak> {
+        // Detectors look at what comes back, and block nothing.
         if self.is_empty() {
-            return Ok(MaskPlan::default());
+            return Ok(MaskPlan { detect: self.detect, ..MaskPlan::default() });
         }
         match &op.certainty {
             Certainty::Exact => {}
@@ -109,7 +121,7 @@ impl Masks {
         };
         let reach = op.effects.iter().any(|effect| self.touches(&effect.object));
         let outputs = if outputs.iter().any(Option::is_some) { outputs } else { Vec::new() };
-        Ok(MaskPlan { outputs, reach, columns: self.columns.clone() })
+        Ok(MaskPlan { outputs, reach, columns: self.columns.clone(), detect: self.detect })
     }
 
     /// Effects that move values in ways that cannot be followed, or that move a masked column away from
@@ -167,17 +179,17 @@ impl Masks {
         Ok(())
     }
 
-    fn outputs(&self, outputs: &[Output]) -> Result<Vec<Option<Mask>>, Leak> {
+    fn outputs(&self, outputs: &[Output]) -> Result<Vec<Option<Masking>>, Leak> {
         outputs.iter().enumerate().map(|(index, output)| self.output(index, output)).collect()
     }
 
-    fn output(&self, index: usize, output: &Output) -> Result<Option<Mask>, Leak> {
-        let mut mask: Option<Mask> = None;
+    fn output(&self, index: usize, output: &Output) -> Result<Option<Masking>, Leak> {
+        let mut mask: Option<Masking> = None;
         for source in &output.sources {
             let Some((found, derived)) = self.of(&source.column) else { continue };
             let found = match (source.flow, derived) {
                 (Flow::Plain, _) => found,
-                (Flow::Derived, DerivedFlow::Redact) => found.stricter(Mask::Redact),
+                (Flow::Derived, DerivedFlow::Redact) => found.stricter(Mask::Redact.into()),
                 (Flow::Derived, DerivedFlow::Block) => {
                     return Err(Leak {
                         effect: None,
@@ -212,7 +224,7 @@ impl Masks {
     }
 
     /// The mask of a column, the strictest of all that match it.
-    fn of(&self, column: &ColumnName) -> Option<(Mask, DerivedFlow)> {
+    fn of(&self, column: &ColumnName) -> Option<(Masking, DerivedFlow)> {
         let fitting = self.entries.iter().filter(|entry| entry.column.matches(column));
         fitting.map(|entry| (entry.mask, entry.derived)).reduce(|one, other| {
             let derived = match (one.1, other.1) {

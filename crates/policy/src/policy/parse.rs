@@ -6,7 +6,8 @@ use std::{
 };
 
 use guard_core::{
-    DecisionKind, DerivedFlow, Digest, Mask, ObjectKind, PolicyName, RuleId, Verb,
+    DecisionKind, DerivedFlow, Detector, Detectors, Digest, Mask, Masking, ObjectKind, PolicyName,
+    RuleId, Stability, Verb,
     document::{self, Fields, Node, Problems},
 };
 
@@ -21,12 +22,14 @@ const MAX_SAY: usize = 500;
 
 const DECISIONS: [(&str, DecisionKind); 2] =
     [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
-const MASKS: [(&str, Mask); 4] = [
+const MASKS: [(&str, Mask); 5] = [
     ("redact", Mask::Redact),
     ("null", Mask::Null),
     ("hash", Mask::Hash),
     ("partial", Mask::Partial),
+    ("format", Mask::Format),
 ];
+const STABLE: [(&str, Stability); 2] = [("run", Stability::Run), ("always", Stability::Always)];
 const DERIVED: [(&str, DerivedFlow); 2] =
     [("block", DerivedFlow::Block), ("redact", DerivedFlow::Redact)];
 
@@ -47,10 +50,15 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
     let rules = fields.required("rules", problems).and_then(|node| rules(node, problems));
     let masks = match fields.optional("masks") {
         Some(node) => masks(node, problems),
-        None => Some(Masks::default()),
+        None => Some(Vec::new()),
     };
-    fields.finish(&["policy", "rules", "masks"], problems);
-    Some(Policy { name: name?, digest, rules: rules?, masks: masks? })
+    let detect = match fields.optional("detect") {
+        Some(node) => detect(node, problems),
+        None => Some(Detectors::default()),
+    };
+    fields.finish(&["policy", "rules", "masks", "detect"], problems);
+    let masks = Masks::new(masks?, detect?);
+    Some(Policy { name: name?, digest, rules: rules?, masks })
 }
 
 fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<Rule>> {
@@ -255,7 +263,7 @@ fn items<'a>(node: &'a Node, problems: &mut Problems) -> Option<Option<&'a [Node
     }
 }
 
-fn masks(node: &Node, problems: &mut Problems) -> Option<Masks> {
+fn masks(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
     let nodes = node.list(problems)?;
     let mut entries = Vec::new();
     let mut complete = true;
@@ -265,7 +273,28 @@ fn masks(node: &Node, problems: &mut Problems) -> Option<Masks> {
             None => complete = false,
         }
     }
-    complete.then(|| Masks::new(entries))
+    complete.then_some(entries)
+}
+
+/// What is looked for in columns that nobody named.
+fn detect(node: &Node, problems: &mut Problems) -> Option<Detectors> {
+    let fields = node.fields(problems)?;
+    let detectors = Detector::ALL.map(|detector| (detector.as_str(), detector));
+    let values = fields
+        .required("values", problems)
+        .and_then(|node| words(node, &detectors, problems))
+        .map(|found| {
+            found.map_or_else(
+                || Detector::ALL.into_iter().collect(),
+                |found| found.into_iter().collect(),
+            )
+        });
+    let with = match fields.optional("with") {
+        Some(node) => node.one_of(&[("redact", Mask::Redact)], problems),
+        None => Some(Mask::Redact),
+    };
+    fields.finish(&["values", "with"], problems);
+    with.and(values)
 }
 
 fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
@@ -285,10 +314,30 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
         Some(node) => node.one_of(&DERIVED, problems),
         None => Some(DerivedFlow::default()),
     };
-    fields.finish(&["sql", "with", "derived"], problems);
-    let (mask, derived) = (mask?, derived?);
+    let stable = match fields.optional("stable") {
+        Some(node) => stability(node, mask, problems),
+        None => Some(Stability::default()),
+    };
+    fields.finish(&["sql", "with", "stable", "derived"], problems);
+    let (mask, derived) = (Masking { mask: mask?, stable: stable? }, derived?);
     let entry = |column| MaskEntry { column, mask, derived };
     Some(columns?.into_iter().map(entry).collect())
+}
+
+/// With which key values are hidden: said of masks that have one.
+fn stability(node: &Node, mask: Option<Mask>, problems: &mut Problems) -> Option<Stability> {
+    let stable = node.one_of(&STABLE, problems)?;
+    match mask? {
+        Mask::Hash | Mask::Format => {}
+        Mask::Redact | Mask::Null | Mask::Partial => {
+            node.problem_with_help(
+                problems,
+                "`stable` says something of `hash` and `format` only",
+                "leave it out: the other masks have no key",
+            );
+        }
+    }
+    Some(stable)
 }
 
 /// `with: null` is a YAML null where a word is expected; it means what it says.

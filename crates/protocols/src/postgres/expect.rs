@@ -2,12 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use guard_core::{Certainty, Denial, MaskPlan, Verb};
+use guard_core::{Certainty, Denial, Detector, MaskPlan, Verb};
 use guard_gate::{Outcome, Running};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
-    mask::CopyMasker,
+    mask::{CopyMasker, detect::Found},
     names::Ticket,
     results::{Columns, Rows},
 };
@@ -93,6 +93,18 @@ impl Step {
     /// Records what came of it.
     pub(super) fn finish(&mut self, error: Option<&str>) {
         let mut outcome = std::mem::take(&mut self.outcome);
+        let found = match (&self.rows, &self.copy) {
+            (_, Copy::Out(Some(masker))) => masker.found(),
+            (Rows::Masked(masker), Copy::No | Copy::In | Copy::Taken | Copy::Out(None)) => {
+                masker.found()
+            }
+            (
+                Rows::Undescribed | Rows::Pass,
+                Copy::No | Copy::In | Copy::Taken | Copy::Out(None),
+            ) => Found::default(),
+        };
+        let found = Detector::ALL.into_iter().zip(found).filter(|(_, count)| *count > 0);
+        outcome.detected = found.collect();
         outcome.error = error.map(Into::into);
         if let Some(running) = self.running.take() {
             running.finish(outcome);

@@ -299,6 +299,7 @@ impl Session {
         };
         for permit in &permits {
             self.reached |= permit.masks().reach;
+            self.detect = permit.masks().detect;
         }
         let change = self
             .names
@@ -401,7 +402,7 @@ impl Session {
         }
         if let Some(step) = &mut step {
             let plan = &step.plan;
-            if !portal.described && (plan.rewrites() || !plan.columns.is_empty()) {
+            if !portal.described && !plan.is_empty() {
                 // Rows come without a description: guard asks for one, and keeps the answer.
                 self.upstream.describe_portal(wire_name);
                 let columns = portal.columns.clone();
@@ -600,6 +601,7 @@ impl Session {
     /// Remembers what a permitted statement means for what comes after it.
     fn note(&mut self, operation: &Operation, plan: &MaskPlan) {
         self.reached |= plan.reach;
+        self.detect = plan.detect;
         self.settled = self.settled.max(Settled::after(operation));
         self.changed.note_sent(operation);
     }

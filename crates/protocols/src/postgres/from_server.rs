@@ -6,7 +6,7 @@ use guard_core::{Certainty, ObjectKind, Operation, Verb};
 use super::{
     expect::{Change, Copy, Expect, Step, rows_of_tag},
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW},
-    mask::errors,
+    mask::{detect, errors},
     refuse, results,
     results::Rows,
     session::{QUERY_BEFORE_SYNC, Session},
@@ -142,9 +142,9 @@ impl Session {
             // An Execute. Where masks are, its portal was described before it; where none are, any row passes.
             step.rows = match columns.get() {
                 Some(fields) => {
-                    results::rows(fields, &step.plan, snapshot.as_deref(), &self.shared.mask_key)?
+                    results::rows(fields, &step.plan, snapshot.as_deref(), &self.shared.mask_keys)?
                 }
-                None if !step.plan.rewrites() && step.plan.columns.is_empty() => Rows::Pass,
+                None if step.plan.is_empty() => Rows::Pass,
                 None => Rows::Undescribed,
             };
         }
@@ -252,6 +252,8 @@ impl Session {
                     errors::hide_notification(body, &mut self.client.output)?;
                     return Ok(());
                 }
+                self.put_detected(frame);
+                return Ok(());
             }
             b'S' => {
                 if !self.setting(body)? {
@@ -309,7 +311,7 @@ impl Session {
                     &results::fields(body)?,
                     &step.plan,
                     snapshot.as_deref(),
-                    &self.shared.mask_key,
+                    &self.shared.mask_keys,
                 )?;
                 false
             }
@@ -546,9 +548,18 @@ impl Session {
         if self.reached {
             errors::hide_message(tag, body, &mut self.client.output)?;
         } else {
-            self.client.output.put_slice(frame);
+            self.put_detected(frame);
         }
         Ok(())
+    }
+
+    /// Passes a message that is no row, without what detectors find in it: its length stays.
+    fn put_detected(&mut self, frame: &[u8]) {
+        let start = self.client.output.len() + HEADER;
+        self.client.output.put_slice(frame);
+        if let Some(body) = self.client.output.get_mut(start..) {
+            detect::hide(self.detect, body, false, &mut self.detected);
+        }
     }
 
     /// A ParameterStatus. Whether the client gets it.
@@ -595,9 +606,9 @@ impl Session {
             return Err(unexpected(b'H'));
         }
         let operation = &step.statement.operation;
-        let key = &self.shared.mask_key;
+        let keys = &self.shared.mask_keys;
         let masker =
-            results::copy(count, options, operation, &step.plan, snapshot.as_deref(), key)?;
+            results::copy(count, options, operation, &step.plan, snapshot.as_deref(), keys)?;
         step.copy = Copy::Out(masker);
         Ok(())
     }

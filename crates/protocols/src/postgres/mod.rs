@@ -47,7 +47,7 @@ use frame::{put, put_text};
 use futures_util::future::BoxFuture;
 use guard_core::Secret;
 use guard_gate::{ConnectionInfo, SessionGate};
-use mask::MaskKey;
+use mask::MaskKeys;
 use session::Session;
 use startup::{Client, Wish};
 use tokio::time::timeout;
@@ -75,7 +75,7 @@ pub struct PostgresHandler {
 struct Shared {
     resource: Arc<dyn Resource>,
     understanding: Understanding,
-    mask_key: MaskKey,
+    mask_keys: MaskKeys,
 }
 
 impl PostgresHandler {
@@ -83,7 +83,7 @@ impl PostgresHandler {
     pub fn new(resource: Arc<dyn Resource>) -> Arc<Self> {
         let shared = Shared {
             understanding: Understanding::new(Catalogs::new(resource.clone())),
-            mask_key: MaskKey::new(resource.mask_key()),
+            mask_keys: MaskKeys::new(resource.mask_key(), resource.lasting_mask_key()),
             resource,
         };
         Arc::new(Self {
@@ -184,6 +184,8 @@ impl PostgresHandler {
             status: greeting.status,
             reached: false,
             settled: from_client::Settled::Yes,
+            detect: guard_core::Detectors::default(),
+            detected: Default::default(),
             settling: false,
             flushed: false,
             skipping: None,

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use guard_core::{Flow, Mask, MaskPlan, Operation, Outputs};
+use guard_core::{Flow, MaskPlan, Masking, Operation, Outputs};
 use guard_sql::{CopyOptions, Relation};
 
 use super::{
     catalog::Snapshot,
     frame::{Broken, Fields},
-    mask::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKey, RowMasker},
+    mask::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKeys, RowMasker},
 };
 
 /// Inheritance is followed so far; PostgreSQL has no limit, and nobody has this many.
@@ -70,12 +70,12 @@ pub(super) fn rows(
     fields: &[Field],
     plan: &MaskPlan,
     snapshot: Option<&Snapshot>,
-    key: &MaskKey,
+    keys: &MaskKeys,
 ) -> Result<Rows, Misunderstood> {
     if plan.rewrites() && plan.outputs.len() != fields.len() {
         return Err(Misunderstood { found: fields.len(), expected: plan.outputs.len() });
     }
-    if !plan.rewrites() && plan.columns.is_empty() {
+    if plan.is_empty() {
         return Ok(Rows::Pass);
     }
     let mut any = false;
@@ -86,21 +86,25 @@ pub(super) fn rows(
             let planned = plan.outputs.get(place).copied().flatten();
             let found = snapshot.and_then(|snapshot| mask_of_base_column(field, plan, snapshot));
             let mask = match (planned, found) {
-                (Some(planned), Some(found)) => planned.stricter(found),
-                (planned, found) => planned.or(found)?,
+                (Some(planned), Some(found)) => Some(planned.stricter(found)),
+                (planned, found) => planned.or(found),
             };
-            any = true;
             let oid = snapshot.map_or(field.type_oid, |s| s.type_for_mask(field.type_oid));
             let column = snapshot.and_then(|s| s.column(field.table, field.number));
             let not_null = column.is_some_and(|(_, column)| column.not_null);
             let column = ColumnType { oid, modifier: field.modifier, not_null };
-            Some((ColumnMasker::new(mask, column, key), field.format))
+            let masker = match mask {
+                Some(mask) => Some(ColumnMasker::new(mask, column, keys)),
+                None => ColumnMasker::detecting(plan.detect, column, keys),
+            };
+            any |= masker.is_some();
+            Some((masker?, field.format))
         })
         .collect();
     Ok(if any { Rows::Masked(Box::new(RowMasker::new(columns))) } else { Rows::Pass })
 }
 
-fn mask_of_base_column(field: &Field, plan: &MaskPlan, snapshot: &Snapshot) -> Option<Mask> {
+fn mask_of_base_column(field: &Field, plan: &MaskPlan, snapshot: &Snapshot) -> Option<Masking> {
     if field.table == 0 || plan.columns.is_empty() {
         return None;
     }
@@ -116,7 +120,7 @@ fn mask_of_base_column(field: &Field, plan: &MaskPlan, snapshot: &Snapshot) -> O
         let Some(parent) = waiting.pop().and_then(|oid| snapshot.catalog.relation(oid)) else {
             break;
         };
-        mask = [mask, mask_in(parent)].into_iter().flatten().reduce(Mask::stricter);
+        mask = [mask, mask_in(parent)].into_iter().flatten().reduce(Masking::stricter);
         waiting.extend(&parent.parents);
     }
     mask
@@ -129,19 +133,24 @@ pub(super) fn copy(
     operation: &Operation,
     plan: &MaskPlan,
     snapshot: Option<&Snapshot>,
-    key: &MaskKey,
+    keys: &MaskKeys,
 ) -> Result<Option<Box<CopyMasker>>, Misunderstood> {
-    if !plan.rewrites() {
+    if !plan.rewrites() && plan.detect.is_empty() {
         return Ok(None);
     }
-    if plan.outputs.len() != count {
+    if plan.rewrites() && plan.outputs.len() != count {
         return Err(Misunderstood { found: count, expected: plan.outputs.len() });
     }
-    let columns = plan.outputs.iter().enumerate().map(|(place, mask)| {
+    let columns = (0..count).map(|place| {
         let column = output_type(operation, place, snapshot);
-        mask.map(|mask| ColumnMasker::new(mask, column, key))
+        match plan.outputs.get(place).copied().flatten() {
+            Some(mask) => Some(ColumnMasker::new(mask, column, keys)),
+            None => ColumnMasker::detecting(plan.detect, column, keys),
+        }
     });
-    Ok(Some(Box::new(CopyMasker::new(options, columns.collect()))))
+    let columns: Vec<_> = columns.collect();
+    let any = columns.iter().any(Option::is_some);
+    Ok(any.then(|| Box::new(CopyMasker::new(options, columns))))
 }
 
 /// COPY says nothing of types: an output that is a column has the column's, others none that is known.

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::future::BoxFuture;
-use guard_core::EndReason;
+use guard_core::{Detectors, EndReason};
 use guard_gate::Gate;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _},
@@ -24,6 +24,7 @@ use super::{
     cancel::CancelKey,
     encoding::Reading,
     expect::Expect,
+    mask::detect::Found,
     names::Known,
     refuse,
     startup::Client,
@@ -67,6 +68,10 @@ pub(super) struct Session {
     pub(super) status: u8,
     /// Whether a statement with masked columns in reach was sent: texts of the server may tell of them.
     pub(super) reached: bool,
+    /// What is looked for in messages that are no rows.
+    pub(super) detect: Detectors,
+    /// What was found there.
+    pub(super) detected: Found,
     /// Whether what was sent in this group leaves open how the next text is read.
     pub(super) settled: super::from_client::Settled,
     /// Nothing of the client is looked at until all is answered.

@@ -335,6 +335,10 @@ impl Resource for Server {
         b"key of the session"
     }
 
+    fn lasting_mask_key(&self) -> Option<&[u8]> {
+        Some(b"key of the resource")
+    }
+
     fn refused(&self, _denial: &Denial) {}
 }
 

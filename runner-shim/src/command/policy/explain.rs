@@ -143,7 +143,7 @@ fn outputs(text: &mut String, judged: &Judged) {
                 let sources =
                     if sources.is_empty() { "no column".to_owned() } else { sources.join(", ") };
                 let mask = judged.ruling.masks.outputs.get(index).copied().flatten();
-                let mask = mask.map_or(String::new(), |mask| format!(" → {}", mask.as_str()));
+                let mask = mask.map_or(String::new(), |mask| format!(" → {}", mask.mask.as_str()));
                 line(text, "result", &format!("{}: {sources}{mask}", index + 1));
             }
         }
@@ -173,7 +173,7 @@ fn as_json(judged: &Judged) -> serde_json::Value {
         "stores": operation.stores,
         "decision": ruling.decision.kind(),
         "rule": ruling.rule,
-        "masks": ruling.masks.outputs.iter().map(|mask| mask.map(Mask::as_str)).collect::<Vec<_>>(),
+        "masks": ruling.masks.masks().into_iter().map(|mask| mask.map(Mask::as_str)).collect::<Vec<_>>(),
         "trace": ruling.trace,
         "denial": denial,
     })

@@ -145,7 +145,7 @@ fn shown_masks(judged: &Judged) -> Vec<Option<Mask>> {
         guard_core::Outputs::Columns(columns) => columns.len(),
         guard_core::Outputs::None | guard_core::Outputs::Unknown(_) => 0,
     };
-    let mut masks = judged.ruling.masks.outputs.clone();
+    let mut masks = judged.ruling.masks.masks();
     masks.resize(columns.max(masks.len()), None);
     masks
 }

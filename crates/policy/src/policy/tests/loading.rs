@@ -43,7 +43,7 @@ p.yaml:7:21: the list is empty, which would mean nothing at all
   help: write what it should hold, `\"*\"` for all where that is possible, or leave it out
 p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:11:11: `hide` is not known here
-  help: one of `redact`, `null`, `hash`, `partial`
+  help: one of `redact`, `null`, `hash`, `partial`, `format`
 p.yaml:12:1: `color` is not known here
   help: known are `policy`, `rules`, `masks`"
     );

@@ -5,6 +5,7 @@ use guard_sql::{CopyFormat, CopyOptions};
 
 use super::{
     ColumnMasker, Malformed, copy_binary::BinaryMasker, copy_csv::CsvMasker, copy_text::TextMasker,
+    detect::Found,
 };
 
 /// Rewrites the data of one COPY: a stream of bytes, whose borders of messages mean nothing.
@@ -69,6 +70,15 @@ impl CopyMasker {
         if complete { Ok(()) } else { Err(Malformed::copy("it ends in the middle of a row")) }
     }
 
+    /// What detectors found so far.
+    pub(crate) const fn found(&self) -> Found {
+        match &self.format {
+            FormatMasker::Text(masker) => masker.found(),
+            FormatMasker::Csv(masker) => masker.found(),
+            FormatMasker::Binary(masker) => masker.found(),
+        }
+    }
+
     /// Values that were masked so far.
     pub(crate) const fn masked(&self) -> u64 {
         self.masked
@@ -83,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{ColumnType, MAX_VALUE, MaskKey},
+        super::{ColumnType, MAX_VALUE, MaskKeys},
         *,
     };
 
@@ -102,7 +112,7 @@ mod tests {
     /// Three columns, the second masked.
     fn masker(options: &CopyOptions, mask: Mask) -> CopyMasker {
         let column = ColumnType { oid: 25, modifier: -1, not_null: false };
-        let middle = ColumnMasker::new(mask, column, &MaskKey::new(b"key"));
+        let middle = ColumnMasker::new(mask.into(), column, &MaskKeys::new(b"key", None));
         CopyMasker::new(options, vec![None, Some(middle), None])
     }
 
@@ -307,7 +317,7 @@ mod tests {
                 0..60,
             ),
             cut in 0..60usize,
-            mask in prop_oneof![Just(Mask::Redact), Just(Mask::Null), Just(Mask::Hash), Just(Mask::Partial)],
+            mask in prop_oneof![Just(Mask::Redact), Just(Mask::Null), Just(Mask::Hash), Just(Mask::Partial), Just(Mask::Format)],
         ) {
             for format in [CopyFormat::Text, CopyFormat::Csv, CopyFormat::Binary] {
                 let options = options(format);

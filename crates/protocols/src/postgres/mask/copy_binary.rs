@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ColumnMasker, Format, Malformed, held::Held};
+use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found, held::Held};
 
 /// Signature, flags, length of the extension. The server sets no flag and has no extension; another one is
 /// refused, because what it means is not known.
@@ -14,7 +14,7 @@ pub(super) struct BinaryMasker {
     /// The first bytes of a word whose last ones have not come yet.
     word: Vec<u8>,
     held: Held,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,12 @@ impl BinaryMasker {
             at: At::Header,
             word: Vec::new(),
             held: Held::default(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
+    }
+
+    pub(super) const fn found(&self) -> Found {
+        self.scratch.found()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -124,13 +128,16 @@ impl BinaryMasker {
             return Ok(());
         };
         if remaining > 0 {
-            self.held.push(part);
+            self.held.push(part, masker.longest());
             self.at = At::Value { column, remaining };
             return Ok(());
         }
-        let hidden = match self.held.complete(part) {
+        let hidden = match self.held.complete(part, masker.longest()) {
             Some(value) => masker.mask(value, Format::Binary, &mut self.scratch),
-            None => masker.redact(Format::Binary),
+            None => {
+                self.scratch.count();
+                masker.redact(Format::Binary)
+            }
         };
         match hidden {
             Some(value) => {
@@ -141,7 +148,7 @@ impl BinaryMasker {
             }
             None => out.put_i32(-1),
         }
-        *masked += 1;
+        *masked += self.scratch.take_masked();
         self.held.clear();
         self.at = self.next(column + 1);
         Ok(())

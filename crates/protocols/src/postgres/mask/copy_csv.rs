@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use guard_sql::CopyOptions;
 use memchr::{memchr2, memchr3};
 
-use super::{ColumnMasker, Format, Malformed, held::Held};
+use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found, held::Held};
 
 pub(super) struct CsvMasker {
     columns: Vec<Option<ColumnMasker>>,
@@ -17,7 +17,7 @@ pub(super) struct CsvMasker {
     value: Value,
     held: Held,
     plain: Vec<u8>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 struct Dialect {
@@ -58,8 +58,12 @@ impl CsvMasker {
             value: Value::Start,
             held: Held::default(),
             plain: Vec::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
+    }
+
+    pub(super) const fn found(&self) -> Found {
+        self.scratch.found()
     }
 
     pub(super) fn is_between_rows(&self) -> bool {
@@ -74,12 +78,12 @@ impl CsvMasker {
     ) -> Result<(), Malformed> {
         let mut input = input;
         while !input.is_empty() {
-            let hidden = !self.header && self.columns.get(self.column).is_some_and(Option::is_some);
+            let masker = self.columns.get(self.column).and_then(Option::as_ref);
+            let longest = masker.filter(|_| !self.header).map(ColumnMasker::longest);
             let Some(end) = self.border(input)? else {
-                if hidden {
-                    self.held.push(input);
-                } else {
-                    out.put_slice(input);
+                match longest {
+                    Some(longest) => self.held.push(input, longest),
+                    None => out.put_slice(input),
                 }
                 return Ok(());
             };
@@ -87,7 +91,7 @@ impl CsvMasker {
             let Some((&border, rest)) = rest.split_first() else {
                 return Err(Malformed::copy("a border is out of reach"));
             };
-            if hidden {
+            if longest.is_some() {
                 self.hide(value, out, masked)?;
             } else {
                 out.put_slice(value);
@@ -169,7 +173,7 @@ impl CsvMasker {
         };
         let dialect = &self.dialect;
         let quoted = self.value == Value::Closed;
-        let hidden = match self.held.complete(last) {
+        let hidden = match self.held.complete(last, masker.longest()) {
             Some(raw) if !quoted && raw == dialect.null => {
                 out.put_slice(raw);
                 self.held.clear();
@@ -180,13 +184,16 @@ impl CsvMasker {
                 masker.mask(&self.plain, Format::Text, &mut self.scratch)
             }
             Some(raw) => masker.mask(raw, Format::Text, &mut self.scratch),
-            None => masker.redact(Format::Text),
+            None => {
+                self.scratch.count();
+                masker.redact(Format::Text)
+            }
         };
         match hidden {
             Some(value) => dialect.write(value, out),
             None => out.put_slice(&dialect.null),
         }
-        *masked += 1;
+        *masked += self.scratch.take_masked();
         self.held.clear();
         Ok(())
     }

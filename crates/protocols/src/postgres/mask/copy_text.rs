@@ -7,7 +7,8 @@ use guard_sql::CopyOptions;
 use memchr::{memchr, memchr3};
 
 use super::{
-    ColumnMasker, Format, Malformed,
+    ColumnMasker, Format, Malformed, Scratch,
+    detect::Found,
     held::{Held, tail},
 };
 
@@ -21,7 +22,7 @@ pub(super) struct TextMasker {
     escaped: bool,
     held: Held,
     plain: Vec<u8>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,12 @@ impl TextMasker {
             escaped: false,
             held: Held::default(),
             plain: Vec::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
+    }
+
+    pub(super) const fn found(&self) -> Found {
+        self.scratch.found()
     }
 
     pub(super) fn is_between_rows(&self) -> bool {
@@ -74,12 +79,12 @@ impl TextMasker {
                 }
             };
             self.at = At::Column(column);
-            let hidden = self.columns.get(column).is_some_and(Option::is_some);
+            let masker = self.columns.get(column).and_then(Option::as_ref);
+            let longest = masker.map(ColumnMasker::longest);
             let Some(end) = self.border(input)? else {
-                if hidden {
-                    self.held.push(input);
-                } else {
-                    out.put_slice(input);
+                match longest {
+                    Some(longest) => self.held.push(input, longest),
+                    None => out.put_slice(input),
                 }
                 return Ok(());
             };
@@ -87,7 +92,7 @@ impl TextMasker {
             let Some((&border, rest)) = rest.split_first() else {
                 return Err(Malformed::copy("a border is out of reach"));
             };
-            if hidden {
+            if longest.is_some() {
                 self.hide(column, value, out, masked)?;
             } else {
                 out.put_slice(value);
@@ -150,26 +155,32 @@ impl TextMasker {
         let Some(Some(masker)) = self.columns.get(column) else {
             return Err(Malformed::copy("a column is not in the plan"));
         };
-        let hidden = match self.held.complete(last) {
-            Some(raw) if raw == self.null && is_certain(raw) => {
+        let hidden = match self.held.complete(last, masker.longest()) {
+            Some(raw) if raw == self.null && (is_certain(raw) || masker.is_detecting()) => {
                 out.put_slice(raw);
                 self.held.clear();
                 return Ok(());
             }
             // A value that is written like the NULL of the client's choice: what it is must not show,
             // or `NULL '123-45-6789'` tells who has that number.
-            Some(raw) if raw == self.null => masker.redact(Format::Text),
+            Some(raw) if raw == self.null => {
+                self.scratch.count();
+                masker.redact(Format::Text)
+            }
             Some(raw) => {
                 unescape(raw, &mut self.plain);
                 masker.mask(&self.plain, Format::Text, &mut self.scratch)
             }
-            None => masker.redact(Format::Text),
+            None => {
+                self.scratch.count();
+                masker.redact(Format::Text)
+            }
         };
         match hidden {
             Some(value) => escape(value, self.delimiter, out),
             None => out.put_slice(&self.null),
         }
-        *masked += 1;
+        *masked += self.scratch.take_masked();
         self.held.clear();
         Ok(())
     }

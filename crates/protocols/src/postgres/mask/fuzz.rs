@@ -4,12 +4,12 @@ use bytes::BytesMut;
 use guard_core::Mask;
 use guard_sql::{CopyFormat, CopyOptions};
 
-use super::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKey, RowMasker, errors};
+use super::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKeys, RowMasker, errors};
 
 /// Types of every kind of mask: text, varchar(5), int4, uuid, bit(3), one that is not known.
 const TYPES: [(u32, i32); 6] = [(25, -1), (1043, 9), (23, -1), (2950, -1), (1560, 3), (0, -1)];
 
-const MASKS: [Mask; 4] = [Mask::Redact, Mask::Null, Mask::Hash, Mask::Partial];
+const MASKS: [Mask; 5] = [Mask::Redact, Mask::Null, Mask::Hash, Mask::Partial, Mask::Format];
 
 /// Takes a byte as a choice of columns: two that pass, around one that is masked.
 fn columns(choice: u8) -> Vec<Option<ColumnMasker>> {
@@ -17,7 +17,7 @@ fn columns(choice: u8) -> Vec<Option<ColumnMasker>> {
     let mask = MASKS.get(choice % MASKS.len()).copied().unwrap_or(Mask::Redact);
     let (oid, modifier) = TYPES.get(choice / 4 % TYPES.len()).copied().unwrap_or_default();
     let column = ColumnType { oid, modifier, not_null: choice & 0x80 != 0 };
-    vec![None, Some(ColumnMasker::new(mask, column, &MaskKey::new(b"key"))), None]
+    vec![None, Some(ColumnMasker::new(mask.into(), column, &MaskKeys::new(b"key", None))), None]
 }
 
 /// A COPY stream, cut where the second byte says: the result is the same as of the whole.

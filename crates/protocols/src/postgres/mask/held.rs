@@ -1,6 +1,6 @@
 //! What a COPY masker keeps of a value whose end has not come yet.
 
-use super::{ColumnMasker, MAX_VALUE};
+use super::ColumnMasker;
 
 /// A value of a masked column whose end has not come yet.
 #[derive(Default)]
@@ -11,8 +11,8 @@ pub(super) struct Held {
 
 impl Held {
     /// Adds what came of it. Once it is too long it is forgotten, and only that it was too long is known.
-    pub(super) fn push(&mut self, part: &[u8]) {
-        if self.overflow || self.bytes.len() + part.len() > MAX_VALUE {
+    pub(super) fn push(&mut self, part: &[u8], longest: usize) {
+        if self.overflow || self.bytes.len() + part.len() > longest {
             self.overflow = true;
             self.bytes.clear();
         } else {
@@ -22,11 +22,11 @@ impl Held {
 
     /// The whole value, of which `last` is the last part, without copying if it came in one; `None` if it
     /// is too long. [`Held::clear`] follows.
-    pub(super) fn complete<'a>(&'a mut self, last: &'a [u8]) -> Option<&'a [u8]> {
-        if self.bytes.is_empty() && !self.overflow && last.len() <= MAX_VALUE {
+    pub(super) fn complete<'a>(&'a mut self, last: &'a [u8], longest: usize) -> Option<&'a [u8]> {
+        if self.bytes.is_empty() && !self.overflow && last.len() <= longest {
             return Some(last);
         }
-        self.push(last);
+        self.push(last, longest);
         if self.overflow { None } else { Some(&self.bytes) }
     }
 

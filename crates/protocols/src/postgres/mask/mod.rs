@@ -11,23 +11,34 @@ mod copy;
 mod copy_binary;
 mod copy_csv;
 mod copy_text;
+pub(crate) mod detect;
 pub(crate) mod errors;
 pub(crate) mod fuzz;
+mod hash;
 mod held;
+mod moments;
+mod numbers;
+mod permute;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
+mod shape;
 mod sqlstates;
 mod types;
 mod value;
 
 pub(crate) use copy::CopyMasker;
 pub(crate) use rows::RowMasker;
-pub(crate) use value::{ColumnMasker, ColumnType, Format, MaskKey};
+pub(crate) use value::{ColumnMasker, ColumnType, Format, MaskKeys};
+
+use value::{MaskKey, Scratch};
 
 /// Longest value that is read whole to be masked, in bytes. A longer one is redacted whatever its mask,
 /// so that memory stays bounded; hashes and last characters of such values have no use.
 const MAX_VALUE: usize = 64 << 10;
+
+/// The same for a value in which only detectors look: a longer one of a COPY is redacted.
+const MAX_DETECTED: usize = 1 << 20;
 
 /// What the server sent is not what the protocol says it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

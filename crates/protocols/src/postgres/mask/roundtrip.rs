@@ -12,7 +12,7 @@ use guard_core::Mask;
 use guard_sql::{CopyFormat, CopyOptions};
 use guard_tests::Postgres;
 
-use super::{ColumnMasker, ColumnType, CopyMasker, MaskKey};
+use super::{ColumnMasker, ColumnType, CopyMasker, MaskKeys};
 
 const DATABASE: &str = "postgres";
 
@@ -107,7 +107,7 @@ const TYPES: &[(&str, &str, &str)] = &[
 /// Types whose masked values are NULL.
 const UNKNOWN: [&str; 4] = ["feeling", "pair", "regclass", "box"];
 
-const MASKS: [Mask; 4] = [Mask::Redact, Mask::Null, Mask::Hash, Mask::Partial];
+const MASKS: [Mask; 5] = [Mask::Redact, Mask::Null, Mask::Hash, Mask::Partial, Mask::Format];
 
 fn options(format: CopyFormat) -> CopyOptions {
     let text = format == CopyFormat::Text;
@@ -193,11 +193,11 @@ fn a_masked_copy_of_every_type_is_one_that_the_server_takes() {
             ColumnType { oid, modifier, not_null: false }
         })
         .collect();
-    let key = MaskKey::new(b"key");
+    let key = MaskKeys::new(b"key", None);
 
     for how in MASKS {
         let maskers: Vec<_> =
-            types.iter().map(|t| Some(ColumnMasker::new(how, *t, &key))).collect();
+            types.iter().map(|t| Some(ColumnMasker::new(how.into(), *t, &key))).collect();
         let maskers: Vec<_> = std::iter::once(None).chain(maskers).collect();
         for (statement, options) in variants() {
             let stream = copy(&server, &format!("COPY raw TO STDOUT ({statement})"), b"");

@@ -2,20 +2,20 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ColumnMasker, Format, Malformed};
+use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found};
 
 /// Rewrites the rows of one result.
 ///
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-DATAROW>
 pub(crate) struct RowMasker {
     columns: Vec<Option<(ColumnMasker, Format)>>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl RowMasker {
     /// One entry a column of the result, in order: `None` where it passes as it is.
     pub(crate) fn new(columns: Vec<Option<(ColumnMasker, Format)>>) -> Self {
-        Self { columns, scratch: Vec::new() }
+        Self { columns, scratch: Scratch::default() }
     }
 
     /// Appends the masked row to `out` as a whole DataRow message; gives the number of values that were
@@ -40,12 +40,10 @@ impl RowMasker {
         let start = out.len();
         out.put_slice(&[b'D', 0, 0, 0, 0]);
         out.put_slice(count);
-        let mut masked = 0;
         for column in &self.columns {
             let (value, after) = field(rest)?;
             match (column, value) {
                 (Some((masker, format)), Some(value)) => {
-                    masked += 1;
                     match masker.mask(value, *format, &mut self.scratch) {
                         Some(hidden) => {
                             let length = i32::try_from(hidden.len())
@@ -70,7 +68,12 @@ impl RowMasker {
         if let Some(place) = out.get_mut(start + 1..start + 5) {
             place.copy_from_slice(&length.to_be_bytes());
         }
-        Ok(masked)
+        Ok(self.scratch.take_masked())
+    }
+
+    /// What detectors found so far.
+    pub(crate) const fn found(&self) -> Found {
+        self.scratch.found()
     }
 }
 
@@ -99,14 +102,14 @@ mod tests {
     use guard_core::Mask;
 
     use super::{
-        super::{ColumnType, MaskKey},
+        super::{ColumnType, MaskKeys},
         *,
     };
 
     fn masker() -> RowMasker {
-        let column = |mask, oid| {
+        let column = |mask: Mask, oid| {
             let column = ColumnType { oid, modifier: -1, not_null: false };
-            ColumnMasker::new(mask, column, &MaskKey::new(b"key"))
+            ColumnMasker::new(mask.into(), column, &MaskKeys::new(b"key", None))
         };
         RowMasker::new(vec![
             None,

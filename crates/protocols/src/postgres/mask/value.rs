@@ -1,13 +1,16 @@
 //! One value in, one hidden value of the same type out.
 
-use std::fmt::Write as _;
-
-use guard_core::Mask;
+use guard_core::{Detectors, Mask, Masking, Stability};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use super::{
-    MAX_VALUE,
+    MAX_DETECTED, MAX_VALUE,
+    detect::{self, Found},
+    hash::{hash_integer_value, hash_text, hash_uuid},
+    moments::{Moment, shape_moment},
+    numbers::{Integer, read_numeric, shape_double, shape_integer, shape_numeric, shape_single},
+    shape::{Room, shape_text},
     types::{self, Redacted, oid},
 };
 
@@ -43,7 +46,7 @@ pub(crate) struct ColumnType {
     pub(crate) not_null: bool,
 }
 
-/// The key of the `hash` mask.
+/// The key of the masks `hash` and `format`.
 ///
 /// Whoever can have values of their own choice hashed can find out a value by trying; the key keeps everybody
 /// else from it, and hashes of two sessions apart.
@@ -62,7 +65,7 @@ impl MaskKey {
         Self(<Hmac<Sha256> as hmac::Mac>::new(&block.into()))
     }
 
-    fn hash(&self, domain: u8, value: &[u8]) -> [u8; 32] {
+    pub(super) fn hash(&self, domain: u8, value: &[u8]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(&[domain]);
         mac.update(value);
@@ -70,51 +73,200 @@ impl MaskKey {
     }
 }
 
+/// The keys of a session.
+#[derive(Clone)]
+pub(crate) struct MaskKeys {
+    run: MaskKey,
+    lasting: Option<MaskKey>,
+}
+
+impl MaskKeys {
+    /// Prepares the session's key and the lasting one, if the resource has one.
+    pub(crate) fn new(run: &[u8], lasting: Option<&[u8]>) -> Self {
+        Self { run: MaskKey::new(run), lasting: lasting.map(MaskKey::new) }
+    }
+
+    /// The key for a mask. A session whose policy asks for a lasting key that is not there is not opened;
+    /// should one be, its values are hidden with the session's.
+    fn of(&self, stable: Stability) -> &MaskKey {
+        match stable {
+            Stability::Run => &self.run,
+            Stability::Always => self.lasting.as_ref().unwrap_or(&self.run),
+        }
+    }
+}
+
 /// Hides the values of one column.
 #[derive(Clone)]
 pub(crate) struct ColumnMasker {
     how: How,
+    key: MaskKey,
     redacted: Option<Redacted>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 enum How {
     Null,
     Redact,
-    HashText { key: MaskKey, capacity: usize, padded: bool },
-    HashInteger { key: MaskKey, bytes: u32 },
-    HashUuid { key: MaskKey },
+    HashText { capacity: usize, padded: bool },
+    HashInteger(Integer),
+    Uuid,
     Partial,
+    ShapeText { capacity: usize },
+    ShapeInteger(Integer),
+    ShapeNumeric,
+    ShapeDouble,
+    ShapeSingle,
+    ShapeMoment(Moment),
+    Detect { detectors: Detectors, what: Detected },
 }
 
-/// What was hashed, so that a text and a number of the same bytes are not the same.
-const TEXT: u8 = b't';
-const UUID: u8 = b'u';
-const INTEGER: u8 = b'i';
+/// In what kind of values something is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detected {
+    Text,
+    /// It may have numbers in it that are no texts.
+    Mixed,
+    Integer,
+    Numeric,
+}
+
+impl Detected {
+    /// What to look for in a column; `None` if there is nothing that could be found.
+    const fn of(column: ColumnType) -> Option<Self> {
+        match column.oid {
+            oid::TEXT | oid::UNKNOWN | oid::CSTRING | oid::VARCHAR | oid::BPCHAR | oid::NAME => {
+                Some(Self::Text)
+            }
+            oid::INT8 => Some(Self::Integer),
+            oid::NUMERIC => Some(Self::Numeric),
+            oid::BOOL
+            | oid::BYTEA
+            | oid::CHAR
+            | oid::INT2
+            | oid::INT4
+            | oid::OID
+            | oid::XID
+            | oid::CID
+            | oid::XID8
+            | oid::XML
+            | oid::POINT
+            | oid::CIDR
+            | oid::INET
+            | oid::FLOAT4
+            | oid::FLOAT8
+            | oid::MACADDR
+            | oid::MACADDR8
+            | oid::MONEY
+            | oid::DATE
+            | oid::TIME
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
+            | oid::TIMETZ
+            | oid::INTERVAL
+            | oid::BIT
+            | oid::VARBIT
+            | oid::UUID
+            | oid::PG_LSN => None,
+            _ => Some(Self::Mixed),
+        }
+    }
+}
+
+impl How {
+    /// How a mask hides values of a column. One that has no sense for the type redacts.
+    fn of(mask: Mask, column: ColumnType) -> Self {
+        let text = types::text_capacity(column.oid, column.modifier);
+        match (mask, text) {
+            (Mask::Null, _) if column.not_null => Self::Redact,
+            (Mask::Null, _) => Self::Null,
+            (Mask::Redact, _) | (Mask::Partial, None) => Self::Redact,
+            (Mask::Partial, Some(_)) => Self::Partial,
+            (Mask::Hash, Some(capacity)) => {
+                Self::HashText { capacity, padded: column.oid == oid::BPCHAR }
+            }
+            (Mask::Format, Some(capacity)) => Self::ShapeText { capacity },
+            (Mask::Hash, None) => match (Integer::of(column.oid), column.oid) {
+                (Some(integer), _) => Self::HashInteger(integer),
+                (None, oid::UUID) => Self::Uuid,
+                (None, _) => Self::Redact,
+            },
+            (Mask::Format, None) => match (Integer::of(column.oid), column.oid) {
+                (Some(integer), _) => Self::ShapeInteger(integer),
+                (None, oid::UUID) => Self::Uuid,
+                (None, oid::NUMERIC) => Self::ShapeNumeric,
+                (None, oid::FLOAT8) => Self::ShapeDouble,
+                (None, oid::FLOAT4) => Self::ShapeSingle,
+                (None, oid::DATE) => Self::ShapeMoment(Moment::Date),
+                (None, oid::TIME) => Self::ShapeMoment(Moment::Time),
+                (None, oid::TIMESTAMP) => Self::ShapeMoment(Moment::Timestamp),
+                (None, oid::TIMESTAMPTZ) => Self::ShapeMoment(Moment::TimestampTz),
+                (None, _) => Self::Redact,
+            },
+        }
+    }
+}
+
+/// Room in which a value is hidden, used again for the next one.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    out: Vec<u8>,
+    room: Room,
+    masked: u64,
+    found: Found,
+}
+
+impl Scratch {
+    /// Counts a value that was hidden.
+    pub(super) fn count(&mut self) {
+        self.masked += 1;
+    }
+
+    /// Values that were hidden since this was asked the last time.
+    pub(super) fn take_masked(&mut self) -> u64 {
+        std::mem::take(&mut self.masked)
+    }
+
+    /// What detectors found so far.
+    pub(super) const fn found(&self) -> Found {
+        self.found
+    }
+}
 
 impl ColumnMasker {
-    /// A masker for a column. A mask that has no sense for the type redacts.
-    pub(crate) fn new(mask: Mask, column: ColumnType, key: &MaskKey) -> Self {
-        let text = types::text_capacity(column.oid, column.modifier);
-        let key = || key.clone();
-        let how = match mask {
-            Mask::Null if column.not_null => How::Redact,
-            Mask::Null => How::Null,
-            Mask::Redact => How::Redact,
-            Mask::Partial if text.is_some() => How::Partial,
-            Mask::Partial => How::Redact,
-            Mask::Hash => match (column.oid, text) {
-                (type_oid, Some(capacity)) => {
-                    How::HashText { key: key(), capacity, padded: type_oid == oid::BPCHAR }
-                }
-                (oid::INT2, None) => How::HashInteger { key: key(), bytes: 2 },
-                (oid::INT4, None) => How::HashInteger { key: key(), bytes: 4 },
-                (oid::INT8, None) => How::HashInteger { key: key(), bytes: 8 },
-                (oid::UUID, None) => How::HashUuid { key: key() },
-                (_, None) => How::Redact,
-            },
-        };
-        Self { how, redacted: types::redacted(column.oid, column.modifier) }
+    /// A masker for a column.
+    pub(crate) fn new(masking: Masking, column: ColumnType, keys: &MaskKeys) -> Self {
+        Self {
+            how: How::of(masking.mask, column),
+            key: keys.of(masking.stable).clone(),
+            redacted: types::redacted(column.oid, column.modifier),
+        }
+    }
+
+    /// A masker that hides what detectors find in a column; `None` if they cannot find anything there.
+    pub(crate) fn detecting(
+        detectors: Detectors,
+        column: ColumnType,
+        keys: &MaskKeys,
+    ) -> Option<Self> {
+        if detectors.is_empty() {
+            return None;
+        }
+        Some(Self {
+            how: How::Detect { detectors, what: Detected::of(column)? },
+            key: keys.run.clone(),
+            redacted: types::redacted(column.oid, column.modifier),
+        })
+    }
+
+    /// Whether it only looks for what detectors find.
+    pub(super) const fn is_detecting(&self) -> bool {
+        matches!(self.how, How::Detect { .. })
+    }
+
+    /// Longest value that is read whole, in bytes.
+    pub(super) const fn longest(&self) -> usize {
+        if self.is_detecting() { MAX_DETECTED } else { MAX_VALUE }
     }
 
     /// The hidden form of a value that is not NULL; `None` is NULL. `scratch` is room for it.
@@ -122,29 +274,56 @@ impl ColumnMasker {
         &'a self,
         value: &[u8],
         format: Format,
-        scratch: &'a mut Vec<u8>,
+        scratch: &'a mut Scratch,
     ) -> Option<&'a [u8]> {
-        scratch.clear();
+        let Self { how, key, .. } = self;
+        let Scratch { out, room, masked, found } = scratch;
+        out.clear();
+        if let How::Detect { detectors, what } = *how {
+            return match detect(detectors, what, value, format, room, out, found) {
+                Finding::Nothing => Some(out),
+                Finding::Hidden => {
+                    *masked += 1;
+                    Some(out)
+                }
+                Finding::Whole => {
+                    *masked += 1;
+                    self.redact(format)
+                }
+            };
+        }
+        *masked += 1;
         if value.len() > MAX_VALUE {
             return self.redact(format);
         }
-        let computed = match &self.how {
+        let hidden = match *how {
             How::Null => return None,
-            How::Redact => None,
-            How::HashText { key, capacity, padded } => {
-                let end = if *padded { value.trim_ascii_end().len() } else { value.len() };
-                hash_text(key, value.get(..end).unwrap_or(value), *capacity, scratch);
+            How::Redact | How::Detect { .. } => None,
+            How::HashText { capacity, padded } => {
+                let value = if padded { value.trim_ascii_end() } else { value };
+                hash_text(key, value, capacity, out);
                 Some(())
             }
-            How::HashInteger { key, bytes } => hash_integer(key, value, *bytes, format, scratch),
-            How::HashUuid { key } => hash_uuid(key, value, format, scratch),
+            How::HashInteger(integer) => hash_integer_value(key, value, integer, format, out),
+            How::Uuid => hash_uuid(key, value, format, out),
             How::Partial => {
-                partial(value, scratch);
+                partial(value, out);
                 Some(())
             }
+            How::ShapeText { capacity } => {
+                shape_text(key, value, capacity, room, out);
+                Some(())
+            }
+            How::ShapeInteger(integer) => integer.read(value, format).map(|number| {
+                integer.write(shape_integer(key, number), format, out);
+            }),
+            How::ShapeNumeric => shape_numeric(key, value, format, room, out),
+            How::ShapeDouble => shape_double(key, value, format, out),
+            How::ShapeSingle => shape_single(key, value, format, out),
+            How::ShapeMoment(moment) => shape_moment(key, value, moment, format, out),
         };
-        match computed {
-            Some(()) => Some(scratch),
+        match hidden {
+            Some(()) => Some(out),
             None => self.redact(format),
         }
     }
@@ -162,120 +341,52 @@ impl ColumnMasker {
     }
 }
 
-/// 32 hex digits, or an address at a domain that cannot exist if an address was hashed.
-fn hash_text(key: &MaskKey, value: &[u8], capacity: usize, out: &mut Vec<u8>) {
-    const DOMAIN: &[u8] = b"@masked.invalid";
-    let hash = key.hash(TEXT, value);
-    let address = looks_like_address(value) && capacity >= 16 + DOMAIN.len();
-    let digits = if address { 16 } else { capacity.min(32) };
-    let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    out.extend(nibbles.take(digits).map(hex_digit));
-    if address {
-        out.extend_from_slice(DOMAIN);
-    }
+/// What detectors made of a value.
+enum Finding {
+    Nothing,
+    Hidden,
+    /// The value as a whole is to be redacted.
+    Whole,
 }
 
-const fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
-}
-
-fn looks_like_address(value: &[u8]) -> bool {
-    let mut parts = value.split(|byte| *byte == b'@');
-    let (Some(local), Some(domain), None) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
-    };
-    let solid = |part: &[u8]| !part.is_empty() && !part.iter().any(u8::is_ascii_whitespace);
-    solid(local) && solid(domain) && domain.contains(&b'.')
-}
-
-/// A number that is not negative and fits the type. Numbers that are not negative keep being different
-/// from each other, so that unique keys stay unique.
-fn hash_integer(
-    key: &MaskKey,
+/// Appends a value with what detectors find hidden.
+fn detect(
+    detectors: Detectors,
+    what: Detected,
     value: &[u8],
-    bytes: u32,
     format: Format,
+    room: &mut Room,
     out: &mut Vec<u8>,
-) -> Option<()> {
-    let number: i64 = match (format, bytes) {
-        (Format::Text, _) => std::str::from_utf8(value).ok()?.parse().ok()?,
-        (Format::Binary, 2) => i16::from_be_bytes(value.try_into().ok()?).into(),
-        (Format::Binary, 4) => i32::from_be_bytes(value.try_into().ok()?).into(),
-        (Format::Binary, _) => i64::from_be_bytes(value.try_into().ok()?),
-    };
-    let bits = bytes * 8;
-    let word = number.cast_unsigned() & (u64::MAX >> (64 - bits));
-    // Walking the permutation until the sign bit is clear makes it one of the numbers that are not
-    // negative: two steps on average.
-    let mut hidden = permute(key, word, bits);
-    while hidden >> (bits - 1) != 0 {
-        hidden = permute(key, hidden, bits);
-    }
-    match format {
-        Format::Text => out.extend_from_slice(hidden.to_string().as_bytes()),
-        Format::Binary => {
-            out.extend(
-                hidden.to_be_bytes().into_iter().skip(8usize.saturating_sub(bytes as usize)),
-            );
+    found: &mut Found,
+) -> Finding {
+    out.extend_from_slice(value);
+    let decimal = &mut room.decimal;
+    decimal.clear();
+    let is_number = match (what, format) {
+        (Detected::Text | Detected::Mixed, _) => {
+            let numbers = what == Detected::Mixed;
+            let hidden = detect::hide(detectors, out, numbers, found);
+            return if hidden { Finding::Hidden } else { Finding::Nothing };
         }
-    }
-    Some(())
-}
-
-/// A keyed permutation of words of 16, 32 or 64 bits: a Feistel network of four rounds (Luby and Rackoff).
-fn permute(key: &MaskKey, word: u64, bits: u32) -> u64 {
-    let half = bits / 2;
-    let low = u64::MAX >> (64 - half);
-    let (mut left, mut right) = (word >> half, word & low);
-    for round in 0..4u8 {
-        let mut input = [0; 10];
-        for (to, from) in
-            input.iter_mut().zip(right.to_be_bytes().into_iter().chain([round, half as u8]))
-        {
-            *to = from;
+        (Detected::Integer | Detected::Numeric, Format::Text) => {
+            decimal.extend_from_slice(value);
+            true
         }
-        let [a, b, c, d, ..] = key.hash(INTEGER, &input);
-        let mixed = left ^ (u64::from(u32::from_be_bytes([a, b, c, d])) & low);
-        (left, right) = (right, mixed);
-    }
-    (left << half) | right
-}
-
-/// An id of version 4.
-fn hash_uuid(key: &MaskKey, value: &[u8], format: Format, out: &mut Vec<u8>) -> Option<()> {
-    let id: [u8; 16] = match format {
-        Format::Binary => value.try_into().ok()?,
-        Format::Text => {
-            let digits: String =
-                std::str::from_utf8(value).ok()?.chars().filter(char::is_ascii_hexdigit).collect();
-            if digits.len() != 32 {
-                return None;
+        (Detected::Integer, Format::Binary) => match Integer::Int8.read(value, format) {
+            Some(number) => {
+                Integer::Int8.write(number, Format::Text, decimal);
+                true
             }
-            u128::from_str_radix(&digits, 16).ok()?.to_be_bytes()
-        }
+            None => false,
+        },
+        (Detected::Numeric, Format::Binary) => read_numeric(value, decimal).is_some(),
     };
-    let mut hidden = [0; 16];
-    for (to, from) in hidden.iter_mut().zip(key.hash(UUID, &id)) {
-        *to = from;
+    let digits = decimal.strip_prefix(b"-").unwrap_or(decimal);
+    if is_number && detect::is_card_number(detectors, digits, found) {
+        Finding::Whole
+    } else {
+        Finding::Nothing
     }
-    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut hidden;
-    *version = *version & 0x0f | 0x40;
-    *variant = *variant & 0x3f | 0x80;
-    match format {
-        Format::Binary => out.extend_from_slice(&hidden),
-        Format::Text => {
-            let mut text = String::with_capacity(36);
-            for (index, byte) in hidden.into_iter().enumerate() {
-                if matches!(index, 4 | 6 | 8 | 10) {
-                    text.push('-');
-                }
-                // Writing to a String does not fail.
-                let _ = write!(text, "{byte:02x}");
-            }
-            out.extend_from_slice(text.as_bytes());
-        }
-    }
-    Some(())
 }
 
 /// How many characters at the end stay readable.
@@ -326,11 +437,11 @@ mod tests {
 
     fn masker(mask: Mask, oid: u32, modifier: i32) -> ColumnMasker {
         let column = ColumnType { oid, modifier, not_null: false };
-        ColumnMasker::new(mask, column, &MaskKey::new(b"key"))
+        ColumnMasker::new(mask.into(), column, &MaskKeys::new(b"key", None))
     }
 
     fn text(masker: &ColumnMasker, value: &str) -> String {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         let masked = masker.mask(value.as_bytes(), Format::Text, &mut scratch);
         masked.map_or("NULL".into(), |bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
@@ -378,7 +489,7 @@ mod tests {
     #[test]
     fn a_column_that_takes_no_null_gets_none() {
         let column = ColumnType { oid: oid::TEXT, modifier: -1, not_null: true };
-        let masker = ColumnMasker::new(Mask::Null, column, &MaskKey::new(b"key"));
+        let masker = ColumnMasker::new(Mask::Null.into(), column, &MaskKeys::new(b"key", None));
         assert_eq!(text(&masker, "s3cret"), "[masked]");
     }
 
@@ -409,7 +520,8 @@ mod tests {
         assert_eq!((id.len(), id.get(14..15)), (36, Some("4")));
 
         let column = ColumnType { oid: oid::TEXT, modifier: -1, not_null: false };
-        let other = ColumnMasker::new(Mask::Hash, column, &MaskKey::new(b"another key"));
+        let other =
+            ColumnMasker::new(Mask::Hash.into(), column, &MaskKeys::new(b"another key", None));
         assert_ne!(text(&other, "s3cret"), plain);
     }
 
@@ -438,7 +550,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_hidden_too() {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         let partial = masker(Mask::Partial, oid::TEXT, -1);
         assert_eq!(
             partial.mask(b"\xff\xfes3cret", Format::Text, &mut scratch),
@@ -457,7 +569,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_redacted_whatever_the_mask() {
         let long = vec![b'a'; MAX_VALUE + 1];
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         for (mask, expected) in [
             (Mask::Redact, Some(&b"[masked]"[..])),
             (Mask::Hash, Some(b"[masked]")),
