@@ -52,6 +52,7 @@ fn the_schemas_know_every_key() {
         (&policy, "/$defs/rule/properties", read("rules: [{ x: 1 }]")),
         (&policy, "/$defs/filter/properties", read("rules: [{ sql: { x: 1 } }]")),
         (&policy, "/$defs/mask/properties", read("masks: [{ x: 1 }]")),
+        (&policy, "/properties/detect/properties", read("detect: { x: 1 }")),
         (&cases, "/properties", Cases::parse("c", "x: 1").unwrap_err().to_string()),
         (
             &cases,

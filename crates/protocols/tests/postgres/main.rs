@@ -9,6 +9,7 @@
 )]
 
 mod attacks;
+mod masks;
 mod meanings;
 mod stage;
 mod stale;

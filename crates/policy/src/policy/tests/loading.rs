@@ -45,7 +45,7 @@ p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:11:11: `hide` is not known here
   help: one of `redact`, `null`, `hash`, `partial`, `format`
 p.yaml:12:1: `color` is not known here
-  help: known are `policy`, `rules`, `masks`"
+  help: known are `policy`, `rules`, `masks`, `detect`"
     );
 }
 
@@ -80,6 +80,19 @@ fn what_could_mean_something_else_does_not_load() {
             format!("{}masks:\n  - {{ sql: {{ columns: \"*\" }}, with: redact }}\n", rule("{ effects: [read] }")),
             "`schema.table.column` is expected",
         ),
+        (
+            format!("{}masks:\n  - {{ sql: {{ columns: a.b.c }}, with: redact, stable: always }}\n", rule("{ effects: [read] }")),
+            "`hash` and `format` only",
+        ),
+        (
+            format!("{}detect: {{ values: [mail] }}\n", rule("{ effects: [read] }")),
+            "`mail` is not known here",
+        ),
+        (
+            format!("{}detect: {{ values: email, with: hash }}\n", rule("{ effects: [read] }")),
+            "`hash` is not known here",
+        ),
+        (format!("{}detect: {{ with: redact }}\n", rule("{ effects: [read] }")), "`values` is missing"),
     ] {
         let problems = problems_of(&text);
         assert!(problems.contains(expected), "{text}\n{problems}");
@@ -92,6 +105,21 @@ fn words_may_stand_where_lists_do() {
     let policy = Policy::parse("p.yaml", text).unwrap();
     assert_eq!(policy.rules().count(), 1);
     assert!(policy.has_masks());
+}
+
+#[test]
+fn a_policy_says_whether_it_needs_a_key_that_outlives_sessions() {
+    for (mask, needs) in [
+        ("with: hash", false),
+        ("with: format, stable: run", false),
+        ("with: format, stable: always", true),
+    ] {
+        let text = format!(
+            "{}masks:\n  - {{ sql: {{ columns: a.b.c }}, {mask} }}\n",
+            rule("{ effects: [read] }")
+        );
+        assert_eq!(Policy::parse("p.yaml", &text).unwrap().needs_lasting_key(), needs, "{mask}");
+    }
 }
 
 #[test]

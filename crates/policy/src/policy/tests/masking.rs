@@ -1,7 +1,8 @@
 //! What masks hide, and what they block because they could not hide it.
 
 use guard_core::{
-    Certainty, Decision, DenialCode, Effect, Mask, Object, ObjectKind, Operation, Outputs, Verb,
+    Certainty, Decision, DenialCode, Detector, Effect, Mask, Masking, Object, ObjectKind,
+    Operation, Outputs, Stability, Verb,
 };
 
 use super::{
@@ -37,6 +38,51 @@ fn select(outputs: &[&[&str]]) -> Operation {
 
 fn unknown(op: Operation) -> Operation {
     Operation { outputs: Outputs::Unknown("a function returns rows".into()), ..op }
+}
+
+#[test]
+fn a_key_outlives_the_session_only_where_every_mask_says_so() {
+    let policy = policy(
+        "policy: p
+rules:
+  - { name: all, sql: { effects: \"*\" }, decide: allow }
+masks:
+  - { sql: { columns: [public.users.email, public.users.name] }, with: format, stable: always }
+  - { sql: { columns: [public.users.name, public.users.id] }, with: hash }
+detect: { values: [email, card] }
+",
+    );
+    let always = Masking { mask: Mask::Format, stable: Stability::Always };
+    for (outputs, expected) in [
+        (vec!["public.users.email"], always),
+        (vec!["public.users.name"], Mask::Hash.into()),
+        (vec!["public.users.email", "public.users.id"], Mask::Hash.into()),
+    ] {
+        let ruling = judge(&policy, &select(&[&outputs]));
+        assert_eq!(ruling.masks.outputs, [Some(expected)]);
+        assert!(ruling.masks.detect.has(Detector::Card) && !ruling.masks.detect.has(Detector::Jwt));
+    }
+}
+
+#[test]
+fn detectors_block_nothing() {
+    let policy = policy(
+        "policy: p
+rules:
+  - { name: all, sql: { effects: \"*\", certainty: \"*\" }, decide: allow }
+detect: { values: \"*\" }
+",
+    );
+    for op in [
+        unparsed(),
+        partial(on_table(Verb::Read, "public.users")),
+        on_table(Verb::Call, "public.f"),
+    ] {
+        let ruling = judge(&policy, &op);
+        assert_eq!(ruling.decision, Decision::Allow);
+        assert!(!ruling.masks.is_empty() && !ruling.masks.rewrites());
+    }
+    assert!(!policy.has_masks());
 }
 
 #[test]
