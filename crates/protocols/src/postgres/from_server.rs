@@ -272,7 +272,11 @@ impl Session {
             b'c' => self.copy_done()?,
             other => return Err(unexpected(other)),
         }
-        self.client.output.put_slice(frame);
+        match tag {
+            // What a function gives is a row of one value, without a description.
+            b'V' => self.put_detected(frame),
+            _ => self.client.output.put_slice(frame),
+        }
         Ok(())
     }
 
@@ -591,7 +595,7 @@ impl Session {
         let Some(step) = step.filter(|step| matches!(step.copy, Copy::No)) else {
             return Err(unexpected(b'H'));
         };
-        if step.is_open() && !step.plan.rewrites() {
+        if step.is_open() && !step.plan.rewrites() && step.plan.detect.is_empty() {
             step.copy = Copy::Out(None);
             return Ok(());
         }
@@ -617,7 +621,9 @@ impl Session {
     fn copy_both(&mut self) -> Result<(), ProtocolError> {
         let step = self.expected.front_mut().and_then(Expect::step);
         match step {
-            Some(step) if step.is_open() && !step.plan.rewrites() => {
+            Some(step)
+                if step.is_open() && !step.plan.rewrites() && step.plan.detect.is_empty() =>
+            {
                 step.copy = Copy::Both;
                 Ok(())
             }
