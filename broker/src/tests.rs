@@ -13,6 +13,7 @@ mod discovery;
 mod exchange;
 mod full_disk;
 mod listener;
+mod mask_keys;
 mod platforms;
 mod records;
 mod stage;

@@ -136,8 +136,8 @@ pub(super) async fn token(
     let opened = app.sessions.open(run, admission, thumbprint).await;
     let opened = opened.map_err(|refusal| match refusal {
         Refusal::Unauthorized(reason) => OauthError::grant(&reason),
-        Refusal::Forbidden(_)
-        | Refusal::NoSession
+        Refusal::Forbidden(reason) => OauthError::denied(reason),
+        Refusal::NoSession
         | Refusal::Gap { .. }
         | Refusal::SessionOver(_)
         | Refusal::Invalid(_)

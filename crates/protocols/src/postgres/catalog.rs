@@ -16,7 +16,7 @@ use guard_core::ObjectName;
 use guard_sql::{Catalog, Column, Relation, RelationKind};
 use tokio::time::timeout;
 
-use super::upstream::Upstream;
+use super::{mask::UserType, upstream::Upstream};
 use crate::{ProtocolError, Resource};
 
 /// A catalog that takes longer is not waited for: clients wait behind it.
@@ -44,6 +44,7 @@ const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog
         UNION ALL SELECT 6, oid, 0, xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384 \
         UNION ALL SELECT 7, oid, 0, xmin FROM pg_catalog.pg_type \
             WHERE oid >= 16384 AND (typtype = 'd' OR typtype = 'b' AND typcategory = 'S') \
+        UNION ALL SELECT 10, oid, 0, xmin FROM pg_catalog.pg_enum \
         UNION ALL SELECT 8, oid, 0, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384 \
         UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384) \
     SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashint8extended( \
@@ -104,6 +105,20 @@ const FUNCTIONS: &str = "SELECT p.proname FROM pg_catalog.pg_proc p \
 const TEXT_TYPES: &str = "SELECT t.oid FROM pg_catalog.pg_type t \
     WHERE t.oid >= 16384 AND t.typcategory = 'S' AND t.typtype = 'b'";
 
+/// Types that users made and that are no texts, a row for each part of one: labels, fields, elements.
+const USER_TYPES: &str = "SELECT oid, kind, detail FROM ( \
+        SELECT e.enumtypid AS oid, 'e' AS kind, e.enumlabel::pg_catalog.text AS detail, \
+            e.enumsortorder AS place FROM pg_catalog.pg_enum e \
+        UNION ALL SELECT t.oid, 'c', a.atttypid::pg_catalog.text, a.attnum FROM pg_catalog.pg_type t \
+            JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind = 'c' \
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+        UNION ALL SELECT t.oid, 'a', t.typelem::pg_catalog.text, 0 FROM pg_catalog.pg_type t \
+            WHERE t.typcategory = 'A' AND t.typelem <> 0 \
+                AND t.oid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a) \
+        UNION ALL SELECT t.oid, t.typtype::pg_catalog.text, '', 0 FROM pg_catalog.pg_type t \
+            WHERE t.typtype IN ('r', 'm')) AS part \
+    WHERE oid >= 16384 ORDER BY oid, place";
+
 /// The type `text`.
 const TEXT: u32 = 25;
 
@@ -113,6 +128,7 @@ pub(super) struct Snapshot {
     pub(super) version: u64,
     pub(super) catalog: Catalog,
     text_types: HashSet<u32>,
+    user_types: HashMap<u32, UserType>,
     /// Some view's definition could not be read.
     incomplete: bool,
     /// The server's answer to [`MARK`] before it was loaded.
@@ -142,6 +158,11 @@ impl Snapshot {
     /// The type whose values look like those of this one, for a mask.
     pub(super) fn type_for_mask(&self, oid: u32) -> u32 {
         if self.text_types.contains(&oid) { TEXT } else { oid }
+    }
+
+    /// A type that somebody made.
+    pub(super) fn user_type(&self, oid: u32) -> Option<&UserType> {
+        self.user_types.get(&oid)
     }
 
     /// A column and its relation, by the ids in a RowDescription.
@@ -317,14 +338,37 @@ async fn load(
     let text_types = names(upstream.own_query(TEXT_TYPES, MAX_BYTES).await?)
         .filter_map(|oid| oid.parse().ok())
         .collect();
+    let user_types = user_types(upstream.own_query(USER_TYPES, MAX_BYTES).await?)?;
     // The last one: a connection whose query failed is of no more use.
     let (incomplete, usable) = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
         Ok(rows) => (define(&mut relations, rows)?, Some(upstream)),
         Err(_) => (true, None),
     };
     let catalog = Catalog::new(relations, functions);
-    let snapshot = Snapshot { version, catalog, text_types, incomplete, mark };
+    let snapshot = Snapshot { version, catalog, text_types, user_types, incomplete, mark };
     Ok((snapshot, usable))
+}
+
+fn user_types(rows: Vec<Vec<Option<String>>>) -> Result<HashMap<u32, UserType>, ProtocolError> {
+    let mut parts: HashMap<u32, (String, Vec<String>)> = HashMap::new();
+    for row in rows {
+        let mut row = Row::new(row);
+        let (oid, kind, detail) = (row.number()?, row.text()?, row.text()?);
+        parts.entry(oid).or_insert_with(|| (kind, Vec::new())).1.push(detail);
+    }
+    let number = |detail: &String| detail.parse().map_err(|_| unreadable());
+    let user_type = |(oid, (kind, details)): (u32, (String, Vec<String>))| {
+        let user_type = match kind.as_str() {
+            "e" => UserType::Enum(details.into_iter().map(Into::into).collect()),
+            "c" => UserType::Composite(details.iter().map(number).collect::<Result<_, _>>()?),
+            "a" => UserType::Array(details.first().map_or(Ok(0), number)?),
+            "r" => UserType::Range,
+            "m" => UserType::Multirange,
+            _ => return Err(unreadable()),
+        };
+        Ok((oid, user_type))
+    };
+    parts.into_iter().map(user_type).collect()
 }
 
 /// Writes views' definitions to their relations; gives whether some are missing.

@@ -93,15 +93,13 @@ impl Step {
     /// Records what came of it.
     pub(super) fn finish(&mut self, error: Option<&str>) {
         let mut outcome = std::mem::take(&mut self.outcome);
-        let found = match (&self.rows, &self.copy) {
-            (_, Copy::Out(Some(masker))) => masker.found(),
-            (Rows::Masked(masker), Copy::No | Copy::In | Copy::Taken | Copy::Out(None)) => {
-                masker.found()
-            }
-            (
-                Rows::Undescribed | Rows::Pass,
-                Copy::No | Copy::In | Copy::Taken | Copy::Out(None),
-            ) => Found::default(),
+        let in_rows = match &self.rows {
+            Rows::Masked(masker) => masker.found(),
+            Rows::Undescribed | Rows::Pass => Found::default(),
+        };
+        let found = match &self.copy {
+            Copy::Out(Some(masker)) => masker.found(),
+            Copy::No | Copy::In | Copy::Taken | Copy::Both | Copy::Out(None) => in_rows,
         };
         let found = Detector::ALL.into_iter().zip(found).filter(|(_, count)| *count > 0);
         outcome.detected = found.collect();

@@ -94,7 +94,7 @@ pub(super) fn rows(
             let not_null = column.is_some_and(|(_, column)| column.not_null);
             let column = ColumnType { oid, modifier: field.modifier, not_null };
             let masker = match mask {
-                Some(mask) => Some(ColumnMasker::new(mask, column, keys)),
+                Some(mask) => Some(masker(mask, column, snapshot, keys)),
                 None => ColumnMasker::detecting(plan.detect, column, keys),
             };
             any |= masker.is_some();
@@ -102,6 +102,19 @@ pub(super) fn rows(
         })
         .collect();
     Ok(if any { Rows::Masked(Box::new(RowMasker::new(columns))) } else { Rows::Pass })
+}
+
+fn masker(
+    mask: Masking,
+    column: ColumnType,
+    snapshot: Option<&Snapshot>,
+    keys: &MaskKeys,
+) -> ColumnMasker {
+    let masker = ColumnMasker::new(mask, column, keys);
+    match snapshot.and_then(|snapshot| snapshot.user_type(column.oid)) {
+        Some(user_type) => masker.of_user_type(user_type),
+        None => masker,
+    }
 }
 
 fn mask_of_base_column(field: &Field, plan: &MaskPlan, snapshot: &Snapshot) -> Option<Masking> {
@@ -144,7 +157,7 @@ pub(super) fn copy(
     let columns = (0..count).map(|place| {
         let column = output_type(operation, place, snapshot);
         match plan.outputs.get(place).copied().flatten() {
-            Some(mask) => Some(ColumnMasker::new(mask, column, keys)),
+            Some(mask) => Some(masker(mask, column, snapshot, keys)),
             None => ColumnMasker::detecting(plan.detect, column, keys),
         }
     });

@@ -29,6 +29,7 @@ mod value;
 
 pub(crate) use copy::CopyMasker;
 pub(crate) use rows::RowMasker;
+pub(crate) use types::UserType;
 pub(crate) use value::{ColumnMasker, ColumnType, Format, MaskKeys};
 
 use value::{MaskKey, Scratch};

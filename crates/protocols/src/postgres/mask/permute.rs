@@ -22,6 +22,8 @@ pub(super) enum Purpose {
     Moment(u16),
     Time,
     Mantissa,
+    /// A label of an enum.
+    Label,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Moment(_) => b'D',
             Self::Time => b'M',
             Self::Mantissa => b'F',
+            Self::Label => b'L',
         }
     }
 
@@ -49,7 +52,8 @@ impl Purpose {
             | Self::Number
             | Self::NegativeNumber
             | Self::Time
-            | Self::Mantissa => 0,
+            | Self::Mantissa
+            | Self::Label => 0,
         }
     }
 }

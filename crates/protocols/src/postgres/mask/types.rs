@@ -3,6 +3,8 @@
 //! Object ids are those of `pg_type.dat`, the same in every version. Text forms are ones that the
 //! input functions take whatever `DateStyle`, `IntervalStyle` or `lc_monetary` are.
 
+use std::sync::Arc;
+
 /// Says that something was here.
 const MASKED: &str = "[masked]";
 
@@ -115,6 +117,42 @@ const MAX_BITS: usize = 4096;
 pub(super) struct Redacted {
     pub(super) text: Vec<u8>,
     pub(super) binary: Vec<u8>,
+}
+
+/// A type that somebody made, as far as a mask must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UserType {
+    /// Its labels in their order.
+    Enum(Arc<[Arc<str>]>),
+    /// The types of its fields.
+    Composite(Vec<u32>),
+    /// The type of its elements.
+    Array(u32),
+    Range,
+    Multirange,
+}
+
+impl UserType {
+    /// The constant that it always takes: a first label, a row of NULLs, what is empty.
+    pub(super) fn redacted(&self) -> Option<Redacted> {
+        match self {
+            Self::Enum(labels) => labels.first().map(|label| same(label)),
+            Self::Composite(fields) => {
+                let commas = ",".repeat(fields.len().saturating_sub(1));
+                let mut binary = u32::try_from(fields.len()).ok()?.to_be_bytes().to_vec();
+                for field in fields {
+                    binary.extend(field.to_be_bytes());
+                    binary.extend((-1i32).to_be_bytes());
+                }
+                Some(both(&format!("({commas})"), binary))
+            }
+            Self::Array(element) => {
+                Some(both("{}", [[0; 4], [0; 4], element.to_be_bytes()].concat()))
+            }
+            Self::Range => Some(both("empty", vec![1])),
+            Self::Multirange => Some(both("{}", vec![0; 4])),
+        }
+    }
 }
 
 /// How many characters a text type takes; `None` if the type is not a text.

@@ -1,5 +1,7 @@
 //! One value in, one hidden value of the same type out.
 
+use std::sync::Arc;
+
 use guard_core::{Detectors, Mask, Masking, Stability};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -10,8 +12,9 @@ use super::{
     hash::{hash_integer_value, hash_text, hash_uuid},
     moments::{Moment, shape_moment},
     numbers::{Integer, read_numeric, shape_double, shape_integer, shape_numeric, shape_single},
+    permute::{Purpose, permute},
     shape::{Room, shape_text},
-    types::{self, Redacted, oid},
+    types::{self, Redacted, UserType, oid},
 };
 
 /// How values of a column travel.
@@ -100,8 +103,11 @@ impl MaskKeys {
 #[derive(Clone)]
 pub(crate) struct ColumnMasker {
     how: How,
+    mask: Mask,
     key: MaskKey,
     redacted: Option<Redacted>,
+    /// The labels of an enum.
+    labels: Option<Arc<[Arc<str>]>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +124,7 @@ enum How {
     ShapeDouble,
     ShapeSingle,
     ShapeMoment(Moment),
+    Label,
     Detect { detectors: Detectors, what: Detected },
 }
 
@@ -238,9 +245,23 @@ impl ColumnMasker {
     pub(crate) fn new(masking: Masking, column: ColumnType, keys: &MaskKeys) -> Self {
         Self {
             how: How::of(masking.mask, column),
+            mask: masking.mask,
             key: keys.of(masking.stable).clone(),
             redacted: types::redacted(column.oid, column.modifier),
+            labels: None,
         }
+    }
+
+    /// The same for a column of a type that somebody made.
+    pub(crate) fn of_user_type(mut self, user_type: &UserType) -> Self {
+        self.redacted = user_type.redacted();
+        if let UserType::Enum(labels) = user_type
+            && matches!(self.mask, Mask::Hash | Mask::Format)
+        {
+            self.how = How::Label;
+            self.labels = Some(labels.clone());
+        }
+        self
     }
 
     /// A masker that hides what detectors find in a column; `None` if they cannot find anything there.
@@ -254,8 +275,10 @@ impl ColumnMasker {
         }
         Some(Self {
             how: How::Detect { detectors, what: Detected::of(column)? },
+            mask: Mask::Redact,
             key: keys.run.clone(),
             redacted: types::redacted(column.oid, column.modifier),
+            labels: None,
         })
     }
 
@@ -321,6 +344,7 @@ impl ColumnMasker {
             How::ShapeDouble => shape_double(key, value, format, out),
             How::ShapeSingle => shape_single(key, value, format, out),
             How::ShapeMoment(moment) => shape_moment(key, value, moment, format, out),
+            How::Label => self.labels.as_deref().and_then(|labels| label(key, value, labels, out)),
         };
         match hidden {
             Some(()) => Some(out),
@@ -339,6 +363,15 @@ impl ColumnMasker {
             Format::Binary => &redacted.binary,
         })
     }
+}
+
+/// Another label of an enum, or by chance the same: different ones stay different.
+fn label(key: &MaskKey, value: &[u8], labels: &[Arc<str>], out: &mut Vec<u8>) -> Option<()> {
+    let place = labels.iter().position(|label| label.as_bytes() == value)?;
+    let hidden = permute(key, Purpose::Label, place as u64, labels.len() as u64);
+    let label = usize::try_from(hidden).ok().and_then(|hidden| labels.get(hidden))?;
+    out.extend_from_slice(label.as_bytes());
+    Some(())
 }
 
 /// What detectors made of a value.
