@@ -42,7 +42,45 @@ async def everything(connection):
     except asyncio.TimeoutError:
         print("timed out and cancelled")
     print("after", await connection.fetchval("SELECT 'still here'"))
+    await more(connection)
     print(connection.get_server_version().major)
+
+
+async def more(connection):
+    await connection.execute("CREATE TYPE pg_temp.colour AS ENUM ('red', 'blue')")
+    await connection.execute("CREATE TEMP TABLE shape (a int, c colour DEFAULT 'red', during int4range, deep int[][])")
+    await connection.execute("INSERT INTO shape VALUES ($1, $2, $3, $4)", 1, "blue", asyncpg.Range(1, 5), [[1], [2]])
+    statement = await connection.prepare("SELECT * FROM shape")
+    print("before", tuple(await statement.fetchrow()))
+    await connection.execute("ALTER TABLE shape ADD COLUMN b text DEFAULT 'new'")
+    try:
+        print("stale", tuple(await statement.fetchrow()))
+    except asyncpg.PostgresError as error:
+        print("stale", type(error).__name__, error.sqlstate)
+    print("new", tuple(await connection.fetchrow("SELECT * FROM shape")))
+    heard = asyncio.get_running_loop().create_future()
+    await connection.add_listener("bell", lambda _connection, _pid, channel, payload: heard.set_result((channel, payload)))
+    await connection.execute("SELECT pg_notify('bell', 'ring')")
+    print("heard", await asyncio.wait_for(heard, 10))
+    notices = []
+    connection.add_log_listener(lambda _connection, message: notices.append((message.severity, message.message)))
+    await connection.execute("DROP TABLE IF EXISTS nowhere")
+    print("notices", notices)
+    await connection.copy_to_table("t", source=io.BytesIO(b'1,"a, b"\n2,\n'), format="csv")
+    out = io.BytesIO()
+    await connection.copy_from_query("SELECT a, b FROM t WHERE a < $1 ORDER BY a, b LIMIT 5", 3, output=out, format="csv", header=True)
+    print(out.getvalue())
+    try:
+        async with connection.transaction():
+            async with connection.transaction():
+                await connection.execute("INSERT INTO shape VALUES ($1)", 2)
+            await connection.execute("INSERT INTO shape (a) VALUES ($1::int / 0)", 3)
+    except asyncpg.DivisionByZeroError:
+        print("taken back", await connection.fetchval("SELECT count(*) FROM shape"))
+    many = await connection.fetchmany("SELECT $1::int * 2 AS n", [(n,) for n in range(5)])
+    print("many", [row["n"] for row in many])
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=2, max_size=4) as pool:
+        print("pool", sum(await asyncio.gather(*(pool.fetchval("SELECT $1::int", n) for n in range(40)))))
 
 
 async def main():

@@ -32,11 +32,39 @@ async function all(client) {
   );
   console.log("pool", sums.reduce((a, b) => a + b, 0));
   await pool.end();
+  await client.query("CREATE TEMP TABLE shape (a int PRIMARY KEY)");
+  await client.query("INSERT INTO shape VALUES (1)");
+  const select = { name: "shape", text: "SELECT * FROM shape" };
+  console.log("before", (await client.query(select)).rows);
+  await client.query("ALTER TABLE shape ADD COLUMN b text DEFAULT 'new'");
+  await client.query(select).then((r) => console.log("stale", r.rows), (error) => console.log("stale", error.code, error.message));
+  await client.query("INSERT INTO shape VALUES ($1)", [1]).catch((error) => console.log(error.code, error.constraint, error.table, error.detail));
+  await client.query("SELEC 1").catch((error) => console.log(error.code, error.position));
+  const notice = new Promise((resolve) => client.once("notice", resolve));
+  await client.query("DROP TABLE IF EXISTS nowhere");
+  console.log("notice", (await notice).message);
+  await client.query({ text: "SELECT pg_sleep(60)", query_timeout: 300 }).catch((error) => console.log("given up", error.message));
+  const other = new Client({ connectionString, application_name: "a job", statement_timeout: 300, options: "-c search_path=pg_catalog" });
+  await other.connect();
+  console.log((await other.query("SELECT current_setting('application_name'), current_setting('search_path')")).rows);
+  await other.query("SELECT pg_sleep(60)").catch((error) => console.log("timed out", error.code));
+  await other.end();
+  const binary = await new Client({ connectionString, binary: true });
+  await binary.connect();
+  console.log("binary", (await binary.query("SELECT $1::int AS n, $2::text AS t, now() > '2000-01-01' AS b", [7, "x"])).rows);
+  await binary.end();
+  return transaction();
+}
+
+async function transaction() {
+  const client = new Client({ connectionString });
+  await client.connect();
   await client.query("BEGIN");
   await client.query("CREATE TEMP TABLE t (a int, j jsonb) ON COMMIT DROP");
   await client.query("INSERT INTO t VALUES ($1, $2)", [1, { deep: ["x", null] }]);
   console.log("json", JSON.stringify((await client.query("SELECT * FROM t")).rows));
   await client.query("ROLLBACK");
+  await client.end();
 }
 
 async function main() {

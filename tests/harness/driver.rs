@@ -20,6 +20,17 @@ pub fn driver(script: &str, scenario: &str) -> Result<Command> {
         let mut node = Command::new("node");
         node.env("NODE_PATH", modules);
         node
+    } else if script.ends_with(".java") {
+        let driver = from("GUARD_TEST_PGJDBC", "/usr/share/java/postgresql.jar".into());
+        if !driver.is_file() {
+            bail!("pgjdbc is missing; `cargo xtask install` installs it");
+        }
+        let mut java = Command::new("java");
+        // Compiles the one file in memory and runs it.
+        java.arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(driver);
+        java
+    } else if script.ends_with(".rb") {
+        Command::new("ruby")
     } else {
         let python = from("GUARD_TEST_PYTHON", tools.join("venv/bin/python"));
         if !python.is_file() {

@@ -35,6 +35,10 @@ pub(crate) enum Part {
     PythonDrivers,
     /// node-postgres.
     NodeDriver,
+    /// pgjdbc, and a Java that compiles.
+    JavaDriver,
+    /// Ruby's pg.
+    RubyDriver,
     /// Runs each test in a process of its own.
     Nextest,
     /// Checks licences and sources of dependencies.
@@ -46,13 +50,15 @@ pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
 /// What the demo needs.
 pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What all tests need.
-pub(crate) const TEST: [Part; 7] = [
+pub(crate) const TEST: [Part; 9] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
     Part::Openssl,
     Part::PythonDrivers,
     Part::NodeDriver,
+    Part::JavaDriver,
+    Part::RubyDriver,
     Part::Nextest,
 ];
 /// What the measurement needs.
@@ -61,7 +67,7 @@ pub(crate) const BENCH: [Part; 5] =
 /// What PostgreSQL's own suite needs.
 pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
-const ALL: [Part; 9] = [
+const ALL: [Part; 11] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -69,6 +75,8 @@ const ALL: [Part; 9] = [
     Part::Pgbouncer,
     Part::PythonDrivers,
     Part::NodeDriver,
+    Part::JavaDriver,
+    Part::RubyDriver,
     Part::Nextest,
     Part::Deny,
 ];
@@ -95,6 +103,8 @@ impl Part {
             Self::Pgbouncer => "PgBouncer",
             Self::PythonDrivers => "Python drivers",
             Self::NodeDriver => "node-postgres",
+            Self::JavaDriver => "pgjdbc",
+            Self::RubyDriver => "Ruby's pg",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
         }
@@ -112,6 +122,8 @@ impl Part {
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
             ],
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg"])],
+            Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],
+            Self::RubyDriver => &[Way::Apt(&["ruby", "ruby-pg"])],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
             // Without its default features it needs no git library and no TLS stack of its own.
             Self::Deny => {
@@ -214,6 +226,9 @@ fn system_has(package: &str) -> bool {
             shell::read(shell::command("python3").args(["-c", "import ensurepip"])).is_ok()
         }
         "nodejs" => shell::on_path("node").is_some(),
+        "default-jdk-headless" => shell::on_path("javac").is_some(),
+        "libpostgresql-jdbc-java" => Path::new("/usr/share/java/postgresql.jar").is_file(),
+        "ruby-pg" => shell::read(shell::command("ruby").args(["-e", "require 'pg'"])).is_ok(),
         "pgbouncer" => pgbouncer().is_some(),
         name => shell::on_path(name).is_some(),
     }
