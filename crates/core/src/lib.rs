@@ -21,10 +21,10 @@ pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId};
 pub use jiff::Timestamp;
-pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Stability};
+pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Predicates, Stability};
 pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,
-    Output, Outputs, Protocol, Source, Verb,
+    Output, Outputs, Protocol, Source, Test, Tested, Verb,
 };
 pub use pattern::{ColumnPattern, InvalidPattern, NamePattern, TablePattern};
 pub use ruling::{Decision, DecisionKind, Denial, DenialCode, Ruling, Step};

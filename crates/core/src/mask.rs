@@ -101,6 +101,21 @@ pub enum DerivedFlow {
     Redact,
 }
 
+/// Which conditions may look at a masked column. Ordered from lenient to strict.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predicates {
+    /// Every one.
+    #[default]
+    Allow,
+    /// The column itself by `=` and `IN`, with values that the client has, and in joins by `=`.
+    Equality,
+    /// None.
+    Block,
+}
+
 /// Masked columns of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ColumnMask {

@@ -417,6 +417,27 @@ pub enum Outputs {
     Unknown(Arc<str>),
 }
 
+/// How a condition looks at a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// The column itself is compared by `=` or `IN` with values that the client brings, or by `=` with
+    /// another column itself.
+    Equality,
+    /// In any other way: compared, ordered, grouped, counted, asked for NULL.
+    Other,
+}
+
+/// A column of which something is told by which rows come back, in which order, or how many.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tested {
+    /// The base column; `None` where a condition looks at a value whose origin is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<ColumnName>,
+    /// How it is looked at; the most telling way if there are several.
+    pub how: Test,
+}
+
 /// One thing that a client asks of a resource, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -433,6 +454,9 @@ pub struct Operation {
     /// Base columns whose values, or something computed from them, go anywhere but to the client:
     /// into a table, a setting, a function that acts, a notification.
     pub stores: Vec<ColumnName>,
+    /// Base columns that decide which rows are found, in which order, or how many: in conditions, joins,
+    /// orders, groups. What a view's own definition looks at is left out.
+    pub tested: Vec<Tested>,
     /// The text as the client sent it.
     pub text: Sensitive<Arc<str>>,
     /// Equal for operations that differ in literals only.
@@ -450,6 +474,7 @@ impl Operation {
             certainty: Certainty::Unparsed(why.into()),
             outputs: Outputs::Unknown(why.into()),
             stores: Vec::new(),
+            tested: Vec::new(),
             fingerprint: Digest::of(text.as_bytes()),
             text: Sensitive::new(text),
         }

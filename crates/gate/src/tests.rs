@@ -136,6 +136,7 @@ fn operation(verb: Verb, text: &str) -> Arc<Operation> {
         certainty: Certainty::Exact,
         outputs: Outputs::None,
         stores: Vec::new(),
+        tested: Vec::new(),
         text: Sensitive::new(text.into()),
         fingerprint: Digest::of(verb.as_str()),
     })

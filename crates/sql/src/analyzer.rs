@@ -12,6 +12,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     Catalog, Names, Relation, RelationKind, Statement,
+    bounded::{Origin, Queries},
     draft::Draft,
     value::{Columns, Rest, Value},
 };
@@ -94,6 +95,8 @@ pub(crate) struct Analyzer<'a> {
     /// A name was looked for that the catalog does not have.
     pub(crate) missing: Cell<bool>,
     budget: u32,
+    /// The queries that were looked at.
+    pub(crate) queries: Queries,
     views: HashMap<u32, Rc<Columns>>,
     open_views: HashSet<u32>,
     view_tables: HashMap<u32, Vec<Arc<Relation>>>,
@@ -116,6 +119,7 @@ impl<'a> Analyzer<'a> {
             setting: None,
             missing: Cell::new(false),
             budget: BUDGET,
+            queries: Queries::new(),
             views: HashMap::new(),
             open_views: HashSet::new(),
             view_tables: HashMap::new(),
@@ -129,6 +133,11 @@ impl<'a> Analyzer<'a> {
             self.draft.doubt("too much to look at");
         }
         self.budget > 0
+    }
+
+    /// Whether it is a view's definition that is being looked at.
+    pub(crate) fn in_view(&self) -> bool {
+        !self.open_views.is_empty()
     }
 
     /// Every relation that a name may stand for; never none.
@@ -219,7 +228,9 @@ impl<'a> Analyzer<'a> {
     /// The columns of a relation and the base columns that they come from.
     pub(crate) fn columns_of(&mut self, target: &Target) -> Columns {
         let Some(relation) = target.relation.clone() else {
-            let open = Columns { list: Vec::new(), rest: Rest::Relation(target.name.clone()) };
+            let origin = Origin { whole: [target.name.clone()].into(), ..Origin::default() };
+            let rest = Rest::Relation(target.name.clone());
+            let open = Columns { list: Vec::new(), rest, origin };
             return hide_revealing(&target.name, open);
         };
         self.spend(relation.columns.len());
@@ -243,7 +254,11 @@ impl<'a> Analyzer<'a> {
             value
         };
         let list = relation.columns.iter().map(|c| (c.name.clone(), column(&c.name))).collect();
-        hide_revealing(&relation.name, Columns::closed(list))
+        let mut columns = Columns::closed(list);
+        columns.origin.table = relation.kind == RelationKind::Table;
+        columns.origin.whole.insert(relation.name.clone());
+        columns.origin.whole.extend(family.iter().map(|other| other.name.clone()));
+        hide_revealing(&relation.name, columns)
     }
 
     /// A view's columns, by way of its definition, whose effects count as well.
@@ -342,6 +357,7 @@ fn either(mut held: Columns, other: Columns) -> Columns {
             return held;
         }
     }
+    held.origin.absorb(&other.origin);
     let mut whole = held.whole();
     whole.absorb(&other.whole());
     whole.absorb(&Value::unknown("a name that stands for several relations"));

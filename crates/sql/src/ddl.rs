@@ -5,7 +5,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     analyzer::{Analyzer, object_name, string, strings},
-    value::{Columns, Rest, Scope, Value},
+    value::{Columns, Scope, Value},
 };
 
 /// The kind of object of a grammar's object type.
@@ -138,10 +138,7 @@ impl Analyzer<'_> {
         let name = Self::new_name(create.relation.as_ref());
         self.draft.on(Verb::Create, ObjectKind::Table, name);
         let mut scope = Scope::default();
-        scope.add(
-            "",
-            std::rc::Rc::new(Columns { list: Vec::new(), rest: Rest::Each(Value::none()) }),
-        );
+        scope.add("", std::rc::Rc::new(Columns::each(Value::none())));
         self.definitions(&create.table_elts, &scope);
         self.definitions(&create.constraints, &scope);
         if let Some(spec) = &create.partspec {

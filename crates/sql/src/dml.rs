@@ -1,14 +1,14 @@
 //! INSERT, UPDATE, DELETE, MERGE: writes, where the written values come from, and RETURNING.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use guard_core::{Bounded, ColumnName, ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     analyzer::{Analyzer, Target},
-    bounded::Condition,
-    value::{Columns, Scope, Value},
+    bounded::{Condition, Origin},
+    value::{Columns, Rest, Scope, Value},
 };
 
 impl Analyzer<'_> {
@@ -48,7 +48,7 @@ impl Analyzer<'_> {
                                 }
                             }
                             let why = "a name that stands for several relations";
-                            held.rest = crate::value::Rest::Each(Value::unknown(why));
+                            held.rest = Rest::Each(Value::unknown(why));
                         }
                     }
                 }
@@ -132,7 +132,8 @@ impl Analyzer<'_> {
         if let Some(conflict) = insert.on_conflict_clause.as_deref() {
             self.on_conflict(conflict, var, &targets, from_rows, &own, &scope);
         }
-        self.returning(insert.returning_clause.as_ref(), &targets, &own, &mut scope)
+        let columns = self.returning(insert.returning_clause.as_ref(), &targets, &own, &mut scope);
+        self.changed(columns, &targets, Bounded::No)
     }
 
     fn on_conflict(
@@ -150,10 +151,7 @@ impl Analyzer<'_> {
         let names = own.list.iter().map(|(name, _)| (name.clone(), Value::none()));
         scope.add(
             "excluded",
-            Rc::new(Columns {
-                list: names.collect(),
-                rest: crate::value::Rest::Each(Value::none()),
-            }),
+            Rc::new(Columns { list: names.collect(), ..Columns::each(Value::none()) }),
         );
         if let Some(infer) = conflict.infer.as_deref() {
             self.look(infer.index_elems.iter().chain(infer.where_clause.as_deref()), &scope);
@@ -170,27 +168,33 @@ impl Analyzer<'_> {
         let Some(var) = &update.relation else { return Columns::unknown("no target") };
         let mut scope = Scope::inside(outer);
         self.with(update.with_clause.as_ref(), &mut scope);
-        let limit = self.limit(var, update.where_clause.as_deref());
-        let targets = self.write(Verb::Update, var, limit);
+        let targets = self.range_targets(var);
+        let reads = self.draft.effects.len();
         let mut star = self.enter(var, &targets, &mut scope);
         let joined = self.from(&update.from_clause, &mut scope);
         self.set(&targets, &update.target_list, &scope);
         self.look(update.where_clause.as_deref(), &scope);
+        let limit = self.limit(var, &targets, &scope, update.where_clause.as_deref());
+        self.write_first(Verb::Update, var, limit, reads);
         join_star(&mut star, joined);
-        self.returning(update.returning_clause.as_ref(), &targets, &star, &mut scope)
+        let columns = self.returning(update.returning_clause.as_ref(), &targets, &star, &mut scope);
+        self.changed(columns, &targets, limit)
     }
 
     pub(crate) fn delete(&mut self, delete: &pg::DeleteStmt, outer: &Scope<'_>) -> Columns {
         let Some(var) = &delete.relation else { return Columns::unknown("no target") };
         let mut scope = Scope::inside(outer);
         self.with(delete.with_clause.as_ref(), &mut scope);
-        let limit = self.limit(var, delete.where_clause.as_deref());
-        let targets = self.write(Verb::Delete, var, limit);
+        let targets = self.range_targets(var);
+        let reads = self.draft.effects.len();
         let mut star = self.enter(var, &targets, &mut scope);
         let joined = self.from(&delete.using_clause, &mut scope);
         self.look(delete.where_clause.as_deref(), &scope);
+        let limit = self.limit(var, &targets, &scope, delete.where_clause.as_deref());
+        self.write_first(Verb::Delete, var, limit, reads);
         join_star(&mut star, joined);
-        self.returning(delete.returning_clause.as_ref(), &targets, &star, &mut scope)
+        let columns = self.returning(delete.returning_clause.as_ref(), &targets, &star, &mut scope);
+        self.changed(columns, &targets, limit)
     }
 
     pub(crate) fn merge(&mut self, merge: &pg::MergeStmt, outer: &Scope<'_>) -> Columns {
@@ -202,11 +206,11 @@ impl Analyzer<'_> {
         let source: Vec<pg::Node> = merge.source_relation.as_deref().into_iter().cloned().collect();
         let mut star = self.from(&source, &mut scope);
         self.look(merge.join_condition.as_deref(), &scope);
-        let joined = self.limit(var, merge.join_condition.as_deref());
+        let joined = self.limit(var, &targets, &scope, merge.join_condition.as_deref());
         for clause in &merge.merge_when_clauses {
             let Some(NodeEnum::MergeWhenClause(clause)) = &clause.node else { continue };
             self.look(clause.condition.as_deref(), &scope);
-            let own_limit = self.limit(var, clause.condition.as_deref());
+            let own_limit = self.limit(var, &targets, &scope, clause.condition.as_deref());
             let matched = clause.match_kind() == pg::MergeMatchKind::MergeWhenMatched;
             let limit = match (matched, joined, own_limit) {
                 (_, _, Bounded::Yes) | (true, Bounded::Yes, _) => Bounded::Yes,
@@ -238,7 +242,8 @@ impl Analyzer<'_> {
             }
         }
         join_star(&mut star, own);
-        self.returning(merge.returning_clause.as_ref(), &targets, &star, &mut scope)
+        let columns = self.returning(merge.returning_clause.as_ref(), &targets, &star, &mut scope);
+        self.changed(columns, &targets, Bounded::No)
     }
 
     /// Makes the target's columns known in a scope.
@@ -249,27 +254,63 @@ impl Analyzer<'_> {
         own
     }
 
-    /// Whether a condition limits the rows of a table.
-    fn limit(&self, var: &pg::RangeVar, condition: Option<&pg::Node>) -> Bounded {
+    /// A write whose limit is known only after what it reads was looked at; told before that all the same.
+    fn write_first(&mut self, verb: Verb, var: &pg::RangeVar, limit: Bounded, reads: usize) {
+        let count = self.draft.effects.len().saturating_sub(reads);
+        self.write(verb, var, limit);
+        if let Some(own) = self.draft.effects.get_mut(reads..) {
+            own.rotate_left(count);
+        }
+    }
+
+    /// What RETURNING gives is all of a table if all of it was changed.
+    fn changed(&mut self, mut columns: Columns, targets: &[Target], limit: Bounded) -> Columns {
+        columns.origin = Origin::default();
+        let returns = !columns.list.is_empty() || columns.rest != Rest::Closed;
+        if limit != Bounded::Yes && returns {
+            columns.origin.whole = self.family(targets);
+        }
+        columns
+    }
+
+    /// Every table that shares rows with one of these.
+    fn family(&mut self, targets: &[Target]) -> BTreeSet<ObjectName> {
+        let mut family = BTreeSet::new();
+        for target in targets {
+            for reached in self.written(target) {
+                let above = reached.relation.as_ref().map(|r| self.catalog.ancestors(r));
+                family.extend(above.into_iter().flatten().map(|relation| relation.name.clone()));
+                family.insert(reached.name);
+            }
+        }
+        family
+    }
+
+    /// Whether a condition that was looked at limits the rows of a table.
+    fn limit(
+        &mut self,
+        var: &pg::RangeVar,
+        targets: &[Target],
+        scope: &Scope<'_>,
+        condition: Option<&pg::Node>,
+    ) -> Bounded {
         let Some(condition) = condition else { return Bounded::No };
-        let alias = var.alias.as_ref().map(|alias| alias.aliasname.as_str());
-        let columns: Vec<Arc<str>> = self
-            .range_targets(var)
-            .iter()
+        let alias = var.alias.as_ref().map_or(&*var.relname, |alias| &*alias.aliasname);
+        let columns = self.target_columns(targets).base_columns();
+        // A view's columns are not said to be NOT NULL, whatever is behind them.
+        let tables = targets.iter().filter(|target| target.kind() == ObjectKind::Table);
+        let nullable: Vec<Arc<str>> = tables
             .filter_map(|target| target.relation.as_ref())
-            .flat_map(|relation| relation.columns.iter().map(|c| c.name.clone()))
+            .flat_map(|r| r.columns.iter().filter(|c| !c.not_null).map(|c| c.name.clone()))
             .collect();
-        let never_null: Vec<Arc<str>> = self
-            .range_targets(var)
-            .iter()
-            .filter_map(|target| target.relation.as_ref())
-            .flat_map(|r| r.columns.iter().filter(|c| c.not_null).map(|c| c.name.clone()))
-            .collect();
+        let family = self.family(targets);
         let test = Condition {
-            table: &var.relname,
-            alias: alias.unwrap_or(&var.relname),
-            columns: &columns,
-            never_null: &never_null,
+            alias,
+            columns: columns.as_deref(),
+            nullable: &nullable,
+            family: &family,
+            scope,
+            queries: &self.queries,
         };
         if test.restricts(condition, false) { Bounded::Yes } else { Bounded::No }
     }
@@ -282,9 +323,9 @@ impl Analyzer<'_> {
 
 fn join_star(star: &mut Columns, more: Columns) {
     star.list.extend(more.list);
-    if star.rest == crate::value::Rest::Closed {
+    if star.rest == Rest::Closed {
         star.rest = more.rest;
-    } else if more.rest != crate::value::Rest::Closed {
-        star.rest = crate::value::Rest::Each(Value::unknown("columns that are not known"));
+    } else if more.rest != Rest::Closed {
+        star.rest = Rest::Each(Value::unknown("columns that are not known"));
     }
 }

@@ -1,13 +1,13 @@
 //! An operation in the making.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
 use guard_core::{
     Bounded, Certainty, ColumnName, Effect, Object, ObjectKind, ObjectName, Operation, Outputs,
-    Verb,
+    Test, Verb,
 };
 
 use crate::value::Value;
@@ -19,6 +19,7 @@ pub(crate) struct Draft {
     seen: HashSet<Effect>,
     pub(crate) doubt: Option<Arc<str>>,
     pub(crate) stores: BTreeSet<ColumnName>,
+    pub(crate) tested: BTreeMap<Option<ColumnName>, Test>,
     pub(crate) outputs: Outputs,
 }
 
@@ -29,6 +30,7 @@ impl Draft {
             seen: HashSet::new(),
             doubt: None,
             stores: BTreeSet::new(),
+            tested: BTreeMap::new(),
             outputs: Outputs::None,
         }
     }
@@ -69,10 +71,17 @@ impl Draft {
         }
     }
 
+    /// A column decides which rows there are.
+    pub(crate) fn test(&mut self, column: Option<ColumnName>, how: Test) {
+        let held = self.tested.entry(column).or_insert(how);
+        *held = (*held).max(how);
+    }
+
     /// Takes over what another statement does.
     pub(crate) fn take(&mut self, operation: &Operation) {
         operation.effects.iter().for_each(|effect| self.effect(effect.clone()));
         self.stores.extend(operation.stores.iter().cloned());
+        operation.tested.iter().for_each(|test| self.test(test.column.clone(), test.how));
         match &operation.certainty {
             Certainty::Exact => {}
             Certainty::Partial(why) | Certainty::Unparsed(why) => self.doubt(why),

@@ -13,19 +13,6 @@ use crate::{
 const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"];
 
 impl Analyzer<'_> {
-    /// Looks at expressions whose values go nowhere: conditions, orders, groups.
-    ///
-    /// What is learned from which rows a condition picks is a known oracle; masks do not close it.
-    pub(crate) fn look<'n>(
-        &mut self,
-        nodes: impl IntoIterator<Item = &'n pg::Node>,
-        scope: &Scope<'_>,
-    ) {
-        for node in nodes {
-            self.value(node, scope);
-        }
-    }
-
     /// The union of what several expressions come from, computed.
     fn derived<'n>(
         &mut self,
@@ -94,9 +81,12 @@ impl Analyzer<'_> {
             NodeEnum::SubLink(link) => self.sub_link(link, scope),
             NodeEnum::CaseExpr(e) => {
                 let mut all = self.derived(e.arg.as_deref(), scope);
+                self.tested(&all);
                 for when in &e.args {
                     if let Some(NodeEnum::CaseWhen(when)) = &when.node {
-                        all.absorb(&self.derived(when.expr.as_deref(), scope));
+                        let condition = self.derived(when.expr.as_deref(), scope);
+                        self.tested(&condition);
+                        all.absorb(&condition);
                         all.absorb(&self.optional(when.result.as_deref(), scope));
                     }
                 }
@@ -135,7 +125,10 @@ impl Analyzer<'_> {
                 self.look(&set.content, scope);
                 Value::none()
             }
-            NodeEnum::IndexElem(e) => self.optional(e.expr.as_deref(), scope),
+            NodeEnum::IndexElem(e) => {
+                self.conflict(&e.name, scope);
+                self.optional(e.expr.as_deref(), scope)
+            }
             NodeEnum::PartitionElem(e) => self.optional(e.expr.as_deref(), scope),
             NodeEnum::XmlExpr(e) => self.derived(e.named_args.iter().chain(&e.args), scope),
             NodeEnum::XmlSerialize(e) => self.derived(e.expr.as_deref(), scope),
@@ -307,6 +300,10 @@ impl Analyzer<'_> {
         let mut value = self.derived(&call.args, scope);
         // An ordered-set aggregate returns what it orders; others only arrange their arguments.
         let order = self.derived(&call.agg_order, scope);
+        self.tested(&order);
+        if call.agg_distinct || functions::carries_nothing(name) {
+            self.tested(&value);
+        }
         if call.agg_within_group {
             value.absorb(&order);
         }

@@ -115,6 +115,24 @@ pub(crate) fn result_columns(name: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Whether the rows of a set-returning function are what its arguments list.
+pub(crate) fn lists_its_argument(name: &str) -> bool {
+    matches!(
+        name,
+        "unnest"
+            | "regexp_split_to_table"
+            | "string_to_table"
+            | "json_array_elements"
+            | "json_array_elements_text"
+            | "jsonb_array_elements"
+            | "jsonb_array_elements_text"
+            | "json_to_recordset"
+            | "jsonb_to_recordset"
+            | "json_populate_recordset"
+            | "jsonb_populate_recordset"
+    )
+}
+
 /// Whether a call's result tells nothing of its arguments' values.
 pub(crate) fn carries_nothing(name: &str) -> bool {
     matches!(name, "count" | "row_number" | "rank" | "dense_rank" | "pg_typeof" | "grouping")

@@ -19,6 +19,7 @@ mod query;
 mod session;
 mod statement;
 mod statements;
+mod tested;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use guard_core::{
     Certainty, Digest, Effect, Object, ObjectKind, ObjectName, Operation, Outputs, Protocol,
-    Sensitive, Verb,
+    Sensitive, Tested, Verb,
 };
 
 pub use catalog::{Catalog, Column, Relation, RelationKind};
@@ -118,6 +119,7 @@ pub fn fastpath(oid: u32) -> Operation {
         certainty: Certainty::Partial(why.clone()),
         outputs: Outputs::Unknown(why),
         stores: Vec::new(),
+        tested: Vec::new(),
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text),
     }
@@ -132,6 +134,7 @@ pub fn replication(text: &str) -> Operation {
         certainty: Certainty::Exact,
         outputs: Outputs::Unknown("a replication stream".into()),
         stores: Vec::new(),
+        tested: Vec::new(),
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text.into()),
     }
@@ -169,6 +172,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
         certainty,
         outputs: draft.outputs,
         stores: draft.stores.into_iter().collect(),
+        tested: draft.tested.into_iter().map(|(column, how)| Tested { column, how }).collect(),
         text: Sensitive::new(text.into()),
         fingerprint,
     };

@@ -7,6 +7,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     analyzer::{Analyzer, constant, dotted, string},
+    bounded::{Condition, Facts, Origin, address, is_listed},
     functions,
     value::{Columns, Rest, Scope, Value},
 };
@@ -22,30 +23,40 @@ impl Analyzer<'_> {
         }
         let mut scope = Scope::inside(outer);
         self.with(select.with_clause.as_ref(), &mut scope);
-        let columns = match (&select.larg, &select.rarg) {
+        let mut columns = match (&select.larg, &select.rarg) {
             (Some(left), Some(right)) => {
                 let mut columns = self.select(left, &scope);
                 columns.unite(&self.select(right, &scope));
+                // Rows that are alike are found and left out, or looked for on the other side.
+                if !select.all || select.op() != pg::SetOperation::SetopUnion {
+                    self.tested(&columns.whole());
+                }
                 columns
             }
             _ if !select.values_lists.is_empty() => self.values(&select.values_lists, &scope),
             _ => {
                 let star = self.from(&select.from_clause, &mut scope);
                 let held = std::mem::replace(&mut self.setting, setting_asked(select));
-                let columns = self.select_list(&select.target_list, &star, &scope);
+                let mut columns = self.select_list(&select.target_list, &star, &scope);
                 self.setting = held;
                 self.look(select.where_clause.as_deref(), &scope);
-                self.look(&select.group_clause, &scope);
+                self.arrange(&select.group_clause, &columns, &scope);
                 self.look(select.having_clause.as_deref(), &scope);
                 self.look(&select.window_clause, &scope);
-                self.look(select.distinct_clause.iter().filter(|n| n.node.is_some()), &scope);
+                self.distinct(&select.distinct_clause, &columns, &scope);
+                columns.origin = self.origin(select, &scope);
                 columns
             }
         };
-        self.look(&select.sort_clause, &scope);
+        self.arrange(&select.sort_clause, &columns, &scope);
         let limits =
             select.limit_count.as_deref().into_iter().chain(select.limit_offset.as_deref());
         self.look(limits, &scope);
+        if is_small(select.limit_count.as_deref()) {
+            columns.origin.whole.clear();
+        }
+        let facts = Facts { origin: columns.origin.clone(), entries: scope.entries.clone() };
+        self.queries.insert(address(select), facts);
         if !select.locking_clause.is_empty() {
             self.lock_rows(&select.from_clause);
         }
@@ -54,6 +65,35 @@ impl Analyzer<'_> {
             self.draft.store(&columns.whole());
         }
         columns
+    }
+
+    /// Which tables a query's rows may be all of.
+    fn origin(&self, select: &pg::SelectStmt, scope: &Scope<'_>) -> Origin {
+        let mut conditions: Vec<&pg::Node> = select.where_clause.as_deref().into_iter().collect();
+        select.from_clause.iter().for_each(|item| inner_conditions(item, &mut conditions));
+        let listed = |node: &pg::Node| is_listed(&scope.entries, node);
+        let open = scope.entries.is_empty() || !select.target_list.iter().all(listed);
+        let mut origin = Origin { open, ..Origin::default() };
+        for entry in &scope.entries {
+            let own = &entry.columns.origin;
+            origin.open |= own.open;
+            if own.whole.is_empty() {
+                continue;
+            }
+            let columns = entry.columns.base_columns();
+            let condition = Condition {
+                alias: &entry.alias,
+                columns: columns.as_deref(),
+                nullable: &[],
+                family: &own.whole,
+                scope,
+                queries: &self.queries,
+            };
+            if !conditions.iter().any(|node| condition.restricts(node, false)) {
+                origin.whole.extend(own.whole.iter().cloned());
+            }
+        }
+        origin
     }
 
     fn lock_rows(&mut self, from: &[pg::Node]) {
@@ -74,7 +114,8 @@ impl Analyzer<'_> {
             for (position, item) in list.items.iter().enumerate() {
                 row.push((format!("column{}", position + 1).into(), self.value(item, scope)));
             }
-            let row = Columns::closed(row);
+            let mut row = Columns::closed(row);
+            row.origin.open = !list.items.iter().all(|item| is_listed(&[], item));
             match &mut columns {
                 Some(columns) => columns.unite(&row),
                 None => columns = Some(row),
@@ -209,7 +250,9 @@ impl Analyzer<'_> {
                         list.push((column.colname.as_str().into(), own.derived()));
                     }
                 }
-                add(scope, table.alias.as_ref(), "xmltable", Columns::closed(list))
+                let mut columns = Columns::closed(list);
+                columns.origin.open = true;
+                add(scope, table.alias.as_ref(), "xmltable", columns)
             }
             Some(NodeEnum::JsonTable(table)) => {
                 let mut value = Value::none();
@@ -220,7 +263,8 @@ impl Analyzer<'_> {
                     value.absorb(&self.value(argument, scope));
                 }
                 self.json_columns(&table.columns);
-                let columns = Columns::each(value.derived());
+                let mut columns = Columns::each(value.derived());
+                columns.origin.open = true;
                 add(scope, table.alias.as_ref(), "json_table", columns)
             }
             Some(_) => {
@@ -257,7 +301,10 @@ impl Analyzer<'_> {
         let mut list = Vec::new();
         for name in &shared {
             let mut value = left.named(name).map(|(value, _)| value).unwrap_or_default();
-            value.absorb(&right.named(name).map(|(value, _)| value).unwrap_or_default());
+            let other = right.named(name).map(|(value, _)| value).unwrap_or_default();
+            self.equated(&value);
+            self.equated(&other);
+            value.absorb(&other);
             list.push((name.clone(), value));
         }
         let mut all = Columns::closed(list.clone());
@@ -301,7 +348,12 @@ impl Analyzer<'_> {
             let definitions = if own.is_empty() { &function.coldeflist } else { own };
             self.column_types(definitions);
             let defined = column_names(definitions);
-            let columns = if !defined.is_empty() {
+            let origin = Origin {
+                whole: value.columns().map(|column| column.table.clone()).collect(),
+                open: !functions::lists_its_argument(&name),
+                table: false,
+            };
+            let mut columns = if !defined.is_empty() {
                 Columns::closed(defined.into_iter().map(|n| (n, value.clone())).collect())
             } else if let Some(names) = functions::result_columns(&name) {
                 let alias = function.alias.as_ref().map(|a| a.aliasname.as_str());
@@ -314,6 +366,7 @@ impl Analyzer<'_> {
             } else {
                 Columns::each(value)
             };
+            columns.origin = origin;
             append(&mut all, &columns);
             last = name;
         }
@@ -372,8 +425,28 @@ impl Analyzer<'_> {
             let name = if target.name.is_empty() { figured(node) } else { &target.name };
             all.list.push((name.into(), value));
         }
-        let rest = all.rest.clone();
-        Columns { rest, ..Columns::closed(all.list) }
+        let Columns { rest, origin, list } = all;
+        Columns { rest, origin, ..Columns::closed(list) }
+    }
+}
+
+/// Most rows that a LIMIT may leave of a table so that they are some of it.
+const SMALL: f64 = 1_000_000.0;
+
+/// Whether a LIMIT leaves some rows of a table and not all.
+fn is_small(limit: Option<&pg::Node>) -> bool {
+    limit.and_then(constant).and_then(|text| text.parse::<f64>().ok()).is_some_and(|n| n <= SMALL)
+}
+
+/// The conditions of inner joins: they hold for every row, as WHERE does.
+fn inner_conditions<'n>(item: &'n pg::Node, found: &mut Vec<&'n pg::Node>) {
+    if let Some(NodeEnum::JoinExpr(join)) = &item.node
+        && join.jointype() == pg::JoinType::JoinInner
+    {
+        found.extend(join.quals.as_deref());
+        for side in [&join.larg, &join.rarg].into_iter().flatten() {
+            inner_conditions(side, found);
+        }
     }
 }
 
@@ -426,6 +499,8 @@ fn star_of(node: &pg::Node, star: &Columns, scope: &Scope<'_>) -> Option<Columns
 
 /// Puts the columns of one source behind those of another.
 fn append(all: &mut Columns, more: &Columns) {
+    let mut origin = all.origin.clone();
+    origin.absorb(&more.origin);
     match (&mut all.rest, &more.rest) {
         (Rest::Closed, Rest::Closed) => {
             let mut list = std::mem::take(&mut all.list);
@@ -442,6 +517,7 @@ fn append(all: &mut Columns, more: &Columns) {
             all.rest = Rest::Each(value);
         }
     }
+    all.origin = origin;
 }
 
 /// Adds a row source under its alias.

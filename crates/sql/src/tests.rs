@@ -124,6 +124,33 @@ fn render(op: &Operation) -> String {
     out.trim().to_owned()
 }
 
+/// The columns that are tested: `=email ?ssn`, with `?` for what tells more than an equality does.
+fn tests(sql: &str) -> String {
+    let all = read(sql);
+    let mark = |test: &guard_core::Tested| {
+        let how = match test.how {
+            guard_core::Test::Equality => '=',
+            guard_core::Test::Other => '?',
+        };
+        let name = test.column.as_ref().map_or("unknown", |column| &column.column);
+        format!("{how}{name}")
+    };
+    all.iter().flat_map(|s| s.operation.tested.iter().map(mark)).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn conditions_orders_and_groups_say_what_they_look_at() {
+    let mut wrong = String::new();
+    for line in include_str!("../fixtures/tested.txt").lines().filter(|line| !line.is_empty()) {
+        let (expected, sql) = line.split_once(" | ").expect(line);
+        let got = tests(sql);
+        if got != expected.trim() {
+            writeln!(wrong, "{got} | {sql}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
 pub(crate) fn read(sql: &str) -> Vec<Arc<Statement>> {
     analyze(&sql.into(), &catalog(), &Nothing)
 }

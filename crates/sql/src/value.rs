@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use guard_core::{ColumnName, Flow, ObjectName, Output, Outputs, Source};
 
+use crate::bounded::Origin;
+
 /// Most columns that a row source may have before guard gives up on it. PostgreSQL's own limit for
 /// a result is 1 664.
 const MAX_COLUMNS: usize = 1664;
@@ -69,6 +71,13 @@ impl Value {
         self.sources.keys()
     }
 
+    /// Whether it is a base column's own value and nothing else.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.unknown.is_none()
+            && !self.sources.is_empty()
+            && self.sources.values().all(|flow| *flow == Flow::Plain)
+    }
+
     /// Why its origin is not known, if so.
     pub(crate) fn why_unknown(&self) -> Option<&Arc<str>> {
         self.unknown.as_ref()
@@ -99,6 +108,8 @@ pub(crate) struct Columns {
     pub(crate) list: Vec<(Arc<str>, Value)>,
     /// What else there may be.
     pub(crate) rest: Rest,
+    /// Where the rows come from.
+    pub(crate) origin: Origin,
 }
 
 impl Columns {
@@ -107,17 +118,18 @@ impl Columns {
         if list.len() > MAX_COLUMNS {
             return Self::unknown("more columns than PostgreSQL allows");
         }
-        Self { list, rest: Rest::Closed }
+        Self { list, rest: Rest::Closed, origin: Origin::default() }
     }
 
     /// Columns of which nothing is known.
     pub(crate) fn unknown(why: &str) -> Self {
-        Self { list: Vec::new(), rest: Rest::Each(Value::unknown(why)) }
+        let origin = Origin { open: true, ..Origin::default() };
+        Self { list: Vec::new(), rest: Rest::Each(Value::unknown(why)), origin }
     }
 
     /// Columns whose number is not known and which all come from one value.
     pub(crate) fn each(value: Value) -> Self {
-        Self { list: Vec::new(), rest: Rest::Each(value) }
+        Self { list: Vec::new(), rest: Rest::Each(value), origin: Origin::default() }
     }
 
     /// The value of a named column, and whether the column is surely there.
@@ -153,8 +165,15 @@ impl Columns {
         all.derived()
     }
 
+    /// The names of those that are base columns; `None` if they are not known.
+    pub(crate) fn base_columns(&self) -> Option<Vec<Arc<str>>> {
+        let plain = self.list.iter().filter(|(_, value)| value.is_plain());
+        (self.rest == Rest::Closed).then(|| plain.map(|(name, _)| name.clone()).collect())
+    }
+
     /// Unites the columns of another source by position, as UNION does.
     pub(crate) fn unite(&mut self, other: &Self) {
+        self.origin.absorb(&other.origin);
         for (position, (name, value)) in other.list.iter().enumerate() {
             match self.list.get_mut(position) {
                 Some((_, held)) => held.absorb(value),
@@ -232,6 +251,11 @@ impl<'p> Scope<'p> {
     /// A place inside another.
     pub(crate) fn inside(parent: &'p Scope<'p>) -> Self {
         Self { parent: Some(parent), ctes: Vec::new(), entries: Vec::new() }
+    }
+
+    /// The place around it.
+    pub(crate) const fn around(&self) -> Option<&'p Self> {
+        self.parent
     }
 
     /// Makes a WITH query known, or says what it is by now.

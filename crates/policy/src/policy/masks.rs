@@ -4,15 +4,15 @@
 //! way, or that is computed from a masked one, or of which it is not known where it goes, blocks the
 //! operation: guard hides a value for certain or does not let it pass.
 //!
-//! What a mask does not hide: a condition (`WHERE email LIKE 'a%'`) tells something of a value by the rows
-//! that it finds. Only the server's own privileges can close that.
+//! A condition (`WHERE email LIKE 'a%'`) tells something of a value by the rows that it finds. A mask says
+//! which conditions may look at its columns; unless it does, all may.
 
 use std::sync::Arc;
 
 use guard_core::{
     Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Detectors, Effect, Flow, Mask,
-    MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs, Stability,
-    TablePattern, Verb,
+    MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs, Predicates,
+    Stability, TablePattern, Test, Verb,
 };
 
 use super::rule::tables_of;
@@ -23,6 +23,7 @@ pub(crate) struct MaskEntry {
     pub(crate) column: ColumnPattern,
     pub(crate) mask: Masking,
     pub(crate) derived: DerivedFlow,
+    pub(crate) predicates: Predicates,
 }
 
 /// The `masks` section of a policy.
@@ -57,6 +58,10 @@ const CARRY_VALUES: [&str; 9] = [
 const PLAINER: &str =
     "select the masked columns as they are, without computing with them, or leave them out";
 const KEEP_IN_PLACE: &str = "leave masked columns out of what is written or passed on";
+const NOT_ASKED: &str =
+    "leave the masked column out of conditions, joins, orders, groups and counts";
+const ONLY_EQUAL: &str =
+    "compare the masked column itself by `=` or `IN` with constants or parameters, or leave it out";
 const NOT_HERE: &str = "run it in a job whose policy masks nothing";
 
 impl Masks {
@@ -111,6 +116,7 @@ impl Masks {
                 return Err(Leak { effect: None, why, hint: KEEP_IN_PLACE });
             }
         }
+        self.tested(op)?;
         let outputs = match &op.outputs {
             Outputs::None => Vec::new(),
             Outputs::Columns(outputs) => self.outputs(outputs)?,
@@ -207,13 +213,44 @@ impl Masks {
         Ok(mask)
     }
 
+    /// What conditions, orders and groups may look at.
+    fn tested(&self, op: &Operation) -> Result<(), Leak> {
+        for tested in &op.tested {
+            let Some(column) = &tested.column else {
+                if self.entries.iter().all(|entry| entry.predicates == Predicates::Allow) {
+                    continue;
+                }
+                let Some(effect) = self.suspect(op) else { continue };
+                let why = "a condition looks at a value whose origin is not known, and it could be masked";
+                let effect = Some(effect.clone());
+                return Err(Leak { effect, why: why.into(), hint: NOT_ASKED });
+            };
+            let allowed = self.entries.iter().filter(|entry| entry.column.matches(column));
+            let allowed = allowed.map(|entry| entry.predicates).max().unwrap_or_default();
+            let (why, hint) = match (allowed, tested.how) {
+                (Predicates::Allow, Test::Equality | Test::Other)
+                | (Predicates::Equality, Test::Equality) => continue,
+                (Predicates::Equality, Test::Other) => (
+                    format!(
+                        "masked `{column}` is looked at by more than `=`, which would tell of its values"
+                    ),
+                    ONLY_EQUAL,
+                ),
+                (Predicates::Block, Test::Equality | Test::Other) => (
+                    format!(
+                        "which rows are found depends on masked `{column}`, which would tell of its values"
+                    ),
+                    NOT_ASKED,
+                ),
+            };
+            return Err(Leak { effect: None, why, hint });
+        }
+        Ok(())
+    }
+
     /// Rows of unknown origin may come back only if no masked value can be in them.
     fn unknown(&self, op: &Operation, why: &str) -> Result<(), Leak> {
-        let suspect = op
-            .effects
-            .iter()
-            .find(|e| self.touches(&e.object) || e.object.name.as_ref().is_some_and(is_carrier));
-        match suspect {
+        match self.suspect(op) {
             Some(effect) => Err(Leak {
                 effect: Some(effect.clone()),
                 why: format!("masked values could be in rows whose origin is not known: {why}"),
@@ -221,6 +258,13 @@ impl Masks {
             }),
             None => Ok(()),
         }
+    }
+
+    /// An effect on what holds masked values, or may.
+    fn suspect<'o>(&self, op: &'o Operation) -> Option<&'o Effect> {
+        op.effects
+            .iter()
+            .find(|e| self.touches(&e.object) || e.object.name.as_ref().is_some_and(is_carrier))
     }
 
     /// The mask of a column, the strictest of all that match it.

@@ -7,7 +7,7 @@ use std::{
 
 use guard_core::{
     DecisionKind, DerivedFlow, Detector, Detectors, Digest, Mask, Masking, ObjectKind, PolicyName,
-    RuleId, Stability, Verb,
+    Predicates, RuleId, Stability, Verb,
     document::{self, Fields, Node, Problems},
 };
 
@@ -32,6 +32,11 @@ const MASKS: [(&str, Mask); 5] = [
 const STABLE: [(&str, Stability); 2] = [("run", Stability::Run), ("always", Stability::Always)];
 const DERIVED: [(&str, DerivedFlow); 2] =
     [("block", DerivedFlow::Block), ("redact", DerivedFlow::Redact)];
+const PREDICATES: [(&str, Predicates); 3] = [
+    ("allow", Predicates::Allow),
+    ("equality", Predicates::Equality),
+    ("block", Predicates::Block),
+];
 
 impl Policy {
     /// Reads a policy. `file` names it in problems.
@@ -318,9 +323,14 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
         Some(node) => stability(node, mask, problems),
         None => Some(Stability::default()),
     };
-    fields.finish(&["sql", "with", "stable", "derived"], problems);
-    let (mask, derived) = (Masking { mask: mask?, stable: stable? }, derived?);
-    let entry = |column| MaskEntry { column, mask, derived };
+    let predicates = match fields.optional("predicates") {
+        Some(node) => node.one_of(&PREDICATES, problems),
+        None => Some(Predicates::default()),
+    };
+    fields.finish(&["sql", "with", "stable", "derived", "predicates"], problems);
+    let mask = Masking { mask: mask?, stable: stable? };
+    let (derived, predicates) = (derived?, predicates?);
+    let entry = |column| MaskEntry { column, mask, derived, predicates };
     Some(columns?.into_iter().map(entry).collect())
 }
 

@@ -4,6 +4,7 @@
 mod judging;
 mod loading;
 mod masking;
+mod predicates;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,7 @@ fn operation(effects: Vec<Effect>) -> Operation {
         certainty: Certainty::Exact,
         outputs: Outputs::None,
         stores: Vec::new(),
+        tested: Vec::new(),
         text: Sensitive::new("…".into()),
         fingerprint: Digest::of("…"),
     }

@@ -1,0 +1,123 @@
+//! Which tables a row source holds as a whole, so that to be among its rows says nothing.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ptr,
+};
+
+use guard_core::ObjectName;
+use pg_query::{NodeEnum, protobuf as pg};
+
+use crate::{
+    analyzer::{dotted, strings},
+    value::Entry,
+};
+
+/// Where the rows of a row source come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Tables of which every row may be there.
+    pub(crate) whole: BTreeSet<ObjectName>,
+    /// Rows may be there that come from no table and from no list: made by a function, or taken from
+    /// around the query.
+    pub(crate) open: bool,
+    /// It is a table itself, whose rows have a `ctid`.
+    pub(crate) table: bool,
+}
+
+impl Origin {
+    /// What one or the other may hold.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.whole.extend(other.whole.iter().cloned());
+        self.open |= other.open;
+        self.table &= other.table;
+    }
+
+    /// Whether to be among these rows says something of a row of these tables.
+    pub(super) fn is_apart(&self, family: &BTreeSet<ObjectName>) -> bool {
+        !self.open && self.whole.is_disjoint(family)
+    }
+}
+
+/// What is known of a query that was looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// Where its rows come from.
+    pub(crate) origin: Origin,
+    /// Its own row sources.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Queries by their place in memory. One is looked at before a condition that holds it is weighed, so what
+/// is found here is of the same tree.
+pub(crate) type Queries = HashMap<usize, Facts>;
+
+/// A query's place in memory.
+pub(crate) fn address(select: &pg::SelectStmt) -> usize {
+    ptr::from_ref(select).addr()
+}
+
+impl Facts {
+    /// Whether an expression is surely a column of the query's own row sources.
+    pub(super) fn owns(&self, node: &pg::Node) -> bool {
+        owns(&self.entries, node)
+    }
+
+    /// Whether an expression might be one.
+    pub(super) fn may_own(&self, node: &pg::Node) -> bool {
+        let Some(NodeEnum::ColumnRef(column)) = &node.node else { return true };
+        match strings(&column.fields).as_slice() {
+            [name] => self.entries.iter().any(|entry| entry.columns.named(name).is_some()),
+            [.., row, _] => self.entries.iter().any(|entry| *entry.alias == **row),
+            [] => true,
+        }
+    }
+}
+
+fn owns(entries: &[Entry], node: &pg::Node) -> bool {
+    let Some(NodeEnum::ColumnRef(column)) = &node.node else { return false };
+    let parts = strings(&column.fields);
+    if parts.len() != column.fields.len() {
+        return parts.is_empty()
+            || parts.last().is_some_and(|row| entries.iter().any(|e| *e.alias == **row));
+    }
+    match parts.as_slice() {
+        ["ctid"] => entries.iter().any(|entry| entry.columns.origin.table),
+        [name] => entries.iter().any(|entry| matches!(entry.columns.named(name), Some((_, true)))),
+        [.., row, _] => entries.iter().any(|entry| *entry.alias == **row),
+        [] => false,
+    }
+}
+
+/// Whether an expression names no columns but those of these row sources.
+pub(crate) fn is_listed(entries: &[Entry], node: &pg::Node) -> bool {
+    let all = |nodes: &[pg::Node]| nodes.iter().all(|node| is_listed(entries, node));
+    let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_none_or(|n| is_listed(entries, n));
+    match &node.node {
+        Some(
+            NodeEnum::AConst(_)
+            | NodeEnum::ParamRef(_)
+            | NodeEnum::SqlvalueFunction(_)
+            | NodeEnum::SetToDefault(_)
+            | NodeEnum::AStar(_),
+        ) => true,
+        Some(NodeEnum::ColumnRef(_)) => owns(entries, node),
+        Some(NodeEnum::ResTarget(e)) => one(&e.val),
+        Some(NodeEnum::TypeCast(e)) => one(&e.arg),
+        Some(NodeEnum::CollateClause(e)) => one(&e.arg),
+        Some(NodeEnum::AExpr(e)) => one(&e.lexpr) && one(&e.rexpr),
+        Some(NodeEnum::AArrayExpr(e)) => all(&e.elements),
+        Some(NodeEnum::RowExpr(e)) => all(&e.args),
+        Some(NodeEnum::List(e)) => all(&e.items),
+        Some(NodeEnum::CoalesceExpr(e)) => all(&e.args),
+        Some(NodeEnum::MinMaxExpr(e)) => all(&e.args),
+        Some(NodeEnum::FuncCall(e)) => {
+            // `generate_series` and its like make rows of nothing.
+            let makes_rows =
+                matches!(dotted(&e.funcname).1, "generate_series" | "generate_subscripts");
+            !makes_rows && all(&e.args)
+        }
+        Some(NodeEnum::AIndirection(e)) => one(&e.arg),
+        Some(_) | None => false,
+    }
+}
