@@ -145,9 +145,10 @@ impl Session {
             }
             return true;
         }
-        let awaits_copy = self.expected.back().is_some_and(Expect::awaits_copy);
-        if awaits_copy && !self.flushed {
-            // What may be a COPY or not is answered in any case; a COPY does not mind.
+        let back = self.expected.back();
+        let awaits_copy = back.is_some_and(Expect::awaits_copy);
+        if awaits_copy && !self.flushed && matches!(back, Some(Expect::Execute(_))) {
+            // It may be a COPY, which does not mind, or not, and is not answered by itself. A Query is.
             self.ask_for_answers();
         }
         self.flushed = awaits_copy;

@@ -18,6 +18,8 @@ const MAX_WHOLE_COPY_DATA: usize = 64 << 10;
 
 /// The error of guard's own statement that stands in place of a refused one: `syntax_error`.
 const POISONED: &[u8] = b"42601";
+/// The same of a server that replicates and has no database: it takes no SQL, not even to parse it.
+const POISONED_IN_REPLICATION: &[u8] = b"0A000";
 
 /// Definitions that this connection changed and the shared catalog may not show yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -425,7 +427,8 @@ impl Session {
         };
         match &mut front {
             Expect::Refused { denial, simple, told } => {
-                if code.as_bytes() == POISONED {
+                let replicates = self.replication && code.as_bytes() == POISONED_IN_REPLICATION;
+                if code.as_bytes() == POISONED || replicates {
                     refuse::denied(&mut self.client.output, denial);
                 } else {
                     // A cancel request or the server's end came first.

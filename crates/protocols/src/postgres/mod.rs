@@ -136,7 +136,7 @@ impl PostgresHandler {
                 return Err(ProtocolError::Guard(error.to_string()));
             }
         };
-        let judged = match asked.judge(&gate, &self.shared.understanding).await {
+        let judged = match asked.judge(&spec.database, &gate, &self.shared.understanding).await {
             Ok(judged) => judged,
             Err(parameters::NotAllowed::Denied(denial)) => {
                 self.shared.resource.refused(&denial);

@@ -76,7 +76,17 @@ impl Asked {
                 _ => asked.set(&name, value)?,
             }
         }
+        asked.forget_database_of_replication();
         Ok(asked)
+    }
+
+    /// Takes out the name of a database where the server will not look at it either: a connection for physical
+    /// replication has none, and clients give one all the same. Spelled otherwise than here it keeps its name: what
+    /// the server took for no replication would be a connection to that database.
+    fn forget_database_of_replication(&mut self) {
+        if matches!(self.replication.as_deref(), Some("true" | "on" | "yes" | "1")) {
+            self.database = None;
+        }
     }
 
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
@@ -121,9 +131,10 @@ impl Asked {
         Ok(())
     }
 
-    /// Asks the gate for all that is not harmless.
+    /// Asks the gate for all that is not harmless. `database` is the one that is granted.
     pub(super) async fn judge(
         self,
+        database: &str,
         gate: &Gate,
         understanding: &Understanding,
     ) -> Result<Judged, NotAllowed> {
@@ -160,9 +171,8 @@ impl Asked {
         let mut give = |name: &str, value: String| {
             parameters.push((name.as_bytes().to_vec(), value.into_bytes()));
         };
-        if let Some(database) = self.database {
-            give("database", database);
-        }
+        // Always: the server's default is a database named like the leased role.
+        give("database", database.to_owned());
         give("application_name", self.application);
         // Before the client's own, which counts where it was allowed; the role's default never does.
         give("standard_conforming_strings", "on".into());

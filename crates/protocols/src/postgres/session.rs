@@ -149,7 +149,9 @@ impl Session {
         &mut self,
         ended: &mut BoxFuture<'static, EndReason>,
     ) -> Result<Closed, ProtocolError> {
-        loop {
+        // What came behind the start-up packet is there already.
+        self.hear_client().await?;
+        while !self.goodbye {
             match poll_fn(|cx| self.poll(ended, cx)).await? {
                 Event::Input => {}
                 Event::ClientGone => return Ok(Closed::Client),
@@ -161,10 +163,8 @@ impl Session {
             }
             self.hear_server()?;
             self.hear_client().await?;
-            if self.goodbye {
-                return Ok(Closed::Client);
-            }
         }
+        Ok(Closed::Client)
     }
 
     /// Moves bytes until there is something to look at.

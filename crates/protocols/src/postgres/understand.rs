@@ -188,8 +188,8 @@ impl Understood {
     /// A command of the replication protocol.
     pub(super) fn replication(text: Arc<str>) -> Self {
         let mut operation = guard_sql::replication(&text);
-        // The server can be told to write a base backup to its own disk.
-        if text.to_ascii_lowercase().contains("target") {
+        // The server can be told to write a base backup to its own disk, or to send it to the client.
+        if text.to_ascii_lowercase().replace("target 'client'", "").contains("target") {
             operation.effects.push(Effect::new(Verb::File, Object::unnamed(ObjectKind::Other)));
         }
         Self::alone(text, operation)

@@ -208,13 +208,13 @@ impl Stage {
         (raw, said)
     }
 
-    /// The messages up to ReadyForQuery that follow a start-up packet.
-    pub(crate) async fn said_to(&self, startup: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    /// The messages that follow these of a client, from its start-up packet on, up to as many ReadyForQuery.
+    pub(crate) async fn said_to(&self, sent: &[u8], mut ready: usize) -> Vec<(u8, Vec<u8>)> {
         let (mut own, guards) = tokio::io::duplex(1 << 16);
         let served =
             self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
         tokio::spawn(served);
-        own.write_all(startup).await.unwrap();
+        own.write_all(sent).await.unwrap();
         let mut all = Vec::new();
         loop {
             let tag = own.read_u8().await.unwrap();
@@ -222,7 +222,8 @@ impl Stage {
             let mut body = vec![0; usize::try_from(length).unwrap() - 4];
             own.read_exact(&mut body).await.unwrap();
             all.push((tag, body));
-            if tag == b'Z' {
+            ready -= usize::from(tag == b'Z');
+            if ready == 0 {
                 return all;
             }
         }
@@ -306,6 +307,10 @@ fn describe(message: &Message) -> String {
         Message::PortalSuspended => "s".into(),
         Message::EmptyQueryResponse => "I".into(),
         Message::CopyInResponse(_) => "G".into(),
+        Message::NoticeResponse(_) => "N".into(),
+        Message::NotificationResponse(body) => {
+            format!("A:{}:{}", body.channel().unwrap(), body.message().unwrap())
+        }
         _ => "?".into(),
     }
 }

@@ -38,7 +38,7 @@ async fn strings_with_escapes_are_not_understood_and_not_fatal() {
     assert_eq!(ask(&mut raw, "SELECT 'a''b'").await, "T D:a'b C:SELECT 1 ZI");
     // Two statements in what guard does not read.
     let answer = ask(&mut raw, r"SELECT 'a\'; SELECT b'; SELECT 2").await;
-    assert_eq!(answer, "? T D:a'; SELECT b C:SELECT 1 T D:2 C:SELECT 1 ZI");
+    assert_eq!(answer, "N T D:a'; SELECT b C:SELECT 1 T D:2 C:SELECT 1 ZI");
     assert_eq!(ask(&mut raw, "SET standard_conforming_strings = on").await, "C:SET ? ZI");
     assert_eq!(ask(&mut raw, r"SELECT 'a\'").await, r"T D:a\ C:SELECT 1 ZI");
 }
@@ -171,6 +171,22 @@ async fn a_setting_and_what_follows_it_may_be_one_batch() {
     assert_eq!(raw.until_ready().await, "1 2 C:SET 1 2 D:plain C:SELECT 1 ? ZI");
 }
 
+#[tokio::test]
+async fn who_names_no_database_gets_the_granted_one() {
+    let stage = open().await;
+    // The server's own default would be this one.
+    stage.postgres.sql("shop", "CREATE DATABASE leased").unwrap();
+    let (mut raw, _) = stage.raw_with(&[("user", "x")]).await;
+    assert_eq!(ask(&mut raw, "SELECT current_database()").await, "T D:shop C:SELECT 1 ZI");
+    // With what the server reads as no replication the name counts.
+    for (replication, database) in [("FALSE", "leased"), ("off", "leased"), ("f", "postgres")] {
+        let asked = [("user", "x"), ("database", database), ("replication", replication)];
+        let (raw, said) = stage.raw_with(&asked).await;
+        assert_eq!(said, "E:3D000", "{replication}");
+        drop(raw);
+    }
+}
+
 /// The start-up packet of a minor version of protocol 3.
 fn startup(minor: u16) -> BytesMut {
     let body = b"user\0x\0database\0shop\0\0";
@@ -189,11 +205,152 @@ async fn newer_minor_versions_get_what_they_are_promised() {
     for (minor, negotiated, secret) in
         [(0, None, 4), (2, None, 32), (3, Some(2), 32), (9999, Some(2), 32)]
     {
-        let said = stage.said_to(&startup(minor)).await;
+        let said = stage.said_to(&startup(minor), 1).await;
         let find =
             |tag: u8| said.iter().find(|(found, _)| *found == tag).map(|(_, body)| body.as_slice());
         let answer = find(b'v').map(|body| body[..4].to_vec());
         assert_eq!(answer, negotiated.map(|minor: u8| vec![0, 3, 0, minor]), "3.{minor}");
         assert_eq!(find(b'K').unwrap().len(), 4 + secret, "3.{minor}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_is_called_by_its_number() {
+    let stage = open().await;
+    let mut sent = startup(0);
+    let mut call = BytesMut::new();
+    // int4pl(20, 22), all of it binary.
+    call.put_u32(177);
+    call.put_slice(&[0, 1, 0, 1, 0, 2]);
+    for number in [20, 22] {
+        call.put_u32(4);
+        call.put_u32(number);
+    }
+    call.put_u16(1);
+    sent.put_u8(b'F');
+    sent.put_u32(u32::try_from(call.len() + 4).unwrap());
+    sent.put_slice(&call);
+    let said = stage.said_to(&sent, 2).await;
+    let answer = said.iter().find(|(tag, _)| *tag == b'V').map(|(_, body)| body.as_slice());
+    assert_eq!(answer, Some(&[0, 0, 0, 4, 0, 0, 0, 42][..]));
+}
+
+#[tokio::test]
+async fn what_the_server_says_by_itself_arrives() {
+    let stage = open().await;
+    let mut raw = stage.raw().await;
+    assert_eq!(ask(&mut raw, "LISTEN news").await, "C:LISTEN ZI");
+    stage.postgres.sql("shop", "NOTIFY news, 'at night'").unwrap();
+    assert_eq!(raw.receive().await.unwrap(), "A:news:at night");
+    let notice = "DO $$ BEGIN RAISE NOTICE 'x'; END $$";
+    assert_eq!(ask(&mut raw, notice).await, "N C:DO ZI");
+    let idle = [("user", "x"), ("database", "shop"), ("options", "-c idle_session_timeout=200")];
+    let (mut idle, _) = stage.raw_with(&idle).await;
+    assert_eq!(idle.receive().await.as_deref(), Some("E:57P05"));
+    assert_eq!(idle.receive().await, None);
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN news' OR query LIKE 'DO %'";
+    stage.postgres.sql("shop", end).unwrap();
+    assert_eq!(raw.receive().await.as_deref(), Some("E:57P01"));
+    assert_eq!(raw.receive().await, None);
+}
+
+#[tokio::test]
+async fn the_rare_forms_of_the_protocol_pass() {
+    let stage = open().await;
+    let mut raw = stage.raw().await;
+    assert_eq!(ask(&mut raw, "").await, "I ZI");
+    assert_eq!(ask(&mut raw, " ; ;").await, "I ZI");
+    assert_eq!(ask(&mut raw, "SELECT").await, "T D: C:SELECT 1 ZI");
+    assert_eq!(ask(&mut raw, "SELEC 1").await, "E:42601 ZI");
+    assert_eq!(ask(&mut raw, "SELECT 1; SELEC 2").await, "E:42601 ZI");
+    assert_eq!(
+        ask(&mut raw, "SELECT 1; SELECT 1/0; SELECT 2").await,
+        "T D:1 C:SELECT 1 E:22012 ZI"
+    );
+    // An empty statement, described and executed.
+    let mut script = Script::default().parse("", "");
+    frontend::describe(b'S', "", &mut script.0).unwrap();
+    let script = script.bind("", "", 0).execute("").sync();
+    raw.send(&script.0).await;
+    assert_eq!(raw.until_ready().await, "1 t n 2 I ZI");
+    // In parts, with Flush instead of Sync.
+    let mut script = Script::default().parse("", "SELECT generate_series(1, 3)").bind("p", "", 0);
+    for _ in 0..2 {
+        frontend::execute("p", 2, &mut script.0).unwrap();
+    }
+    frontend::flush(&mut script.0);
+    raw.send(&script.0).await;
+    for expected in ["1", "2", "D:1", "D:2", "s", "D:3", "C:SELECT 1"] {
+        assert_eq!(raw.receive().await.as_deref(), Some(expected));
+    }
+    raw.send(&Script::default().sync().0).await;
+    assert_eq!(raw.until_ready().await, "ZI");
+    // A COPY that the client gives up.
+    raw.send(&Script::default().query("COPY keep FROM STDIN").0).await;
+    assert_eq!(raw.receive().await.as_deref(), Some("G"));
+    let mut fail = BytesMut::new();
+    frontend::copy_fail("enough", &mut fail).unwrap();
+    raw.send(&fail).await;
+    assert_eq!(raw.until_ready().await, "E:57014 ZI");
+}
+
+const REPLICATES: &str = "policy: test\nrules:\n  - name: backup\n    sql: { effects: [read, session, replication] }\n    decide: allow\n";
+
+async fn output(mut command: std::process::Command) -> (bool, String) {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test]
+async fn a_base_backup_and_its_log_stream_pass_where_a_rule_allows_replication() {
+    let stage = Stage::new(REPLICATES, TlsMode::Disable, "").await;
+    let dir = tempfile::tempdir().unwrap();
+    for method in ["stream", "fetch"] {
+        let to = dir.path().join(method);
+        let mut backup = stage.client("pg_basebackup");
+        backup
+            .args(["--checkpoint=fast", "--no-sync", "--wal-method", method, "--pgdata"])
+            .arg(&to);
+        backup.env_remove("PGDATABASE");
+        let (done, text) = output(backup).await;
+        assert!(done, "{method}: {text}");
+        let mut verify = stage.client("pg_verifybackup");
+        verify.arg(&to);
+        let (whole, text) = output(verify).await;
+        assert!(whole, "{method}: {text}");
+    }
+    let until = stage.postgres.sql("shop", "SELECT pg_current_wal_lsn()").unwrap();
+    stage.postgres.sql("shop", "SELECT pg_switch_wal()").unwrap();
+    let mut receive = stage.client("pg_receivewal");
+    receive.args(["--no-loop", "--no-sync", "--endpos", &until, "--directory"]).arg(dir.path());
+    receive.env_remove("PGDATABASE");
+    let (done, text) = output(receive).await;
+    assert!(done, "{text}");
+}
+
+#[tokio::test]
+async fn replication_is_refused_where_no_rule_allows_it() {
+    let reads = REPLICATES.replace(", replication", "");
+    let stage = Stage::new(&reads, TlsMode::Disable, "").await;
+    for mode in ["database", "true"] {
+        let mut psql = stage.client("psql");
+        psql.args(["-X", "-c", "IDENTIFY_SYSTEM"]).arg(format!("replication={mode} dbname=shop"));
+        let (done, text) = output(psql).await;
+        assert!(!done && text.contains("GRD-2"), "{mode}: {text}");
+    }
+    // A connection that may replicate may still do nothing else, and a backup to the server's own disk is a file.
+    let stage = Stage::new(REPLICATES, TlsMode::Disable, "").await;
+    for text in [
+        "DROP_REPLICATION_SLOTS",
+        "CREATE TABLE t ()",
+        "BASE_BACKUP (TARGET 'server', TARGET_DETAIL '/tmp/x')",
+    ] {
+        for mode in ["database", "true"] {
+            let mut psql = stage.client("psql");
+            psql.args(["-X", "-c", text]).arg(format!("replication={mode} dbname=shop"));
+            let (done, said) = output(psql).await;
+            assert!(!done && said.contains("GRD-2"), "{mode}, {text}: {said}");
+        }
     }
 }

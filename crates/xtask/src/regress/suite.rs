@@ -186,9 +186,8 @@ fn sources(parts: &Path) -> Result<()> {
 }
 
 fn find(dir: &Path, end: &str) -> Result<PathBuf> {
-    let entries = fs::read_dir(dir)?.filter_map(Result::ok).map(|entry| entry.path());
+    let mut entries = fs::read_dir(dir)?.filter_map(Result::ok).map(|entry| entry.path());
     entries
-        .filter(|file| file.to_string_lossy().ends_with(end))
-        .next()
+        .find(|file| file.to_string_lossy().ends_with(end))
         .with_context(|| format!("no file that ends in `{end}` was fetched"))
 }
