@@ -122,7 +122,6 @@ fn parameters_of_the_start_up_cannot_switch_the_lexer() {
         "-c session_replication_role=replica",
         "-c search_path=evil,public",
         "-c role=pg_monitor",
-        "-c client_encoding=SJIS",
     ] {
         let text = format!(
             "PGOPTIONS='{options}' psql -X -A -t -c \"SHOW standard_conforming_strings; SHOW session_replication_role; SHOW role; SHOW client_encoding\""
@@ -130,5 +129,28 @@ fn parameters_of_the_start_up_cannot_switch_the_lexer() {
         let run = stage.run(&guard_tests::script(&text)).unwrap();
         let text = run.text();
         assert!(run.code != 0 || text == "on\norigin\nnone\nUTF8", "{options}: {text}");
+    }
+}
+
+#[test]
+fn an_encoding_that_guard_does_not_read_hides_no_statement() {
+    let stage = Stage::builder().shop(5).policy(policies::READ_ONLY).start().unwrap();
+    let before = stage.postgres.sql("shop", STATE).unwrap();
+    for (encoding, text) in [
+        ("SJIS", r"SELECT \047\203\134\047; DROP TABLE orders; --\047"),
+        ("BIG5", r"SELECT \047\243\134\047; DROP TABLE orders; --\047"),
+        ("GB18030", r"SELECT \047\201\060\201\060\047; DROP TABLE orders; --\047"),
+        ("LATIN2", r"DROP TABLE orders /* \351 */"),
+        ("LATIN1", r"DROP TABLE orders /* \351 */"),
+        ("SJIS", "DROP TABLE orders"),
+    ] {
+        let script = format!(
+            "export PGOPTIONS='-c client_encoding={encoding}'; psql -X -A -t -c 'SELECT 1' -c \"$(printf \"{text}\")\""
+        );
+        let run = stage.run(&guard_tests::script(&script)).unwrap();
+        // What guard reads without doubt is answered.
+        assert_eq!(run.text(), "1", "{encoding}: {}", run.stderr);
+        assert!(run.stderr.contains("GRD-2"), "{encoding}: not refused\n{}", run.stderr);
+        assert_eq!(stage.postgres.sql("shop", STATE).unwrap(), before, "{encoding}");
     }
 }
