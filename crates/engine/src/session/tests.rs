@@ -59,6 +59,29 @@ async fn a_policy_that_is_not_the_one_its_digest_names_serves_nobody() {
 }
 
 #[tokio::test]
+async fn a_policy_whose_masks_have_no_key_serves_nobody() {
+    let lasting = || {
+        let mut asked = enforcement(Timestamp::MAX);
+        asked
+            .policy
+            .yaml
+            .push_str("masks:\n  - { sql: { columns: a.b.c }, with: hash, stable: always }\n");
+        asked.policy.digest = Digest::of(&asked.policy.yaml);
+        asked
+    };
+    let refused = ServedSession::start(lasting(), FakeBroker::new(), &point());
+    assert!(matches!(refused.err(), Some(StartError::Policy(..))));
+    let served =
+        ServedSession::start(enforcement(Timestamp::MAX), FakeBroker::new(), &point()).unwrap();
+    assert!(served.update(&lasting().policy).is_err());
+
+    let mut keyed = lasting();
+    keyed.lasting_mask_key = Some(guard_core::Secret::new("BBBB"));
+    let served = ServedSession::start(keyed, FakeBroker::new(), &point()).unwrap();
+    assert_eq!(served.resource.lasting_mask_key(), Some(&[4, 16, 65][..]));
+}
+
+#[tokio::test]
 async fn authorities_that_cannot_be_read_serve_nobody() {
     for pem in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let mut broken = enforcement(Timestamp::MAX);

@@ -125,7 +125,7 @@ impl Masks {
                 Vec::new()
             }
         };
-        let reach = op.effects.iter().any(|effect| self.touches(&effect.object));
+        let reach = op.effects.iter().any(|effect| self.reaches(effect));
         let outputs = if outputs.iter().any(Option::is_some) { outputs } else { Vec::new() };
         Ok(MaskPlan { outputs, reach, columns: self.columns.clone(), detect: self.detect })
     }
@@ -277,6 +277,29 @@ impl Masks {
             };
             (one.0.stricter(other.0), derived)
         })
+    }
+
+    /// Whether the server, when it does this, reads masked values that its words may tell of.
+    fn reaches(&self, effect: &Effect) -> bool {
+        let builds = match effect.object.kind {
+            // Which table it is of is not said; `Key (email)=(…) is duplicated` would be.
+            ObjectKind::Index => true,
+            ObjectKind::Schema | ObjectKind::Database => effect.verb == Verb::Maintain,
+            ObjectKind::Table
+            | ObjectKind::View
+            | ObjectKind::Column
+            | ObjectKind::Sequence
+            | ObjectKind::Function
+            | ObjectKind::Role
+            | ObjectKind::Setting
+            | ObjectKind::Extension
+            | ObjectKind::Trigger
+            | ObjectKind::Type
+            | ObjectKind::LargeObject
+            | ObjectKind::Channel
+            | ObjectKind::Other => false,
+        };
+        builds || self.touches(&effect.object)
     }
 
     /// Whether an object has masked columns, or might.

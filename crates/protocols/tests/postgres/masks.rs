@@ -96,6 +96,13 @@ async fn a_masked_dump_restores_with_its_keys_and_constraints() {
             ),
             "0"
         );
+        let named = stage.events.lock().unwrap().iter().any(|event| match event {
+            Event::Operation { masked_columns, .. } => masked_columns.iter().any(|masked| {
+                masked.column.to_string() == "public.people.email" && masked.mask.as_str() == with
+            }),
+            _ => false,
+        });
+        assert!(named, "the record names what was masked");
         // Integers of both sizes, and texts of both types, still meet.
         let joined = "SELECT count(*), count(DISTINCT p.id) FROM people p JOIN orders o ON o.person = p.id AND o.email = p.email";
         assert_eq!(sql("restored", joined), "700|700");
@@ -201,4 +208,134 @@ async fn detectors_find_what_no_mask_names() {
     stage.postgres.sql("postgres", "CREATE DATABASE restored").unwrap();
     let mut psql = stage.postgres.client("psql", "restored");
     ok(psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &path]).output().unwrap());
+}
+
+/// Columns that take no NULL, of types that users make, and of those that constraints are on.
+const KINDS: &str = "
+CREATE TYPE mood AS ENUM ('happy', 'sad', 'odd');
+CREATE TYPE pair AS (a text, b int);
+CREATE TYPE span AS RANGE (subtype = float8);
+CREATE DOMAIN address AS text CHECK (VALUE LIKE '%@%') NOT NULL;
+CREATE DOMAIN short AS varchar(4);
+CREATE TABLE kinds (
+    id int PRIMARY KEY,
+    m mood NOT NULL, p pair NOT NULL, s span NOT NULL, ms mood[] NOT NULL, ps pair[] NOT NULL,
+    a address, sh short NOT NULL, t text[] NOT NULL, r int4range NOT NULL, j jsonb NOT NULL, x xml NOT NULL,
+    i inet NOT NULL, iv interval NOT NULL, b bytea NOT NULL, f float8 NOT NULL, bo bool NOT NULL,
+    long bigint GENERATED ALWAYS AS (id * 10) STORED,
+    up text GENERATED ALWAYS AS (upper(sh)) STORED
+);
+INSERT INTO kinds VALUES (1, 'sad', row('s3cret', 1), '[1,2]', '{sad}', array[row('s3cret', 1)::pair], 's3cret@x.com',
+    's3cr', '{s3cret}', '[1,5)', '{\"a\": \"s3cret\"}', '<a>s3cret</a>', '10.1.2.3', '3 days', 's3cret', 1.5, true);
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_of_every_kind_restore_under_every_mask() {
+    for mask in ["redact", "null", "hash", "partial", "format"] {
+        let policy = format!(
+            "
+policy: test
+rules:
+  - name: reads
+    sql: {{ effects: [read, session, transaction, lock] }}
+    decide: allow
+masks:
+  - sql: {{ columns: [public.kinds.m, public.kinds.p, public.kinds.s, public.kinds.ms, public.kinds.ps, public.kinds.sh, public.kinds.t, public.kinds.r, public.kinds.j, public.kinds.x, public.kinds.i, public.kinds.iv, public.kinds.b, public.kinds.f, public.kinds.bo, public.kinds.up] }}
+    with: {mask}
+  - sql: {{ columns: [public.kinds.a] }}
+    with: format
+"
+        );
+        let stage = Stage::new(&policy, TlsMode::Disable, KINDS).await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        ok(stage.client("pg_dump").args(["-F", "custom", "-f", &path]).output().unwrap());
+        stage.postgres.sql("postgres", "CREATE DATABASE restored").unwrap();
+        let mut restore = stage.postgres.client("pg_restore", "restored");
+        ok(restore.args(["--exit-on-error", "-d", "restored", &path]).output().unwrap());
+        let restored = stage.postgres.sql("restored", "SELECT kinds::text FROM kinds").unwrap();
+        assert!(!restored.contains("s3c"), "{mask} {restored}");
+
+        let columns = "id, m, p, s, ms, ps, a, sh, t, r, j, x, i, iv, b, f, bo";
+        let binary = format!("COPY kinds ({columns}) TO STDOUT (FORMAT binary)");
+        let data = ok(stage.client("psql").args(["-X", "-q", "-c", &binary]).output().unwrap());
+        std::fs::write(&path, data).unwrap();
+        let script = tempfile::NamedTempFile::new().unwrap();
+        let back = format!(
+            "CREATE TABLE again (LIKE kinds INCLUDING GENERATED);\n\\copy again ({columns}) from '{path}' with (FORMAT binary)\n"
+        );
+        std::fs::write(script.path(), back).unwrap();
+        let mut psql = stage.postgres.client("psql", "restored");
+        ok(psql
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(script.path())
+            .output()
+            .unwrap());
+        let different = "SELECT count(*) FROM (SELECT kinds::text FROM kinds EXCEPT SELECT again::text FROM again) AS d";
+        assert_eq!(stage.postgres.sql("restored", different).unwrap(), "0", "{mask}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_side_door_shows_a_masked_value() {
+    let policy = "
+policy: test
+rules:
+  - { name: all, sql: { effects: \"*\", certainty: \"*\" }, decide: allow }
+masks:
+  - sql: { columns: [public.people.email, public.people.secret] }
+    with: format
+";
+    let stage = Stage::new(policy, TlsMode::Disable, SEED).await;
+    stage
+        .postgres
+        .sql("shop", "ANALYZE people; ALTER TABLE people ADD CONSTRAINT no CHECK (secret <> 'x')")
+        .unwrap();
+    let asked = [
+        "EXPLAIN (ANALYZE, VERBOSE) SELECT email, secret FROM people WHERE email > 'a'",
+        "EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM people WHERE secret = (SELECT secret FROM people LIMIT 1)",
+        "EXPLAIN (FORMAT json) SELECT * FROM people WHERE email = (SELECT max(email) FROM people)",
+        "PREPARE p AS SELECT email FROM people; EXPLAIN ANALYZE EXECUTE p; EXECUTE p",
+        "SELECT * FROM pg_stats WHERE tablename = 'people'",
+        "SELECT * FROM pg_statistic",
+        "SELECT query FROM pg_stat_activity",
+        "DO $$ DECLARE v text; BEGIN SELECT email INTO v FROM people LIMIT 1; RAISE NOTICE '%', v; END $$",
+        "SELECT set_config('a.b', email, false), current_setting('a.b') FROM people LIMIT 1",
+        "SELECT set_config('application_name', secret, false) FROM people LIMIT 1",
+        "LISTEN jobs; SELECT pg_notify('jobs', email) FROM people LIMIT 1",
+        "SELECT lo_from_bytea(0, secret::bytea) FROM people LIMIT 1",
+        "SELECT email::int FROM people",
+        "SELECT 1 / (secret = 's3cret')::int, secret::json FROM people",
+        "UPDATE people SET secret = 'x' WHERE id = 1",
+        "INSERT INTO people SELECT * FROM people",
+        "INSERT INTO people (id, email) VALUES (1000, 's3cret1@example.com') RETURNING *",
+        "UPDATE people SET id = id WHERE id = 1 RETURNING secret, email || ''",
+        "DELETE FROM people WHERE id = 700 RETURNING people",
+        "MERGE INTO people t USING people s ON t.id = s.id WHEN MATCHED THEN UPDATE SET secret = s.email",
+        "BEGIN; DECLARE c SCROLL CURSOR FOR SELECT secret, email FROM people; FETCH LAST FROM c; MOVE FIRST FROM c; FETCH BACKWARD ALL FROM c; COMMIT",
+        "CREATE TEMP TABLE mine AS SELECT email FROM people; TABLE mine",
+        "CREATE VIEW v AS SELECT email AS e FROM people; SELECT e FROM v",
+        "CREATE INDEX ON people ((1 / length(secret) - length(email)))",
+        "ALTER TABLE people ALTER COLUMN secret TYPE int USING secret::int",
+        "ALTER TABLE people ADD CONSTRAINT c CHECK (secret = 'x')",
+        "CREATE UNIQUE INDEX ON people (secret)",
+        "COPY people TO PROGRAM 'cat'",
+        "SELECT * FROM query_to_xml('SELECT * FROM people', true, true, '')",
+        "SELECT * FROM people NATURAL JOIN LATERAL (SELECT email AS other FROM people) o LIMIT 9",
+        "TABLE people ORDER BY 2 LIMIT 3",
+        "SELECT unnest(histogram_bounds::text::text[]) FROM pg_stats",
+        "VALUES ((SELECT email FROM people LIMIT 1))",
+        "SELECT (people).secret FROM people",
+        "SELECT p.* FROM ONLY people p TABLESAMPLE SYSTEM (100)",
+        "SELECT jsonb_object_agg(email, secret) FROM people",
+        "SELECT format('%s', people) FROM people",
+    ];
+    for sql in asked {
+        let said = stage.psql(sql).await;
+        // What a client writes itself it may see again.
+        let own = sql.contains("s3cret");
+        let leaks = said.contains("s3cret")
+            && !(own && said.matches("s3cret").count() <= sql.matches("s3cret").count());
+        assert!(!leaks, "{sql}: {said}");
+    }
 }

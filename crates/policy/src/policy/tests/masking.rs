@@ -65,6 +65,23 @@ detect: { values: [email, card] }
 }
 
 #[test]
+fn the_servers_words_are_hidden_where_it_reads_masked_values() {
+    let on = |verb, kind| operation(vec![Effect::new(verb, Object { kind, name: None })]);
+    for (op, reach) in [
+        (on_table(Verb::Read, "public.users"), true),
+        (on_table(Verb::Read, "public.other"), false),
+        (on(Verb::Create, ObjectKind::Index), true),
+        (on(Verb::Maintain, ObjectKind::Index), true),
+        (on(Verb::Maintain, ObjectKind::Schema), true),
+        (on(Verb::Maintain, ObjectKind::Database), true),
+        (on(Verb::Maintain, ObjectKind::Table), true),
+        (on(Verb::Create, ObjectKind::Schema), false),
+    ] {
+        assert_eq!(judge(&masking(), &op).masks.reach, reach, "{:?}", op.effects);
+    }
+}
+
+#[test]
 fn detectors_block_nothing() {
     let policy = policy(
         "policy: p

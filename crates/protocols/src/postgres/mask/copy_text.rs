@@ -167,6 +167,9 @@ impl TextMasker {
                 self.scratch.count();
                 masker.redact(Format::Text)
             }
+            Some(raw) if memchr(b'\\', raw).is_none() => {
+                masker.mask(raw, Format::Text, &mut self.scratch)
+            }
             Some(raw) => {
                 unescape(raw, &mut self.plain);
                 masker.mask(&self.plain, Format::Text, &mut self.scratch)

@@ -1,23 +1,42 @@
 //! Decoders fed with whatever there is, as a broken or hostile server would.
 
 use bytes::BytesMut;
-use guard_core::Mask;
+use guard_core::{Detector, Mask};
 use guard_sql::{CopyFormat, CopyOptions};
 
 use super::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKeys, RowMasker, errors};
 
-/// Types of every kind of mask: text, varchar(5), int4, uuid, bit(3), one that is not known.
-const TYPES: [(u32, i32); 6] = [(25, -1), (1043, 9), (23, -1), (2950, -1), (1560, 3), (0, -1)];
+/// Types of every kind of mask: text, varchar(5), int4, uuid, bit(3), one that is not known, numeric, date,
+/// timestamptz, time, float8, int8.
+const TYPES: [(u32, i32); 12] = [
+    (25, -1),
+    (1043, 9),
+    (23, -1),
+    (2950, -1),
+    (1560, 3),
+    (0, -1),
+    (1700, -1),
+    (1082, -1),
+    (1184, -1),
+    (1083, -1),
+    (701, -1),
+    (20, -1),
+];
 
 const MASKS: [Mask; 5] = [Mask::Redact, Mask::Null, Mask::Hash, Mask::Partial, Mask::Format];
 
-/// Takes a byte as a choice of columns: two that pass, around one that is masked.
+/// Takes a byte as a choice of columns: around one that is masked, one that passes and one in which detectors
+/// look.
 fn columns(choice: u8) -> Vec<Option<ColumnMasker>> {
     let choice = usize::from(choice);
     let mask = MASKS.get(choice % MASKS.len()).copied().unwrap_or(Mask::Redact);
-    let (oid, modifier) = TYPES.get(choice / 4 % TYPES.len()).copied().unwrap_or_default();
+    let (oid, modifier) =
+        TYPES.get(choice / MASKS.len() % TYPES.len()).copied().unwrap_or_default();
     let column = ColumnType { oid, modifier, not_null: choice & 0x80 != 0 };
-    vec![None, Some(ColumnMasker::new(mask.into(), column, &MaskKeys::new(b"key", None))), None]
+    let keys = MaskKeys::new(b"key", None);
+    let detectors = Detector::ALL.into_iter().collect();
+    let detecting = ColumnMasker::detecting(detectors, column, &keys);
+    vec![None, Some(ColumnMasker::new(mask.into(), column, &keys)), detecting]
 }
 
 /// A COPY stream, cut where the second byte says: the result is the same as of the whole.
