@@ -118,7 +118,7 @@ enum How {
     HashInteger(Integer),
     Uuid,
     Partial,
-    ShapeText { capacity: usize },
+    ShapeText { capacity: usize, padded: bool },
     ShapeInteger(Integer),
     ShapeNumeric,
     ShapeDouble,
@@ -192,7 +192,9 @@ impl How {
             (Mask::Hash, Some(capacity)) => {
                 Self::HashText { capacity, padded: column.oid == oid::BPCHAR }
             }
-            (Mask::Format, Some(capacity)) => Self::ShapeText { capacity },
+            (Mask::Format, Some(capacity)) => {
+                Self::ShapeText { capacity, padded: column.oid == oid::BPCHAR }
+            }
             (Mask::Hash, None) => match (Integer::of(column.oid), column.oid) {
                 (Some(integer), _) => Self::HashInteger(integer),
                 (None, oid::UUID) => Self::Uuid,
@@ -333,8 +335,13 @@ impl ColumnMasker {
                 partial(value, out);
                 Some(())
             }
-            How::ShapeText { capacity } => {
-                shape_text(key, value, capacity, room, out);
+            How::ShapeText { capacity, padded } => {
+                let bare = if padded { value.trim_ascii_end() } else { value };
+                shape_text(key, bare, capacity, room, out);
+                // What is longer or shorter now is no shape to be filled up.
+                if out.len() == bare.len() {
+                    out.extend(std::iter::repeat_n(b' ', value.len() - bare.len()));
+                }
                 Some(())
             }
             How::ShapeInteger(integer) => integer.read(value, format).map(|number| {
@@ -506,6 +513,7 @@ mod tests {
             (Mask::Partial, oid::TEXT, NONE, "Zoë Müßli", "*** *üßli"),
             (Mask::Partial, oid::BPCHAR, 4 + 10, "abcdef    ", "**cdef    "),
             (Mask::Partial, oid::INT8, NONE, "4111111111111234", "0"),
+            (Mask::Format, oid::JSON, NONE, "{}", "\"[masked]\""),
             (Mask::Hash, oid::DATE, NONE, "2020-01-01", "1970-01-01"),
             (Mask::Hash, oid::INT4, NONE, "not a number", "0"),
             (Mask::Hash, oid::UUID, NONE, "not an id", "00000000-0000-0000-0000-000000000000"),
@@ -556,6 +564,51 @@ mod tests {
         let other =
             ColumnMasker::new(Mask::Hash.into(), column, &MaskKeys::new(b"another key", None));
         assert_ne!(text(&other, "s3cret"), plain);
+    }
+
+    #[test]
+    fn a_padded_text_keeps_its_shape_and_its_blanks() {
+        let shape = masker(Mask::Format, oid::BPCHAR, 4 + 40);
+        let hidden = text(&shape, "ab-12     ");
+        assert!(hidden.ends_with("     ") && hidden.len() == 10, "{hidden}");
+        assert!(text(&shape, "jane@example.com            ").ends_with(".invalid"));
+        assert_eq!(text(&shape, "    "), "    ");
+    }
+
+    #[test]
+    fn a_number_has_one_hash_in_all_integer_types() {
+        for mask in [Mask::Hash, Mask::Format] {
+            for (number, types) in [
+                ("12345", &[oid::INT2, oid::INT4, oid::INT8][..]),
+                ("-7", &[oid::INT2, oid::INT4, oid::INT8]),
+                ("1234567890", &[oid::INT4, oid::INT8]),
+            ] {
+                let hidden: std::collections::HashSet<_> = types
+                    .iter()
+                    .map(|type_oid| text(&masker(mask, *type_oid, -1), number))
+                    .collect();
+                assert_eq!(hidden.len(), 1, "{mask:?} {number}");
+            }
+        }
+        let whole = text(&masker(Mask::Format, oid::NUMERIC, -1), "12345");
+        assert_eq!(whole, text(&masker(Mask::Format, oid::INT8, -1), "12345"));
+    }
+
+    #[test]
+    fn a_lasting_key_is_used_where_it_is_asked_for() {
+        let column = ColumnType { oid: oid::TEXT, modifier: -1, not_null: false };
+        let hide = |run: &[u8], lasting, stable| {
+            let masking = Masking { mask: Mask::Hash, stable };
+            text(&ColumnMasker::new(masking, column, &MaskKeys::new(run, lasting)), "s3cret")
+        };
+        let lasting = Some(&b"lasting"[..]);
+        assert_eq!(
+            hide(b"one", lasting, Stability::Always),
+            hide(b"two", lasting, Stability::Always)
+        );
+        assert_ne!(hide(b"one", lasting, Stability::Run), hide(b"two", lasting, Stability::Run));
+        // It never happens, and if it did nothing would be shown.
+        assert_eq!(hide(b"one", None, Stability::Always), hide(b"one", None, Stability::Run));
     }
 
     #[test]
