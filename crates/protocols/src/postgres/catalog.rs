@@ -21,7 +21,9 @@ use crate::{ProtocolError, Resource};
 
 /// A catalog that takes longer is not waited for: clients wait behind it.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for the server, as a setting in milliseconds.
+/// A new connection that takes longer waits for a lock: a server that starts one reads catalogs, too.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// [`LOAD_TIMEOUT`] for the server, as a setting in milliseconds.
 const STATEMENT_TIMEOUT: &[u8] = b"30000";
 /// A view's definition that is locked after all is left out instead of waited for; in milliseconds.
 const LOCK_TIMEOUT: &[u8] = b"1000";
@@ -148,6 +150,8 @@ pub(super) struct Catalogs {
     current: RwLock<Option<Held>>,
     /// A definition was changed since it was checked.
     outdated: AtomicBool,
+    /// When a check began that failed last: who waited for it shares its end.
+    failed: RwLock<Option<Instant>>,
     /// Guard's own connection, while nothing is under way on it. One check at a time.
     connection: tokio::sync::Mutex<Option<Upstream>>,
 }
@@ -188,6 +192,7 @@ impl Catalogs {
             resource,
             current: RwLock::default(),
             outdated: AtomicBool::new(false),
+            failed: RwLock::default(),
             connection: tokio::sync::Mutex::default(),
         }
     }
@@ -214,6 +219,11 @@ impl Catalogs {
         {
             return Ok(snapshot.clone());
         }
+        // Each of many that wait would take as long again, and the one whose lock is in the way may be the last.
+        let failed = *self.failed.read().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_some_and(|failed| failed >= moment) {
+            return Err(ProtocolError::Resource("its catalog could not be read".into()));
+        }
         // Before it is read: a change while it is read outdates it again.
         self.outdated.store(false, Ordering::Release);
         let checked = Instant::now();
@@ -222,7 +232,10 @@ impl Catalogs {
             Ok(loaded) => loaded,
             Err(_) => Err(ProtocolError::Resource("its catalog takes too long to read".into())),
         };
-        let snapshot = loaded.inspect_err(|_| self.outdate())?;
+        let snapshot = loaded.inspect_err(|_| {
+            self.outdate();
+            *self.failed.write().unwrap_or_else(PoisonError::into_inner) = Some(checked);
+        })?;
         let held = Held { snapshot: snapshot.clone(), checked };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
         Ok(snapshot)
@@ -259,7 +272,10 @@ impl Catalogs {
         let (upstream, mark) = match kept {
             Some(kept) => kept,
             None => {
-                let mut upstream = connect(&*self.resource).await?;
+                let connected = timeout(CONNECT_TIMEOUT, connect(&*self.resource)).await;
+                let mut upstream = connected.map_err(|_| {
+                    ProtocolError::Resource("a connection for its catalog takes too long".into())
+                })??;
                 let mark = upstream.own_query(MARK, MAX_BYTES).await?;
                 (upstream, mark)
             }

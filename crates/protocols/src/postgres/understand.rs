@@ -80,10 +80,16 @@ impl Understanding {
         names: &Known,
     ) -> Result<Arc<Understood>, ProtocolError> {
         let arrived = Instant::now();
-        let mut snapshot = self.catalogs.current().await?;
+        let mut snapshot = match self.catalogs.current().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Ok(Understood::without_catalog(text.into(), &error)),
+        };
         let mut understood = self.read_with(text, &snapshot, names).await;
         if understood.missing {
-            let newer = self.catalogs.since(arrived).await?;
+            let newer = match self.catalogs.since(arrived).await {
+                Ok(newer) => newer,
+                Err(error) => return Ok(Understood::without_catalog(text.into(), &error)),
+            };
             if newer.version != snapshot.version {
                 snapshot = newer;
                 understood = self.read_with(text, &snapshot, names).await;
@@ -127,7 +133,10 @@ impl Understanding {
         if before.origin == Origin::Declared {
             return Ok(before.clone());
         }
-        let snapshot = self.catalogs.current().await?;
+        let snapshot = match self.catalogs.current().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Ok(Understood::without_catalog(before.text.clone(), &error)),
+        };
         let is_same = before.version == snapshot.version;
         if is_same && !before.depends_on_names && !before.missing {
             return Ok(before.clone());
@@ -183,6 +192,13 @@ impl Understood {
             depends_on_names: self.depends_on_names,
             missing: self.missing,
         }
+    }
+
+    /// A text whose names cannot be looked up. A lock of this very connection may be why, and what it sends next
+    /// its end: so that is answered, and not waited for.
+    fn without_catalog(text: Arc<str>, error: &ProtocolError) -> Arc<Self> {
+        tracing::warn!(%error, "a statement is not understood: the catalog cannot be read");
+        Arc::new(Self::not(text, "?", "the server's catalog cannot be read at the moment"))
     }
 
     /// A command of the replication protocol.

@@ -354,3 +354,21 @@ async fn replication_is_refused_where_no_rule_allows_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_that_locks_the_catalog_is_answered() {
+    for (policy, judged) in [(ALL, "T D:1 C:SELECT 1 ZT"), (LOCKS, "E:42501 ZE")] {
+        let stage = Stage::new(policy, TlsMode::Disable, "CREATE TABLE keep (a text)").await;
+        let mut raw = stage.raw().await;
+        assert_eq!(ask(&mut raw, "BEGIN").await, "C:BEGIN ZT");
+        assert_eq!(ask(&mut raw, "LOCK TABLE pg_catalog.pg_class").await, "C:LOCK TABLE ZT");
+        // Now guard has to look at the catalog, and cannot.
+        assert_eq!(ask(&mut raw, "ALTER TABLE keep ADD b text").await, "C:ALTER TABLE ZT");
+        assert_eq!(ask(&mut raw, "SELECT 1").await, judged);
+        // By a refusal the transaction is over, and the lock with it.
+        assert_eq!(ask(&mut raw, "ROLLBACK").await, "C:ROLLBACK ZI");
+        assert_eq!(ask(&mut raw, "SELECT 1").await, "T D:1 C:SELECT 1 ZI");
+    }
+}
+
+const LOCKS: &str = "policy: test\nrules:\n  - name: locks\n    sql: { effects: [read, lock, alter, create, transaction] }\n    decide: allow\n";
