@@ -38,6 +38,10 @@ impl Sessions {
         reason: EndReason,
         exit_code: Option<i32>,
     ) {
+        // A run that finishes when its time is over has expired: which was first is an accident.
+        let over = session.row.until <= Timestamp::now();
+        let reason =
+            if over && reason == EndReason::Finished { EndReason::Expired } else { reason };
         let first = session.state.send_if_modified(|state| {
             let first = state.ended.is_none();
             if first {

@@ -13,10 +13,10 @@ use base64::{
 };
 use guard_audit::{Event, GrantRecord, SealingKey};
 use guard_core::{
-    Digest, EnforceAt, LeaseId, Secret, SessionId,
-    control::{GrantInfo, SessionInfo},
+    Digest, EnforceAt, LeaseId, Mode, Secret, SessionId,
+    control::{GrantInfo, PolicySource, SessionInfo},
 };
-use guard_policy::Admission;
+use guard_policy::{Admission, Policy};
 use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -164,13 +164,14 @@ impl Sessions {
 
     fn info(&self, row: &SessionRow) -> SessionInfo {
         let gateway = self.gateway();
-        let grants = row.grants.iter().filter_map(|(grant, _)| {
+        let grants = row.grants.iter().filter_map(|(grant, policy)| {
             let spec = &self.config.resources.get(&grant.resource)?.spec;
             Some(GrantInfo {
                 grant: grant.clone(),
                 database: spec.database.clone(),
                 kind: spec.kind,
                 enforce_at: spec.enforce_at,
+                mode: mode(policy),
                 gateway: match spec.enforce_at {
                     EnforceAt::Gateway => gateway.clone(),
                     EnforceAt::Shim => None,
@@ -195,6 +196,7 @@ impl Sessions {
                 kind: spec.kind,
                 enforce_at: spec.enforce_at,
                 policy_digest: policy.digest,
+                mode: mode(policy),
             })
         });
         Event::SessionOpened {
@@ -208,6 +210,11 @@ impl Sessions {
             broker_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// Whether a policy refuses. One that cannot be read is none that observes.
+fn mode(source: &PolicySource) -> Mode {
+    Policy::parse(source.name.as_str(), &source.yaml).map_or(Mode::Enforce, |policy| policy.mode())
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Refusal> {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
     Certainty, ColumnName, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt,
-    Grant, Identity, LeaseId, Mask, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step,
-    Timestamp,
+    Exceeded, Grant, Identity, LeaseId, Mask, Mode, ResourceKind, ResourceName, RuleId, Sensitive,
+    SessionId, Step, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,9 @@ pub struct GrantRecord {
     pub enforce_at: EnforceAt,
     /// SHA-256 of the policy's YAML.
     pub policy_digest: Digest,
+    /// Whether the policy refuses, or only says what it would refuse. Not there where it refuses.
+    #[serde(default, skip_serializing_if = "Mode::enforces")]
+    pub mode: Mode,
 }
 
 /// Why a statement was judged.
@@ -65,6 +68,9 @@ pub struct Outcome {
     /// The server's error code (SQLSTATE), or `lost` if the answer never came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The budget of the policy that it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Exceeded>,
 }
 
 /// A base column whose values a result shows masked.
@@ -181,6 +187,9 @@ pub enum Event {
         operation: u64,
         /// To be made ready, or executed.
         phase: StatementPhase,
+        /// Why it would be refused, if the policy did not only observe.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        would_refuse: Option<Box<Denial>>,
     },
     /// A statement was refused.
     Refused {

@@ -111,6 +111,16 @@ pub(crate) fn denial(what: &str) -> Denial {
     }
 }
 
+/// The outcome of a statement that was ended at a budget.
+pub(crate) fn over_budget() -> Outcome {
+    let exceeded = guard_core::Exceeded {
+        budget: guard_core::Budget::RowsPerStatement,
+        limit: 1000,
+        ended: true,
+    };
+    Outcome { budget: Some(exceeded), error: Some("53400".into()), ..outcome(1000, 10, 0, 1) }
+}
+
 pub(crate) fn outcome(rows: u64, bytes: u64, masked: u64, micros: u64) -> Outcome {
     Outcome { rows, bytes, masked, micros, ..Outcome::default() }
 }
@@ -136,6 +146,7 @@ impl Builder {
                 kind: ResourceKind::Postgres,
                 enforce_at,
                 policy_digest: Digest::of("policy"),
+                mode: guard_core::Mode::Enforce,
             }],
             key_thumbprint: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into(),
             until,
@@ -200,12 +211,32 @@ impl Builder {
         number
     }
 
+    /// A statement that goes on although it would be refused.
+    pub(crate) fn observed(&mut self, operation: u64, denial: Denial) {
+        let statement = self.statements;
+        self.statements += 1;
+        self.gateway(Event::Statement {
+            statement,
+            connection: 0,
+            operation,
+            phase: StatementPhase::Execute,
+            would_refuse: Some(Box::new(denial)),
+        });
+        self.gateway(Event::Finished { statement, outcome: Outcome::default() });
+    }
+
     /// A statement that goes on; its outcome, if it has one.
     pub(crate) fn statement(&mut self, operation: u64, outcome: Option<Outcome>) {
         let statement = self.statements;
         self.statements += 1;
         let phase = StatementPhase::Execute;
-        self.gateway(Event::Statement { statement, connection: 0, operation, phase });
+        self.gateway(Event::Statement {
+            statement,
+            connection: 0,
+            operation,
+            phase,
+            would_refuse: None,
+        });
         if let Some(outcome) = outcome {
             self.gateway(Event::Finished { statement, outcome });
         }

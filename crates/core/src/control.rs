@@ -90,6 +90,9 @@ pub struct GrantInfo {
     pub kind: crate::ResourceKind,
     /// Where it is enforced.
     pub enforce_at: crate::EnforceAt,
+    /// Whether its policy refuses, or only says what it would refuse.
+    #[serde(default)]
+    pub mode: crate::Mode,
     /// The gateway to go to, when it is enforced there and one is registered.
     pub gateway: Option<GatewayInfo>,
 }

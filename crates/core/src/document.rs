@@ -415,6 +415,37 @@ impl Node {
         parsed.map(std::time::Duration::from_secs)
     }
 
+    /// An amount of bytes: a whole number with `B`, `kB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`, `GiB`,
+    /// `TiB` (powers of 1024).
+    pub fn size(&self, problems: &mut Problems) -> Option<u64> {
+        const UNITS: [(&str, u64); 9] = [
+            ("B", 1),
+            ("kB", 1000),
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+            ("TB", 1_000_000_000_000),
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ];
+        let text = self.text(problems)?;
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (count, unit) = text.split_at(digits);
+        let unit = UNITS.iter().find(|(word, _)| *word == unit).map(|(_, bytes)| *bytes);
+        let size =
+            count.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
+        if size.is_none() {
+            let units = UNITS.map(|(word, _)| format!("`{word}`")).join(", ");
+            self.problem_with_help(
+                problems,
+                format!("expected an amount of bytes like `50MB`, found `{text}`"),
+                format!("a whole number and one of {units}, without a blank"),
+            );
+        }
+        size
+    }
+
     /// One of some words.
     pub fn one_of<T: Copy>(&self, words: &[(&str, T)], problems: &mut Problems) -> Option<T> {
         let text = self.text(problems)?;

@@ -145,6 +145,11 @@ impl RuleId {
         Self("masks".into())
     }
 
+    /// The rule that stands for the `budgets` section of a policy.
+    pub fn budgets() -> Self {
+        Self("budgets".into())
+    }
+
     /// The rule that blocks what guard itself refuses whatever a policy says, such as a
     /// message that is too large to be understood.
     pub fn built_in() -> Self {

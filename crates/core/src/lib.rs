@@ -3,6 +3,7 @@
 //! Every other crate speaks in these words. Nothing here does I/O, reads a clock or draws
 //! randomness, so that everything built on it can be a pure function of its inputs.
 
+mod budget;
 pub mod control;
 mod detect;
 pub mod document;
@@ -16,6 +17,7 @@ mod ruling;
 mod sensitive;
 mod session;
 
+pub use budget::{Budget, Budgets, Exceeded, Mode};
 pub use detect::{Detector, Detectors};
 pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};

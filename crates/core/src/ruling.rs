@@ -26,6 +26,16 @@ pub enum DenialCode {
     SessionOver,
     /// The record cannot be written.
     Unrecorded,
+    /// It did more than a budget of the policy gives a statement, and was ended.
+    BudgetOfStatement,
+    /// The session has used up a budget of the policy.
+    BudgetOfSession,
+    /// More statements came in a minute than a budget of the policy gives.
+    BudgetOfRate,
+    /// What it would use of a budget cannot be known before it is done.
+    BudgetUncounted,
+    /// It took longer than a budget of the policy gives a statement, and was ended.
+    BudgetOfTime,
 }
 
 impl DenialCode {
@@ -40,6 +50,11 @@ impl DenialCode {
             Self::Protocol => "GRD-2106",
             Self::SessionOver => "GRD-2201",
             Self::Unrecorded => "GRD-2202",
+            Self::BudgetOfStatement => "GRD-2301",
+            Self::BudgetOfSession => "GRD-2302",
+            Self::BudgetOfRate => "GRD-2303",
+            Self::BudgetUncounted => "GRD-2304",
+            Self::BudgetOfTime => "GRD-2305",
         }
     }
 }
@@ -143,4 +158,6 @@ pub struct Ruling {
     pub rule: RuleId,
     /// One step an effect.
     pub trace: Vec<Step>,
+    /// The policy only observes: a `Block` is recorded, and the operation goes on.
+    pub observed: bool,
 }

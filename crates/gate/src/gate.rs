@@ -2,21 +2,24 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use futures_util::future::{Either, select};
 use guard_audit::{Event, MaskedColumn, StatementPhase};
 use guard_core::{
-    ColumnName, Decision, Denial, DenialCode, Digest, EndReason, EnforceAt, MaskPlan, Operation,
-    Outputs, ResourceName, RuleId, Ruling, Sensitive, SessionView, Timestamp,
+    Budget, Budgets, Certainty, ColumnName, Decision, Denial, DenialCode, Digest, Effect,
+    EndReason, EnforceAt, Exceeded, MaskPlan, Operation, Outputs, ResourceName, RuleId, Ruling,
+    Sensitive, SessionView, Timestamp, Verb,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
 
-use crate::{Durability, Permit, Recorder};
+use crate::{Durability, Meter, Permit, Recorder, Used, budget::Ledger};
 
 /// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
 /// judgement, and memory stays bounded whatever a client sends.
@@ -41,6 +44,7 @@ pub struct SessionGate {
     connections: AtomicU64,
     statements: AtomicU64,
     rulings: Mutex<Rulings>,
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Default)]
@@ -125,6 +129,7 @@ impl SessionGate {
             connections: AtomicU64::new(0),
             statements: AtomicU64::new(0),
             rulings: Mutex::default(),
+            ledger: Ledger::new(),
         })
     }
 
@@ -226,10 +231,25 @@ impl SessionGate {
     }
 
     fn built_in(&self, code: DenialCode, what: &str, detail: String, hint: &str) -> Denial {
+        let rule = match code {
+            DenialCode::BudgetOfStatement
+            | DenialCode::BudgetOfSession
+            | DenialCode::BudgetOfRate
+            | DenialCode::BudgetUncounted
+            | DenialCode::BudgetOfTime => RuleId::budgets(),
+            DenialCode::Rule
+            | DenialCode::DefaultDeny
+            | DenialCode::NotUnderstood
+            | DenialCode::Mask
+            | DenialCode::TooLarge
+            | DenialCode::Protocol
+            | DenialCode::SessionOver
+            | DenialCode::Unrecorded => RuleId::built_in(),
+        };
         Denial {
             code,
             what: what.to_owned(),
-            rule: RuleId::built_in(),
+            rule,
             policy: self.policy.borrow().name().clone(),
             detail: Some(detail),
             hint: Some(hint.to_owned()),
@@ -268,19 +288,96 @@ impl Gate {
         self.session.policy.borrow().has_masks()
     }
 
-    /// Judges the operations of one message, in order; one refusal refuses the message.
+    /// Counts what a statement uses, if the policy bounds rows, bytes or time. `used` is what the same portal
+    /// has used before.
+    pub fn meter(&self, used: impl FnOnce() -> Arc<Used>) -> Option<Meter> {
+        let policy = self.session.policy.borrow();
+        let budgets = policy.budgets();
+        let meter = || Meter::new(self.session.ledger.clone(), *budgets, policy.mode(), used());
+        budgets.end_statements().then(meter)
+    }
+
+    /// The budgets of the policy, where statements are ended at them.
+    pub fn enforced_budgets(&self) -> Option<Budgets> {
+        let policy = self.session.policy.borrow();
+        let budgets = *policy.budgets();
+        (policy.mode().enforces() && budgets.end_statements()).then_some(budgets)
+    }
+
+    /// Why a statement is ended at a budget.
+    pub fn ended_at(&self, exceeded: Exceeded) -> Denial {
+        let code = match exceeded.budget {
+            Budget::RowsPerStatement | Budget::BytesPerStatement => DenialCode::BudgetOfStatement,
+            Budget::RowsPerSession | Budget::BytesPerSession => DenialCode::BudgetOfSession,
+            Budget::StatementsPerMinute => DenialCode::BudgetOfRate,
+            Budget::TimePerStatement => DenialCode::BudgetOfTime,
+        };
+        let detail = format!("`{exceeded}` are used up, on connection {}", self.connection);
+        let what = "ended the statement at a budget";
+        self.session.built_in(code, what, detail, hint(exceeded.budget))
+    }
+
+    /// Judges the operations of one message, in order; one refusal refuses the message. An end of the session
+    /// while it waits for the record is an answer, too.
     ///
     /// Cancel-safe: dropped before it answers, operations may be recorded that are never sent.
     pub async fn judge(&self, asks: &[Ask]) -> Verdict {
+        let judging = pin!(self.judge_now(asks));
+        let ended = pin!(self.ended());
+        match select(judging, ended).await {
+            Either::Right((reason, _)) => self.over(reason),
+            Either::Left((verdict @ Verdict::Refuse { .. }, _)) => verdict,
+            // It may have ended between the record and this.
+            Either::Left((Verdict::Forward(permits), _)) => match self.session.over() {
+                Some(reason) => self.over(reason),
+                None => Verdict::Forward(permits),
+            },
+        }
+    }
+
+    fn over(&self, reason: EndReason) -> Verdict {
+        let denial = self.session.built_in(
+            DenialCode::SessionOver,
+            "blocked the statement",
+            reason.to_string(),
+            "start a new run, or ask for a longer grant in the trust rule",
+        );
+        Verdict::Refuse { index: 0, denial: Box::new(denial) }
+    }
+
+    /// Why budgets refuse a message that the rules allow.
+    fn over_budget(&self, asks: &[Ask], refused: bool) -> Option<Denial> {
+        let session = &self.session;
+        let (budgets, mode) = {
+            let policy = session.policy.borrow();
+            (*policy.budgets(), policy.mode())
+        };
+        let ended = mode.enforces();
+        let what = "blocked the statement";
+        if let Some(limit) = budgets.statements_per_minute {
+            let executed = |ask: &&Ask| refused || ask.phase == StatementPhase::Execute;
+            let count = asks.iter().filter(executed).count() as u64;
+            if !session.ledger.pace(count, limit) {
+                let budget = Budget::StatementsPerMinute;
+                let exceeded = Exceeded { budget, limit, ended };
+                let detail = format!("`{exceeded}` are used up");
+                let code = DenialCode::BudgetOfRate;
+                return Some(session.built_in(code, what, detail, hint(budget)));
+            }
+        }
+        let exceeded = session.ledger.spent(&budgets)?;
+        if asks.iter().all(|ask| ends_transactions(&ask.operation)) {
+            return None;
+        }
+        let detail = format!("`{exceeded}` are used up");
+        let code = DenialCode::BudgetOfSession;
+        Some(session.built_in(code, what, detail, hint(exceeded.budget)))
+    }
+
+    async fn judge_now(&self, asks: &[Ask]) -> Verdict {
         let session = &self.session;
         if let Some(reason) = session.over() {
-            let denial = session.built_in(
-                DenialCode::SessionOver,
-                "blocked the statement",
-                reason.to_string(),
-                "start a new run, or ask for a longer grant in the trust rule",
-            );
-            return Verdict::Refuse { index: 0, denial: Box::new(denial) };
+            return self.over(reason);
         }
 
         let judged: Vec<_> = asks.iter().map(|ask| session.rule(&ask.operation)).collect();
@@ -295,9 +392,17 @@ impl Gate {
         let refused = judged.iter().enumerate().find_map(|(index, (known, _))| {
             match &known.ruling.decision {
                 Decision::Allow => None,
+                Decision::Block(_) if known.ruling.observed => None,
                 Decision::Block(denial) => Some((index, known, denial)),
             }
         });
+        let over_budget = self.over_budget(asks, refused.is_some());
+        let observes = !session.policy.borrow().mode().enforces();
+        let refused = match (refused, &over_budget, judged.first()) {
+            (Some(refused), _, _) => Some(refused),
+            (None, Some(denial), Some((known, _))) if !observes => Some((0, known, denial)),
+            (None, _, _) => None,
+        };
         if let Some((index, known, denial)) = refused {
             events.push(Event::Refused {
                 statement: first + index as u64,
@@ -326,6 +431,7 @@ impl Gate {
                 connection: self.connection,
                 operation: known.number,
                 phase: ask.phase,
+                would_refuse: would_refuse(known, over_budget.as_ref()),
             });
         }
         if let Err(error) = session.recorder.append(events, durability).await {
@@ -366,6 +472,7 @@ impl Gate {
             let ruling = Ruling {
                 decision: Decision::Block(denial.clone()),
                 rule: denial.rule.clone(),
+                observed: false,
                 ..Ruling::clone(&known.ruling)
             };
             known.ruling = Arc::new(ruling);
@@ -404,6 +511,41 @@ impl Gate {
     /// Records that the connection is over; without this, dropping the gate does.
     pub fn close(mut self, reason: Option<String>) {
         self.closed_by = reason;
+    }
+}
+
+/// Why an operation that goes on would not, if the policy did not only observe.
+fn would_refuse(known: &Known, over_budget: Option<&Denial>) -> Option<Box<Denial>> {
+    let denial = match &known.ruling.decision {
+        Decision::Block(denial) => Some(denial),
+        Decision::Allow => over_budget,
+    };
+    denial.cloned().map(Box::new)
+}
+
+/// Whether it does nothing but end or mark a transaction.
+fn ends_transactions(operation: &Operation) -> bool {
+    let transaction = |effect: &Effect| effect.verb == Verb::Transaction;
+    !operation.effects.is_empty()
+        && operation.effects.iter().all(transaction)
+        && operation.certainty == Certainty::Exact
+}
+
+/// What to do when a budget is used up.
+const fn hint(budget: Budget) -> &'static str {
+    match budget {
+        Budget::RowsPerStatement | Budget::BytesPerStatement => {
+            "ask for less at once, or have the budget raised in the policy"
+        }
+        Budget::RowsPerSession | Budget::BytesPerSession => {
+            "nothing more can be read or changed in this run: have the budget raised in the policy"
+        }
+        Budget::StatementsPerMinute => {
+            "send fewer statements, wait a minute, or have the budget raised in the policy"
+        }
+        Budget::TimePerStatement => {
+            "make the statement quicker, or have the budget raised in the policy"
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The order is fixed: judge, append to the record, permit. Nothing else in guard can make a
 //! [`Permit`], and nothing can be sent to a resource without one.
 
+mod budget;
 mod gate;
 mod permit;
 mod recorder;
@@ -11,6 +12,7 @@ mod tests;
 
 pub use guard_audit::{Outcome, StatementPhase};
 
+pub use budget::{Admitted, Meter, Used};
 pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
 pub use permit::{Permit, Running};
 pub use recorder::{Durability, RecordUnavailable, Recorder};

@@ -36,6 +36,7 @@ rules:
 struct Memory {
     events: Mutex<Vec<(Event, Option<Durability>)>>,
     full: AtomicBool,
+    silent: AtomicBool,
 }
 
 impl Memory {
@@ -65,6 +66,9 @@ impl Recorder for Memory {
             self.events.lock().unwrap().extend(events);
             Ok(())
         };
+        if self.silent.load(Ordering::Relaxed) {
+            return std::future::pending().boxed();
+        }
         async move { result }.boxed()
     }
 
@@ -85,7 +89,11 @@ fn clock() -> Timestamp {
 }
 
 async fn fixture(until: i64) -> Fixture {
-    let policy = Policy::parse("test.yaml", POLICY).expect("the policy parses");
+    fixture_with(until, POLICY).await
+}
+
+async fn fixture_with(until: i64, policy: &str) -> Fixture {
+    let policy = Policy::parse("test.yaml", policy).expect("the policy parses");
     let (policy, policies) = watch::channel(Arc::new(policy));
     let (end, ended) = watch::channel(None);
     let memory = Arc::new(Memory::default());
@@ -223,4 +231,63 @@ async fn only_repetitions_that_change_nothing_do_not_wait_for_the_broker() {
         drop(f.gate.judge(&[ask(operation)]).await);
         assert_eq!(f.memory.last_durability(), Some(expected), "case {index}");
     }
+}
+
+#[tokio::test]
+async fn an_end_does_not_wait_for_the_record() {
+    let f = fixture(2_000).await;
+    f.memory.silent.store(true, Ordering::Relaxed);
+    let read = operation(Verb::Read, "SELECT 1");
+    let asks = [ask(&read)];
+    let (verdict, ()) = tokio::join!(f.gate.judge(&asks), async {
+        tokio::task::yield_now().await;
+        f.end.send(Some(EndReason::Revoked)).unwrap();
+    });
+    let Verdict::Refuse { denial, .. } = verdict else { panic!("forwarded") };
+    assert_eq!(denial.code, DenialCode::SessionOver);
+}
+
+#[tokio::test]
+async fn what_an_observing_policy_blocks_goes_on_and_is_recorded() {
+    let f = fixture_with(2_000, &format!("{POLICY}mode: observe\n")).await;
+    let (read, drop) = (operation(Verb::Read, "SELECT 1"), operation(Verb::Drop, "DROP TABLE t"));
+    let Verdict::Forward(permits) = f.gate.judge(&[ask(&read), ask(&drop)]).await else {
+        panic!("refused")
+    };
+    assert_eq!(permits.len(), 2);
+    let events = f.memory.events.lock().unwrap();
+    let would_refuse = |(event, _): &(Event, _)| {
+        let Event::Statement { would_refuse, .. } = event else { return None };
+        Some(would_refuse.as_deref().map(|denial| denial.code))
+    };
+    let found: Vec<_> = events.iter().filter_map(would_refuse).collect();
+    assert_eq!(found, [None, Some(DenialCode::DefaultDeny)]);
+}
+
+#[tokio::test]
+async fn an_observing_policy_does_not_loosen_what_guard_itself_refuses() {
+    let f = fixture_with(2_000, &format!("{POLICY}mode: observe\n")).await;
+    f.memory.full.store(true, Ordering::Relaxed);
+    let read = operation(Verb::Read, "SELECT 1");
+    let Verdict::Refuse { denial, .. } = f.gate.judge(&[ask(&read)]).await else {
+        panic!("forwarded")
+    };
+    assert_eq!(denial.code, DenialCode::Unrecorded);
+}
+
+#[tokio::test]
+async fn more_statements_than_a_minute_has_are_refused_and_refusals_count() {
+    let f =
+        fixture_with(2_000, &format!("{POLICY}budgets: {{ statements_per_minute: 3 }}\n")).await;
+    let (read, drop) = (operation(Verb::Read, "SELECT 1"), operation(Verb::Drop, "DROP TABLE t"));
+    let prepare = Ask { phase: StatementPhase::Prepare, ..ask(&read) };
+    let mut codes = Vec::new();
+    for one in [prepare.clone(), ask(&read), ask(&drop), prepare, ask(&read), ask(&read)] {
+        codes.push(match f.gate.judge(&[one]).await {
+            Verdict::Forward(_) => None,
+            Verdict::Refuse { denial, .. } => Some(denial.code),
+        });
+    }
+    let refused = [Some(DenialCode::DefaultDeny), Some(DenialCode::BudgetOfRate)];
+    assert_eq!(codes, [None, None, refused[0], None, None, refused[1]]);
 }

@@ -4,6 +4,7 @@
 //! `default-deny`; the strictest decision over all effects is the operation's. Then the masks look at what
 //! an allowed operation would carry out, and block what they could not hide.
 
+mod budgets;
 mod denial;
 mod judge;
 mod masks;
@@ -12,7 +13,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use guard_core::{Digest, PolicyName, RuleId};
+use guard_core::{Budgets, Digest, Mode, PolicyName, RuleId};
 
 use self::{masks::Masks, rule::Rule};
 
@@ -23,6 +24,8 @@ pub use self::parse::fuzz_policy;
 pub struct Policy {
     name: PolicyName,
     digest: Digest,
+    mode: Mode,
+    budgets: Budgets,
     rules: Vec<Rule>,
     masks: Masks,
 }
@@ -41,6 +44,16 @@ impl Policy {
     /// The rules in their order.
     pub fn rules(&self) -> impl Iterator<Item = &RuleId> {
         self.rules.iter().map(|rule| &rule.id)
+    }
+
+    /// Whether it refuses, or only says what it would refuse.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How much may be done of what it allows.
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Whether it hides the values of columns.

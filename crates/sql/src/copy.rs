@@ -161,6 +161,7 @@ impl Analyzer<'_> {
         let mut outputs: Option<Outputs> = None;
         for statement in found {
             self.draft.take(&statement.operation);
+            self.draft.uncounted |= statement.uncounted;
             let theirs = statement.operation.outputs.clone();
             outputs = Some(match outputs {
                 None => theirs,

@@ -21,6 +21,8 @@ pub(crate) struct Draft {
     pub(crate) stores: BTreeSet<ColumnName>,
     pub(crate) tested: BTreeMap<Option<ColumnName>, Test>,
     pub(crate) outputs: Outputs,
+    /// See [`crate::Statement::uncounted`].
+    pub(crate) uncounted: bool,
 }
 
 impl Draft {
@@ -32,6 +34,7 @@ impl Draft {
             stores: BTreeSet::new(),
             tested: BTreeMap::new(),
             outputs: Outputs::None,
+            uncounted: false,
         }
     }
 
@@ -40,6 +43,13 @@ impl Draft {
         if self.seen.insert(effect.clone()) {
             self.effects.push(effect);
         }
+    }
+
+    /// Whether it adds, changes or removes rows.
+    pub(crate) fn changes_rows(&self) -> bool {
+        let changes =
+            |effect: &Effect| matches!(effect.verb, Verb::Insert | Verb::Update | Verb::Delete);
+        self.effects.iter().any(changes)
     }
 
     /// An effect on a named thing.

@@ -96,6 +96,7 @@ pub fn examine(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Analysi
             }
             StatementRole::Plain
             | StatementRole::Deallocate(_)
+            | StatementRole::Fetch(_)
             | StatementRole::Close(_)
             | StatementRole::CopyOut(_)
             | StatementRole::CopyIn(_)
@@ -158,13 +159,18 @@ pub fn fuzz_analyze(data: &[u8]) {
 
 fn unparsed(text: Arc<str>, why: &str) -> Arc<Statement> {
     let operation = Operation::unparsed(Protocol::Postgres, "?", text, why);
-    Arc::new(Statement { operation: Arc::new(operation), role: StatementRole::Plain })
+    Arc::new(Statement {
+        operation: Arc::new(operation),
+        role: StatementRole::Plain,
+        uncounted: false,
+    })
 }
 
 /// Makes a statement of what was found out.
 fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> Statement {
     let reading = Reading { role: with_text(reading.role, text, fingerprint), ..reading };
     let certainty = draft.certainty();
+    let uncounted = draft.uncounted;
     let operation = Operation {
         protocol: Protocol::Postgres,
         label: reading.label.into(),
@@ -176,7 +182,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
         text: Sensitive::new(text.into()),
         fingerprint,
     };
-    Statement { operation: Arc::new(operation), role: reading.role }
+    Statement { operation: Arc::new(operation), role: reading.role, uncounted }
 }
 
 /// A statement's own part of the text. The parser counts bytes; a length of 0 means to the end.
@@ -203,7 +209,11 @@ fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementR
             fingerprint: Digest::of(format!("inside {fingerprint}")),
             ..Operation::clone(&inner.operation)
         };
-        Arc::new(Statement { operation: Arc::new(operation), role: inner.role.clone() })
+        Arc::new(Statement {
+            operation: Arc::new(operation),
+            role: inner.role.clone(),
+            uncounted: inner.uncounted,
+        })
     };
     match role {
         StatementRole::Prepare { name, inner } => {
@@ -214,6 +224,7 @@ fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementR
         }
         StatementRole::Plain
         | StatementRole::Deallocate(_)
+        | StatementRole::Fetch(_)
         | StatementRole::Close(_)
         | StatementRole::CopyOut(_)
         | StatementRole::CopyIn(_)

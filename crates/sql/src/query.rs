@@ -175,6 +175,10 @@ impl Analyzer<'_> {
                 Columns::unknown("a WITH query of a kind that guard does not know")
             }
         };
+        self.draft.uncounted |= match cte.ctequery.as_deref().and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::SelectStmt(_)) => false,
+            Some(_) | None => true,
+        };
         let mut columns = columns.renamed(&alias_names(&cte.aliascolnames));
         if let Some(search) = &cte.search_clause {
             columns.list.push((search.search_seq_column.as_str().into(), columns.whole()));

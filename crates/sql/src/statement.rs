@@ -64,6 +64,8 @@ pub enum StatementRole {
         /// The query behind it.
         inner: Arc<Statement>,
     },
+    /// `FETCH` or `MOVE` of a cursor.
+    Fetch(Arc<str>),
     /// `CLOSE name`, all of them if `None`.
     Close(Option<Arc<str>>),
     /// `COPY … TO STDOUT`: rows in this format; the operation's outputs are its columns.
@@ -81,4 +83,6 @@ pub struct Statement {
     pub operation: Arc<Operation>,
     /// What it is to the wire protocol.
     pub role: StatementRole,
+    /// It changes rows that its command tag does not count: in a WITH, or under EXPLAIN ANALYZE.
+    pub uncounted: bool,
 }

@@ -130,6 +130,7 @@ impl Analyzer<'_> {
                 let local = self.local.cursors.iter().filter(|(name, _)| **name == *s.portalname);
                 found.extend(local.map(|(_, statement)| statement.clone()));
                 let outputs = self.stand_in("cursor", &s.portalname, &found);
+                role = StatementRole::Fetch(s.portalname.as_str().into());
                 if s.ismove {
                     "MOVE"
                 } else {
@@ -169,8 +170,11 @@ impl Analyzer<'_> {
                     Some(N::DefElem(option)) => option.defname == "analyze" && is_on(option),
                     Some(_) | None => false,
                 });
-                if !executes {
+                if executes {
+                    self.draft.uncounted |= self.draft.changes_rows();
+                } else {
                     self.only_reads();
+                    self.draft.uncounted = false;
                 }
                 self.draft.outputs = empty_columns(1);
                 "EXPLAIN"

@@ -193,6 +193,7 @@ fn what_real_tools_send_is_understood() {
                 }
                 StatementRole::Plain
                 | StatementRole::Deallocate(_)
+                | StatementRole::Fetch(_)
                 | StatementRole::Close(_)
                 | StatementRole::CopyOut(_)
                 | StatementRole::CopyIn(_)

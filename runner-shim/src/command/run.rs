@@ -222,6 +222,12 @@ async fn close(
 
 /// Who this is, what it may reach, where that is enforced, and until when.
 fn introduce(info: &SessionInfo) {
+    for grant in info.grants.iter().filter(|grant| !grant.mode.enforces()) {
+        say(&format!(
+            "policy `{}` only OBSERVES `{}`: what it blocks is recorded and not refused",
+            grant.grant.policy, grant.grant.resource
+        ));
+    }
     let who = &info.identity;
     let reach: Vec<_> = info
         .grants

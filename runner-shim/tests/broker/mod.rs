@@ -213,6 +213,7 @@ async fn exchange(State(state): State<Arc<Inner>>) -> Response {
         database: "shop".into(),
         kind: ResourceKind::Postgres,
         enforce_at: EnforceAt::Gateway,
+        mode: guard_core::Mode::Enforce,
         gateway: gateway.clone(),
     };
     Json(ExchangeAnswer {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use guard_core::{
-    Bounded, Certainty, Denial, DenialCode, Digest, Effect, EndReason, Identity, ResourceName,
-    Timestamp, Verb,
+    Bounded, Certainty, Denial, DenialCode, Digest, Effect, EndReason, Exceeded, Identity,
+    ResourceName, Timestamp, Verb,
 };
 
 use super::{
     Class, ConnectionReport, Counts, GrantReport, Integrity, LeaseReport, Listed, OperationReport,
-    REPORT_FORMAT, Refusal, Report, StatementText, Trust, Whole, Window, manifest::manifest,
-    promise::promises, text::beginning,
+    OverBudget, REPORT_FORMAT, Refusal, Report, StatementText, Trust, Whole, Window,
+    manifest::manifest, promise::promises, text::beginning,
 };
 use crate::{
     Broken, Entry, Event, GrantRecord, Outcome, PublicKey, ReadError, RecordReader, StatementPhase,
@@ -60,10 +60,14 @@ struct Gathering {
     groups: Vec<OperationReport>,
     /// Index of the group, by writer and the operation's number.
     operations: HashMap<(usize, u64), usize>,
-    /// Statements that have no outcome yet: their group, by writer and the statement's number.
-    open: HashMap<(usize, u64), (usize, StatementPhase)>,
+    /// Statements that have no outcome yet, by writer and the statement's number.
+    open: HashMap<(usize, u64), Open>,
     refusals: HashMap<(usize, DenialCode), usize>,
     refused: Vec<Refusal>,
+    observed: HashMap<(usize, DenialCode), usize>,
+    would_refuse: Vec<Refusal>,
+    exceeded: HashMap<(usize, usize, u64, Exceeded), usize>,
+    budgets: Vec<OverBudget>,
     connections: Vec<ConnectionReport>,
     live: HashMap<(usize, u64), usize>,
     leases: Vec<LeaseReport>,
@@ -71,6 +75,13 @@ struct Gathering {
     ended: Option<(Timestamp, EndReason, Option<i32>)>,
     /// Entries that speak of an operation or a statement that the record does not have.
     orphans: u64,
+}
+
+/// A statement that has no outcome yet.
+struct Open {
+    group: usize,
+    phase: StatementPhase,
+    connection: u64,
 }
 
 struct Opening {
@@ -125,7 +136,8 @@ impl Report {
         };
         let integrity = Integrity::of(reader, broken, keys)?;
         let gaps = gathering.gaps(&opening, &integrity);
-        let Gathering { groups, refused, connections, leases, mut counts, ended, .. } = gathering;
+        let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
+        let Gathering { refused, would_refuse, budgets, .. } = gathering;
 
         let mut operations: Vec<_> =
             groups.into_iter().filter(|group| group.count + group.prepared > 0).collect();
@@ -152,6 +164,8 @@ impl Report {
             connections: Listed::first(connections, MAX_CONNECTIONS),
             counts,
             refused: Listed::first(refused, MAX_LISTED),
+            would_refuse: Listed::first(would_refuse, MAX_LISTED),
+            budgets: Listed::first(budgets, MAX_LISTED),
             manifest: manifest(&operations),
             operations: Listed::first(operations, MAX_LISTED),
             gaps,
@@ -163,6 +177,7 @@ impl Report {
 impl Gathering {
     fn take(&mut self, entry: Entry) {
         let Entry { at, writer, event, .. } = entry;
+        let name = writer.clone();
         let writer = self.writer(writer);
         match event {
             // The reader lets only the first entry be one.
@@ -212,12 +227,18 @@ impl Gathering {
                 }
             }
             Event::Operation { .. } => self.operation(writer, at, event),
-            Event::Statement { statement, operation, phase, connection: _ } => {
+            Event::Statement { statement, operation, phase, connection, would_refuse } => {
                 let Some(&index) = self.operations.get(&(writer, operation)) else {
                     self.orphans += 1;
                     return;
                 };
-                self.open.insert((writer, statement), (index, phase));
+                let open = Open { group: index, phase, connection };
+                self.open.insert((writer, statement), open);
+                if let Some(denial) = would_refuse {
+                    self.counts.would_refuse += 1;
+                    let known = (&mut self.observed, &mut self.would_refuse);
+                    refusal(&self.groups, known, index, at, *denial);
+                }
                 let Some(group) = self.groups.get_mut(index) else { return };
                 if group.count + group.prepared == 0 {
                     group.first_at = at;
@@ -234,13 +255,21 @@ impl Gathering {
             Event::Refused { operation, denial, statement: _, connection: _ } => {
                 self.counts.refused += 1;
                 match self.operations.get(&(writer, operation)) {
-                    Some(&index) => self.refusal(index, at, denial),
+                    Some(&index) => {
+                        let known = (&mut self.refusals, &mut self.refused);
+                        refusal(&self.groups, known, index, at, denial);
+                    }
                     None => self.orphans += 1,
                 }
             }
             Event::Finished { statement, outcome } => {
                 match self.open.remove(&(writer, statement)) {
-                    Some((index, phase)) => self.finished(index, phase, &outcome),
+                    Some(open) => {
+                        if let Some(exceeded) = outcome.budget {
+                            self.over_budget(name, writer, &open, at, exceeded);
+                        }
+                        self.finished(open.group, open.phase, &outcome);
+                    }
                     None => self.orphans += 1,
                 }
             }
@@ -318,22 +347,32 @@ impl Gathering {
         });
     }
 
-    fn refusal(&mut self, index: usize, at: Timestamp, denial: Denial) {
-        let Some(group) = self.groups.get(index) else { return };
-        let next = self.refused.len();
-        let place = *self.refusals.entry((index, denial.code)).or_insert(next);
-        match self.refused.get_mut(place) {
+    fn over_budget(
+        &mut self,
+        name: Arc<str>,
+        writer: usize,
+        open: &Open,
+        at: Timestamp,
+        exceeded: Exceeded,
+    ) {
+        self.counts.over_budget += 1;
+        let Some(group) = self.groups.get(open.group) else { return };
+        let next = self.budgets.len();
+        let key = (open.group, writer, open.connection, exceeded);
+        let place = *self.exceeded.entry(key).or_insert(next);
+        match self.budgets.get_mut(place) {
             Some(known) => {
                 known.count += 1;
                 known.last_at = at;
             }
-            None => self.refused.push(Refusal {
+            None => self.budgets.push(OverBudget {
                 resource: group.resource.clone(),
                 statement: group.statement.clone(),
-                effects: group.effects.clone(),
-                certainty: group.certainty.clone(),
-                code: denial.code.number(),
-                denial,
+                connection: open.connection,
+                writer: name.as_ref().to_owned(),
+                budget: exceeded.budget,
+                limit: exceeded.limit,
+                ended: exceeded.ended,
                 count: 1,
                 first_at: at,
                 last_at: at,
@@ -373,8 +412,8 @@ impl Gathering {
     /// What the evidence does not reach. Settles statements that have no outcome as lost.
     fn gaps(&mut self, opening: &Opening, integrity: &Integrity) -> Vec<String> {
         let mut gaps = Vec::new();
-        for (index, phase) in self.open.values() {
-            match (phase, self.groups.get_mut(*index)) {
+        for open in self.open.values() {
+            match (open.phase, self.groups.get_mut(open.group)) {
                 (StatementPhase::Execute, Some(group)) => group.lost += 1,
                 (StatementPhase::Execute | StatementPhase::Prepare, _) => {}
             }
@@ -433,6 +472,12 @@ impl Gathering {
                 "a connection was enforced elsewhere than its grant says: see the connections"
                     .into(),
             );
+        }
+        for grant in opening.grants.iter().filter(|grant| !grant.mode.enforces()) {
+            gaps.push(format!(
+                "policy `{}` over `{}` only observes: what it blocks was not refused",
+                grant.grant.policy, grant.grant.resource
+            ));
         }
         if self.orphans > 0 {
             gaps.push(format!(
@@ -494,10 +539,40 @@ impl From<GrantRecord> for GrantReport {
             kind: record.kind,
             policy: record.grant.policy,
             policy_digest: record.policy_digest,
+            mode: record.mode,
             until: record.grant.until,
             enforce_at: record.enforce_at,
             promises: promises(record.enforce_at),
         }
+    }
+}
+
+/// Counts a refusal of a group's statement to those that are known.
+fn refusal(
+    groups: &[OperationReport],
+    (places, known): (&mut HashMap<(usize, DenialCode), usize>, &mut Vec<Refusal>),
+    index: usize,
+    at: Timestamp,
+    denial: Denial,
+) {
+    let Some(group) = groups.get(index) else { return };
+    let place = *places.entry((index, denial.code)).or_insert(known.len());
+    match known.get_mut(place) {
+        Some(known) => {
+            known.count += 1;
+            known.last_at = at;
+        }
+        None => known.push(Refusal {
+            resource: group.resource.clone(),
+            statement: group.statement.clone(),
+            effects: group.effects.clone(),
+            certainty: group.certainty.clone(),
+            code: denial.code.number(),
+            denial,
+            count: 1,
+            first_at: at,
+            last_at: at,
+        }),
     }
 }
 

@@ -10,8 +10,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp, Verb};
 
 use super::{
-    Class, Holds, ManifestColumn, ManifestTable, OperationReport, Refusal, Report, StatementText,
-    Whole,
+    Class, Holds, ManifestColumn, ManifestTable, OperationReport, OverBudget, Refusal, Report,
+    StatementText, Whole,
     build::is_unbounded,
     text::{beginning, duration, grouped, size, visible},
 };
@@ -22,6 +22,8 @@ const STYLE: &str = include_str!("../../templates/report.css");
 const REFUSED_BUDGET: usize = 2_000_000;
 /// Bytes of HTML for the statements that went on.
 const OPERATIONS_BUDGET: usize = 5_000_000;
+/// Budgets that a page lists.
+const MAX_BUDGETS: usize = 200;
 /// Connections that a page lists.
 const MAX_CONNECTIONS: usize = 200;
 /// Tables of the manifest that a page lists.
@@ -55,6 +57,9 @@ struct Page<'a> {
     figures: Vec<Figure>,
     refused_note: String,
     refused: Vec<String>,
+    observed: Option<String>,
+    would_refuse: Vec<String>,
+    budgets: Vec<[String; 6]>,
     masked_note: String,
     who: Vec<Fact>,
     run_url: Option<&'a str>,
@@ -142,10 +147,20 @@ impl Report {
                 break;
             }
         }
-        self.page(refused)?.render()
+        let mut would_refuse = Vec::new();
+        for refusal in &self.would_refuse.listed {
+            if !push(&mut would_refuse, RefusedView::new(refusal).render()?, &mut budget) {
+                break;
+            }
+        }
+        self.page(refused, would_refuse)?.render()
     }
 
-    fn page(&self, refused: Vec<String>) -> Result<Page<'_>, askama::Error> {
+    fn page(
+        &self,
+        refused: Vec<String>,
+        would_refuse: Vec<String>,
+    ) -> Result<Page<'_>, askama::Error> {
         let Self { run, window, counts, integrity, .. } = self;
         let (integrity_tone, integrity_chip) = match integrity.whole {
             Whole::Verified => ("good", "record verified"),
@@ -188,6 +203,11 @@ impl Report {
                 ),
             },
             refused,
+            observed: self.observes().then(|| {
+                format!("{} that would be refused went on.", grouped(counts.would_refuse))
+            }),
+            would_refuse,
+            budgets: self.budget_rows(),
             masked_note: self.masked_note(),
             who: self.who(),
             run_url: run.run_url.as_deref().filter(|url| is_link(url)),
@@ -232,6 +252,8 @@ impl Report {
         };
         vec![
             figure("refused", counts.refused, "red"),
+            figure("would be refused", counts.would_refuse, "red"),
+            figure("over a budget", counts.over_budget, "amb"),
             figure("statements", counts.statements, ""),
             figure("changes", counts.changes, "amb"),
             figure("values masked", counts.masked, "vio"),
@@ -240,6 +262,20 @@ impl Report {
             figure("failed", counts.failed, "amb"),
             figure("outcome unknown", counts.lost, "red"),
         ]
+    }
+
+    fn budget_rows(&self) -> Vec<[String; 6]> {
+        let row = |over: &OverBudget| {
+            [
+                short(&over.statement.text),
+                over.budget.to_string(),
+                grouped(over.limit),
+                if over.ended { "ended" } else { "observed" }.to_owned(),
+                format!("{} of {}", over.connection, short(&over.writer)),
+                grouped(over.count),
+            ]
+        };
+        self.budgets.listed.iter().take(MAX_BUDGETS).map(row).collect()
     }
 
     /// How many values were masked, and what they were read from.

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Report, Whole,
+    Listed, Refusal, Report, Whole,
     html::{detected, effects, end_words, masked_columns, time},
     text::{beginning, grouped, printable, size},
 };
@@ -38,6 +38,14 @@ impl Report {
             many => format!("{} statements were refused", grouped(many)),
         };
         writeln!(out, "### guard: {verdict}\n")?;
+        if self.observes() {
+            writeln!(
+                out,
+                "> **guard only observes here: {} {} not refused that would be.** Set `mode: enforce` in the policy to refuse.\n",
+                grouped(counts.would_refuse),
+                if counts.would_refuse == 1 { "statement was" } else { "statements were" }
+            )?;
+        }
         writeln!(
             out,
             "{} job {} on {}, started by {}; session {}\n",
@@ -65,34 +73,23 @@ impl Report {
             grouped(counts.lost)
         )?;
 
-        if !self.refused.listed.is_empty() {
-            writeln!(out, "#### Refused\n")?;
-            for refusal in self.refused.listed.iter().take(MAX_REFUSED) {
-                let times = match refusal.count {
-                    1 => String::new(),
-                    count => format!(", {} times", grouped(count)),
-                };
+        refusals(out, "Refused", &self.refused)?;
+        refusals(out, "Would be refused", &self.would_refuse)?;
+        if !self.budgets.listed.is_empty() {
+            writeln!(out, "#### Over a budget\n")?;
+            for over in self.budgets.listed.iter().take(MAX_REFUSED) {
                 writeln!(
                     out,
-                    "- {} ({}, rule {} of policy {}{times})",
-                    code(&refusal.statement.text),
-                    refusal.code,
-                    code(refusal.denial.rule.as_str()),
-                    code(refusal.denial.policy.as_str())
+                    "- {} ({} of {}{}, connection {}, {} times)",
+                    code(&over.statement.text),
+                    code(over.budget.as_str()),
+                    grouped(over.limit),
+                    if over.ended { ", ended" } else { ", observed" },
+                    over.connection,
+                    grouped(over.count)
                 )?;
-                writeln!(
-                    out,
-                    "  - would have: {}",
-                    code(&effects(&refusal.effects, &refusal.certainty))
-                )?;
-                if let Some(detail) = &refusal.denial.detail {
-                    writeln!(out, "  - why: {}", code(detail))?;
-                }
-                if let Some(hint) = &refusal.denial.hint {
-                    writeln!(out, "  - what to do: {}", code(hint))?;
-                }
             }
-            let more = self.refused.total.saturating_sub(MAX_REFUSED as u64);
+            let more = self.budgets.total.saturating_sub(MAX_REFUSED as u64);
             if more > 0 {
                 writeln!(out, "- and {} more: see the report", grouped(more))?;
             }
@@ -165,6 +162,40 @@ impl Report {
         }
         writeln!(out, "- check it: {}", code(&integrity.verify))
     }
+}
+
+/// Refusals under a heading, if there are any.
+fn refusals(out: &mut String, heading: &str, refusals: &Listed<Refusal>) -> std::fmt::Result {
+    if refusals.listed.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "#### {heading}\n")?;
+    for refusal in refusals.listed.iter().take(MAX_REFUSED) {
+        let times = match refusal.count {
+            1 => String::new(),
+            count => format!(", {} times", grouped(count)),
+        };
+        writeln!(
+            out,
+            "- {} ({}, rule {} of policy {}{times})",
+            code(&refusal.statement.text),
+            refusal.code,
+            code(refusal.denial.rule.as_str()),
+            code(refusal.denial.policy.as_str())
+        )?;
+        writeln!(out, "  - would have: {}", code(&effects(&refusal.effects, &refusal.certainty)))?;
+        if let Some(detail) = &refusal.denial.detail {
+            writeln!(out, "  - why: {}", code(detail))?;
+        }
+        if let Some(hint) = &refusal.denial.hint {
+            writeln!(out, "  - what to do: {}", code(hint))?;
+        }
+    }
+    let more = refusals.total.saturating_sub(MAX_REFUSED as u64);
+    if more > 0 {
+        writeln!(out, "- and {} more: see the report", grouped(more))?;
+    }
+    writeln!(out)
 }
 
 /// A text as one code span on one line, which nothing in it can end.

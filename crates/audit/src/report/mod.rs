@@ -14,8 +14,9 @@ mod write;
 use std::collections::BTreeMap;
 
 use guard_core::{
-    Certainty, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity,
-    LeaseId, Mask, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
+    Budget, Certainty, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt,
+    Identity, LeaseId, Mask, Mode, PolicyName, ResourceKind, ResourceName, RuleId, SessionId,
+    Timestamp,
 };
 use serde::Serialize;
 
@@ -53,6 +54,10 @@ pub struct Report {
     pub counts: Counts,
     /// What was refused, in the order of the first time.
     pub refused: Listed<Refusal>,
+    /// What went on though its policy blocks it, because the policy only observes.
+    pub would_refuse: Listed<Refusal>,
+    /// Budgets of policies that statements were over.
+    pub budgets: Listed<OverBudget>,
     /// What went on, operations that differ in literals only as one; changes first.
     pub operations: Listed<OperationReport>,
     /// What left by reads, table by table, with the columns that were masked; empty if none was.
@@ -61,6 +66,13 @@ pub struct Report {
     pub gaps: Vec<String>,
     /// Whether the record is as the broker wrote it.
     pub integrity: Integrity,
+}
+
+impl Report {
+    /// Whether a policy only observed.
+    pub fn observes(&self) -> bool {
+        self.grants.iter().any(|grant| !grant.mode.enforces())
+    }
 }
 
 /// On which authority a session got its grants.
@@ -104,6 +116,8 @@ pub struct GrantReport {
     pub policy_digest: Digest,
     /// When the grant ended by itself.
     pub until: Timestamp,
+    /// Whether the policy refused, or only said what it would refuse.
+    pub mode: Mode,
     /// Where it was enforced.
     pub enforce_at: EnforceAt,
     /// What that promises.
@@ -166,6 +180,10 @@ pub struct Counts {
     pub statements: u64,
     /// Statements that were refused.
     pub refused: u64,
+    /// Statements that went on and would be refused if their policy did not only observe.
+    pub would_refuse: u64,
+    /// Statements that were over a budget while they ran.
+    pub over_budget: u64,
     /// Values that were masked.
     pub masked: u64,
     /// Rows that were returned or changed.
@@ -197,6 +215,31 @@ pub struct Refusal {
     pub denial: Denial,
     /// The number of the reason, `GRD-nnnn`.
     pub code: &'static str,
+    /// How often.
+    pub count: u64,
+    /// The first time.
+    pub first_at: Timestamp,
+    /// The last time.
+    pub last_at: Timestamp,
+}
+
+/// Statements that are the same but for literals and were over the same budget on the same connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct OverBudget {
+    /// The resource.
+    pub resource: ResourceName,
+    /// What it was.
+    pub statement: StatementText,
+    /// Number of the connection at its enforcement point.
+    pub connection: u64,
+    /// The enforcement point's stream in the record.
+    pub writer: String,
+    /// Which budget.
+    pub budget: Budget,
+    /// Its bound: rows, bytes, statements or milliseconds.
+    pub limit: u64,
+    /// Whether they were ended for it.
+    pub ended: bool,
     /// How often.
     pub count: u64,
     /// The first time.

@@ -5,7 +5,10 @@
 use serde_json::Value;
 
 use super::Report;
-use crate::{SealingKey, fixture::backup};
+use crate::{
+    SealingKey,
+    fixture::{backup, denial, over_budget, read},
+};
 
 const SCHEMA: &str = include_str!("../../../../schemas/report.schema.json");
 
@@ -55,7 +58,11 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) {
 fn the_report_is_what_its_schema_says() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let key = SealingKey::generate().unwrap();
-    for record in [backup().sealed(&key), backup().lines] {
+    let mut observed = backup();
+    let read = observed.operation(read("SELECT 1", "observed"));
+    observed.observed(read, denial("blocked SELECT"));
+    observed.statement(read, Some(over_budget()));
+    for record in [backup().sealed(&key), backup().lines, observed.sealed(&key)] {
         let report = Report::from_record(&record[..], &[key.public()]).unwrap();
         let report: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
         check(&schema, &schema, &report, "");

@@ -7,12 +7,12 @@
     reason = "tests"
 )]
 
-use guard_core::{Certainty, DecisionKind, EndReason, EnforceAt, Mask, Verb};
+use guard_core::{Budget, Certainty, DecisionKind, EndReason, EnforceAt, Mask, Verb};
 
 use super::*;
 use crate::{
     Event, Outcome, SealingKey,
-    fixture::{self, Builder, Op, backup, denial, effect, outcome, read},
+    fixture::{self, Builder, Op, backup, denial, effect, outcome, over_budget, read},
 };
 
 fn report(record: &[u8], key: &SealingKey) -> Report {
@@ -67,11 +67,45 @@ fn attacked(attack: &str, key: &SealingKey) -> Vec<u8> {
             ..denial(&format!("blocked {attack}"))
         },
     );
+    builder.observed(blocked, denial(&format!("blocked {attack}")));
+    builder.statement(allowed, Some(over_budget()));
     builder.broker(Event::LeaseReleased {
         lease: "0192a1b2-0000-7000-8000-00000000000a".parse().unwrap(),
         problem: Some(attack.to_owned()),
     });
     builder.sealed(key)
+}
+
+#[test]
+fn what_only_was_observed_and_what_was_over_a_budget_stand_apart_from_what_was_refused() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    let drop = builder.operation(Op {
+        decision: DecisionKind::Block,
+        effects: vec![effect(Verb::Drop, "orders")],
+        ..read("DROP TABLE public.orders", "observed")
+    });
+    builder.observed(drop, denial("blocked DROP on `public.orders`"));
+    builder.observed(drop, denial("blocked DROP on `public.orders`"));
+    let read = builder.operation(read("SELECT * FROM public.events", "events"));
+    builder.statement(read, Some(over_budget()));
+    let report = report(&builder.sealed(&key), &key);
+    let counts = report.counts;
+    assert_eq!((counts.refused, counts.would_refuse, counts.over_budget), (1, 2, 1));
+    assert_eq!((report.would_refuse.total, report.would_refuse.listed[0].count), (1, 2));
+    let over = &report.budgets.listed[0];
+    assert_eq!(
+        (over.budget, over.limit, over.connection, over.ended),
+        (Budget::RowsPerStatement, 1000, 0, true)
+    );
+    let html = report.to_html().unwrap();
+    let markdown = report.to_markdown();
+    for said in
+        ["Would be refused", "DROP TABLE public.orders", "Over a budget", "rows_per_statement"]
+    {
+        assert!(html.contains(said), "{said}");
+        assert!(markdown.contains(said), "{said} in {markdown}");
+    }
 }
 
 #[test]

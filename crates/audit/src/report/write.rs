@@ -19,6 +19,8 @@ pub struct Written {
     pub markdown: String,
     /// What the evidence does not reach.
     pub gaps: Vec<String>,
+    /// Whether a policy only observed.
+    pub observes: bool,
 }
 
 /// The report could not be written.
@@ -64,7 +66,8 @@ pub fn write_report(
     let markdown = report.to_markdown();
     write("report.md", markdown.as_bytes())?;
     let html = write("report.html", report.to_html()?.as_bytes())?;
-    Ok(Written { counts: report.counts, html, markdown, gaps: report.gaps })
+    let observes = report.observes();
+    Ok(Written { counts: report.counts, html, markdown, gaps: report.gaps, observes })
 }
 
 impl Report {

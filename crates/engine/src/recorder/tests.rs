@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn statement(number: u64) -> Event {
     let phase = StatementPhase::Execute;
-    Event::Statement { statement: number, connection: 0, operation: 0, phase }
+    Event::Statement { statement: number, connection: 0, operation: 0, phase, would_refuse: None }
 }
 
 fn numbers(broker: &FakeBroker) -> Vec<u64> {

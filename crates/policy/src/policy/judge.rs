@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use guard_core::{
-    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Object, ObjectKind, Operation,
-    RuleId, Ruling, SessionView, Step, Timestamp, Verb,
+    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Mode, Object, ObjectKind,
+    Operation, RuleId, Ruling, SessionView, Step, Timestamp, Verb,
 };
 
 use super::{
     Policy,
     denial::{self, Cause},
+    masks::Leak,
     rule::{Level, Rule},
 };
 
@@ -37,23 +38,27 @@ impl Policy {
             return self.blocked(op, step, trace);
         };
         match self.masks.plan(op) {
-            Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace },
-            Err(leak) => {
-                let rule = RuleId::masks();
-                trace.push(Step {
-                    effect: None,
-                    rule: rule.clone(),
-                    decision: DecisionKind::Block,
-                    why: leak.why.as_str().into(),
-                });
-                let denial = denial::of_leak(&self.name, op, leak);
-                Ruling {
-                    decision: Decision::Block(denial),
-                    masks: MaskPlan::default(),
-                    rule,
-                    trace,
-                }
-            }
+            Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace, observed: false },
+            Err(leak) => self.leaks(op, leak, trace),
+        }
+    }
+
+    /// Masks hold in every mode: what was shown once cannot be hidden again.
+    fn leaks(&self, op: &Operation, leak: Leak, mut trace: Vec<Step>) -> Ruling {
+        let rule = RuleId::masks();
+        trace.push(Step {
+            effect: None,
+            rule: rule.clone(),
+            decision: DecisionKind::Block,
+            why: leak.why.as_str().into(),
+        });
+        let denial = denial::of_leak(&self.name, op, leak);
+        Ruling {
+            decision: Decision::Block(denial),
+            masks: MaskPlan::default(),
+            rule,
+            trace,
+            observed: false,
         }
     }
 
@@ -66,12 +71,14 @@ impl Policy {
         });
         let cause = Cause { rule, effect: step.effect.as_ref(), would_pass_bounded };
         let denial = denial::of_step(&self.name, op, &cause);
-        Ruling {
-            decision: Decision::Block(denial),
-            masks: MaskPlan::default(),
-            rule: step.rule,
-            trace,
-        }
+        let (observed, masks) = match self.mode {
+            Mode::Enforce => (false, MaskPlan::default()),
+            Mode::Observe => match self.masks.plan(op) {
+                Ok(masks) => (true, masks),
+                Err(leak) => return self.leaks(op, leak, trace),
+            },
+        };
+        Ruling { decision: Decision::Block(denial), masks, rule: step.rule, trace, observed }
     }
 
     /// The first rule that matches an effect.

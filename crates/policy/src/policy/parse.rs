@@ -6,13 +6,13 @@ use std::{
 };
 
 use guard_core::{
-    DecisionKind, DerivedFlow, Detector, Detectors, Digest, Mask, Masking, ObjectKind, PolicyName,
-    Predicates, RuleId, Stability, Verb,
+    Budgets, DecisionKind, DerivedFlow, Detector, Detectors, Digest, Mask, Masking, Mode,
+    ObjectKind, PolicyName, Predicates, RuleId, Stability, Verb,
     document::{self, Fields, Node, Problems},
 };
 
 use super::{
-    Policy,
+    Policy, budgets,
     masks::{MaskEntry, Masks},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
 };
@@ -22,6 +22,7 @@ const MAX_SAY: usize = 500;
 
 const DECISIONS: [(&str, DecisionKind); 2] =
     [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 const MASKS: [(&str, Mask); 5] = [
     ("redact", Mask::Redact),
     ("null", Mask::Null),
@@ -61,9 +62,17 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
         Some(node) => detect(node, problems),
         None => Some(Detectors::default()),
     };
-    fields.finish(&["policy", "rules", "masks", "detect"], problems);
+    let mode = match fields.optional("mode") {
+        Some(node) => node.one_of(&MODES, problems),
+        None => Some(Mode::default()),
+    };
+    let budgets = match fields.optional("budgets") {
+        Some(node) => budgets::read(node, problems),
+        None => Some(Budgets::default()),
+    };
+    fields.finish(&["policy", "mode", "budgets", "rules", "masks", "detect"], problems);
     let masks = Masks::new(masks?, detect?);
-    Some(Policy { name: name?, digest, rules: rules?, masks })
+    Some(Policy { name: name?, digest, mode: mode?, budgets: budgets?, rules: rules?, masks })
 }
 
 fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<Rule>> {
@@ -98,7 +107,9 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
 
 fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
     let id: RuleId = node.parsed(problems)?;
-    if [RuleId::default_deny(), RuleId::masks(), RuleId::built_in()].contains(&id) {
+    if [RuleId::default_deny(), RuleId::masks(), RuleId::budgets(), RuleId::built_in()]
+        .contains(&id)
+    {
         node.problem_with_help(
             problems,
             format!("`{id}` is a name of guard's own"),

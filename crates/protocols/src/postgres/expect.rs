@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use guard_core::{Certainty, Denial, Detector, MaskPlan, Verb};
-use guard_gate::{Outcome, Running};
+use guard_gate::{Meter, Outcome, Running};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
@@ -35,6 +35,16 @@ pub(super) enum Expect {
     Sync,
     /// A FunctionCall.
     FunctionCall { running: Vec<Running> },
+    /// Words of guard's own, of which the client does not know.
+    Own(Own),
+}
+
+/// What guard says to the server on its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Begin,
+    Commit,
+    Rollback,
 }
 
 /// A change to one of the two name spaces.
@@ -50,11 +60,15 @@ pub(super) struct Step {
     pub(super) plan: MaskPlan,
     pub(super) running: Option<Running>,
     pub(super) outcome: Outcome,
+    /// Counts what it uses, if the policy bounds that.
+    pub(super) meter: Option<Meter>,
     pub(super) rows: Rows,
     /// Where the server's description of a portal is.
     pub(super) columns: Option<Columns>,
     pub(super) changes: Vec<Change>,
     pub(super) copy: Copy,
+    /// Whether data of a COPY came from the server.
+    pub(super) copied: bool,
 }
 
 /// How far the COPY of a statement is.
@@ -83,10 +97,12 @@ impl Step {
             plan,
             running,
             outcome: Outcome::default(),
+            meter: None,
             rows: Rows::Undescribed,
             columns: None,
             changes,
             copy: Copy::No,
+            copied: false,
         }
     }
 
@@ -104,6 +120,7 @@ impl Step {
         let found = Detector::ALL.into_iter().zip(found).filter(|(_, count)| *count > 0);
         outcome.detected = found.collect();
         outcome.error = error.map(Into::into);
+        outcome.budget = self.meter.take().and_then(|meter| meter.exceeded());
         if let Some(running) = self.running.take() {
             running.finish(outcome);
         }
@@ -135,6 +152,7 @@ impl Step {
                 StatementRole::Plain
                 | StatementRole::Prepare { .. }
                 | StatementRole::Deallocate(_)
+                | StatementRole::Fetch(_)
                 | StatementRole::Declare { .. }
                 | StatementRole::Close(_)
                 | StatementRole::CopyOut(_)
@@ -157,8 +175,14 @@ impl Expect {
             | Self::DescribeStatement
             | Self::DescribePortal { .. }
             | Self::Sync
+            | Self::Own(_)
             | Self::FunctionCall { .. } => None,
         }
+    }
+
+    /// What counts the statement that this executes first.
+    pub(super) fn meter(&mut self) -> Option<&mut Meter> {
+        self.step()?.meter.as_mut()
     }
 
     /// Whether the server will ask for data: until it is known whether it does, what the client sends next
@@ -174,6 +198,7 @@ impl Expect {
             | Self::DescribeStatement
             | Self::DescribePortal { .. }
             | Self::Sync
+            | Self::Own(_)
             | Self::FunctionCall { .. } => false,
         }
     }

@@ -72,6 +72,31 @@ impl Header {
     }
 }
 
+/// Lengths of the bodies of the messages of one type that some input begins with, as far as their headers are there.
+#[derive(Clone)]
+pub(super) struct Run<'a> {
+    tag: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Run<'a> {
+    pub(super) const fn of(tag: u8, rest: &'a [u8]) -> Self {
+        Self { tag, rest }
+    }
+}
+
+impl Iterator for Run<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        // A broken header is told when its turn comes.
+        let header =
+            Header::peek(self.rest).ok().flatten().filter(|header| header.tag == self.tag)?;
+        self.rest = self.rest.get(header.whole()..).unwrap_or_default();
+        Some(header.body as u64)
+    }
+}
+
 /// Reads the fields of a body. Each step fails where the body ends too early.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, sync::OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_core::{Certainty, Denial, DenialCode, Effect, MaskPlan, Operation, Protocol, Verb};
+use guard_core::{Certainty, DenialCode, Effect, MaskPlan, Operation, Verb};
 use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
@@ -13,6 +13,7 @@ use super::{
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     from_server::Definitions,
     names::{Found, Group, Portal, TooMany},
+    refusing::UNSETTLED,
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     startup::client,
     understand::Understood,
@@ -23,9 +24,6 @@ use crate::ProtocolError;
 /// Longest name of a statement or portal, in bytes. The server cuts off what is longer (`NAMEDATALEN`): two
 /// names here would be one there.
 const MAX_NAME: usize = 63;
-
-/// Why a text is not read that is behind a setting in one batch.
-const UNSETTLED: &str = "a setting that changes how statements are read may have come before it";
 
 /// Whether the server has reported all settings with which it reads what comes next. It does so when it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -78,7 +76,7 @@ impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
     pub(super) async fn hear_client(&mut self) -> Result<(), ProtocolError> {
         loop {
-            if self.goodbye || !self.move_on() || self.is_held() {
+            if self.goodbye || self.budgeting.is_busy() || !self.move_on() || self.is_held() {
                 return Ok(());
             }
             let Some(header) = Header::peek(&self.client.input).map_err(client)? else {
@@ -145,6 +143,9 @@ impl Session {
             }
             return true;
         }
+        if self.taking().is_some() {
+            return false;
+        }
         let back = self.expected.back();
         let awaits_copy = back.is_some_and(Expect::awaits_copy);
         if awaits_copy && !self.flushed && matches!(back, Some(Expect::Execute(_))) {
@@ -163,7 +164,7 @@ impl Session {
     }
 
     /// The step whose data the client sends.
-    fn taking(&mut self) -> Option<&mut Step> {
+    pub(super) fn taking(&mut self) -> Option<&mut Step> {
         let step = self.expected.front_mut()?.step()?;
         matches!(step.copy, Copy::In | Copy::Both).then_some(step)
     }
@@ -172,7 +173,17 @@ impl Session {
     fn copy_data(&mut self, header: Header) {
         match self.taking() {
             Some(step) => {
-                step.outcome.bytes += header.body as u64;
+                let bytes = header.body as u64;
+                let over = step
+                    .meter
+                    .as_mut()
+                    .and_then(|meter| meter.admit(std::iter::once((0, bytes))).exceeded);
+                if let Some(exceeded) = over {
+                    self.end_statement(exceeded);
+                    self.discarding = header.whole();
+                    return;
+                }
+                step.outcome.bytes += bytes;
                 self.copying = header.whole();
             }
             None => self.discarding = header.whole(),
@@ -192,7 +203,7 @@ impl Session {
             return Ok(true);
         }
         match tag {
-            b'Q' => self.query(body, frame).await.map(|()| true),
+            b'Q' => self.query(body, frame).await,
             b'P' => self.parse(body, frame).await.map(|()| true),
             b'B' => self.bind(body, frame).await,
             b'D' => self.describe(body, frame),
@@ -215,6 +226,7 @@ impl Session {
             b'F' => self.function_call(body, frame).await.map(|()| true),
             b'X' => {
                 self.goodbye = true;
+                self.ask_for_answers();
                 Ok(true)
             }
             // Left over from a COPY that has failed: the server drops it.
@@ -243,32 +255,49 @@ impl Session {
                 Copy::No | Copy::In | Copy::Taken | Copy::Out(_) => Copy::Taken,
             };
         }
+        if self.settling {
+            self.ask_for_answers();
+        }
         Ok(true)
     }
 
     /// A Query: refused as a whole if one of its statements is.
-    async fn query(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+    async fn query(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
         let mut fields = Fields::new(body);
         let text = fields.text().map_err(client)?;
         fields.end().map_err(client)?;
         if self.must_settle() {
-            return self.refuse_unsettled(text, true).await;
+            return self.refuse_unsettled(text, true).await.map(|()| true);
+        }
+        let one_at_a_time = self.gate.enforced_budgets().is_some();
+        if one_at_a_time && !self.expected.is_empty() {
+            return Ok(false);
         }
         let understood = if self.replication && is_replication_command(text) {
             Arc::new(Understood::replication(String::from_utf8_lossy(text).into()))
         } else {
             self.understand(text).await?
         };
+        if self.is_uncounted(&understood.statements, false, true).await {
+            return Ok(true);
+        }
+        if self.needs_wrap(&understood.statements) {
+            self.begin_wrap();
+            return Ok(false);
+        }
         let Some(permits) = self.judge(&understood.statements, StatementPhase::Execute, true).await
         else {
-            return Ok(());
+            self.settling |= one_at_a_time;
+            return Ok(true);
         };
         self.group += 1;
         let mut steps = Vec::with_capacity(permits.len());
         for (statement, permit) in understood.statements.iter().zip(&permits) {
             let changes = self.changes(statement, &understood)?;
             self.note(permit.operation(), permit.masks());
-            steps.push(Step::new(statement.clone(), permit.masks().clone(), None, changes));
+            let mut step = Step::new(statement.clone(), permit.masks().clone(), None, changes);
+            step.meter = self.meter(statement, None);
+            steps.push(step);
         }
         self.group += 1;
         // A Query ends what was begun before it, a Sync included.
@@ -278,7 +307,9 @@ impl Session {
             step.running = Some(running);
         }
         self.expected.push_back(Expect::Query { steps: steps.into(), failed: false });
-        Ok(())
+        self.settling |= one_at_a_time;
+        self.start_clock();
+        Ok(true)
     }
 
     async fn parse(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
@@ -334,7 +365,12 @@ impl Session {
             Found::Nothing => None,
             Found::Undecided => return Ok(false),
         };
-        let bound = Portal { source, columns: Arc::new(OnceLock::new()), described: false };
+        let bound = Portal {
+            source,
+            columns: Arc::new(OnceLock::new()),
+            described: false,
+            used: Arc::default(),
+        };
         let change =
             self.names.portals.propose(Some(portal), Some(bound), self.group).map_err(too_many)?;
         self.upstream.carry(Carried::Bind, frame);
@@ -369,13 +405,17 @@ impl Session {
         let mut fields = Fields::new(body);
         let wire_name = fields.text().map_err(client)?;
         let name = self.name(wire_name)?;
-        fields.int32().map_err(client)?;
+        let part = fields.int32().map_err(client)? > 0;
         fields.end().map_err(client)?;
+        let one_at_a_time = self.gate.enforced_budgets().is_some();
         let portal = match self.names.portals.find(&name, self.group) {
             Found::This(portal) => portal,
-            Found::Nothing => {
-                Portal { source: None, columns: Arc::new(OnceLock::new()), described: false }
-            }
+            Found::Nothing => Portal {
+                source: None,
+                columns: Arc::new(OnceLock::new()),
+                described: false,
+                used: Arc::default(),
+            },
             Found::Undecided => return Ok(false),
         };
         let understood = match &portal.source {
@@ -389,6 +429,9 @@ impl Session {
             self.refuse_unsettled(understood.text.as_bytes(), false).await?;
             return Ok(true);
         }
+        if self.is_uncounted(&understood.statements, part, false).await {
+            return Ok(true);
+        }
         let Some(permits) =
             self.judge(&understood.statements, StatementPhase::Execute, false).await
         else {
@@ -398,8 +441,9 @@ impl Session {
         for (statement, permit) in understood.statements.iter().zip(&permits) {
             let changes = self.changes(statement, &understood)?;
             self.note(permit.operation(), permit.masks());
-            step =
-                Some(Box::new(Step::new(statement.clone(), permit.masks().clone(), None, changes)));
+            let mut one = Step::new(statement.clone(), permit.masks().clone(), None, changes);
+            one.meter = self.meter(statement, Some(&portal.used));
+            step = Some(Box::new(one));
         }
         if let Some(step) = &mut step {
             let plan = &step.plan;
@@ -416,7 +460,13 @@ impl Session {
         if let Some(step) = &mut step {
             step.running = running.next();
         }
+        let counted = one_at_a_time && step.is_some();
         self.expected.push_back(Expect::Execute(step));
+        self.start_clock();
+        if counted {
+            self.ask_for_answers();
+            self.settling = true;
+        }
         Ok(true)
     }
 
@@ -440,8 +490,17 @@ impl Session {
     async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
         let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
         let operation = Arc::new(guard_sql::fastpath(oid));
-        let statement = Statement { operation, role: StatementRole::Plain };
+        let statement = Statement { operation, role: StatementRole::Plain, uncounted: false };
         let statements = [Arc::new(statement)];
+        if self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data()) {
+            let detail =
+                "what a function call message returns or changes is not counted".to_owned();
+            let hint = "call the function in a SELECT";
+            let (operation, code) = (&statements[0].operation, DenialCode::BudgetUncounted);
+            let denial = self.gate.refuse(operation, code, detail, hint).await;
+            self.refuse(Box::new(denial), true);
+            return Ok(());
+        }
         let Some(permits) = self.judge(&statements, StatementPhase::Execute, true).await else {
             return Ok(());
         };
@@ -544,61 +603,6 @@ impl Session {
         found.cloned()
     }
 
-    /// Sends what fails in place of what is refused: then the server is where the client believes it is,
-    /// and the refusal comes when its turn comes.
-    fn refuse(&mut self, denial: Box<Denial>, simple: bool) {
-        self.shared.resource.refused(&denial);
-        if simple {
-            self.upstream.poison_query();
-            self.group += 1;
-        } else {
-            self.upstream.poison_parse();
-        }
-        self.expected.push_back(Expect::Refused { denial, simple, told: false });
-    }
-
-    /// A message that is too large to be read whole is refused, unread.
-    async fn too_large(&mut self, header: Header, max: usize) -> Result<(), ProtocolError> {
-        let simple = match header.tag {
-            b'Q' | b'F' => true,
-            b'P' | b'B' => false,
-            other => {
-                let length = u32::try_from(header.body).unwrap_or(u32::MAX);
-                return Err(client(Broken::Length(char::from(other), length)));
-            }
-        };
-        if self.taking().is_some() {
-            return Err(client(Broken::Unexpected(char::from(header.tag))));
-        }
-        let text = format!("a message of {} bytes", header.body);
-        let detail = format!("it has {} bytes, and no more than {max} are read", header.body);
-        let hint = "send smaller statements, or load data with COPY";
-        self.refuse_unread(text.into(), DenialCode::TooLarge, detail, hint, simple).await;
-        self.discarding = header.whole();
-        Ok(())
-    }
-
-    async fn refuse_unsettled(&mut self, text: &[u8], simple: bool) -> Result<(), ProtocolError> {
-        let text = String::from_utf8_lossy(text).into();
-        let detail = UNSETTLED.to_owned();
-        let hint = "send a Sync behind the setting";
-        self.refuse_unread(text, DenialCode::NotUnderstood, detail, hint, simple).await;
-        Ok(())
-    }
-
-    async fn refuse_unread(
-        &mut self,
-        text: Arc<str>,
-        code: DenialCode,
-        detail: String,
-        hint: &str,
-        simple: bool,
-    ) {
-        let operation = Operation::unparsed(Protocol::Postgres, "?", text, &detail);
-        let denial = self.gate.refuse(&Arc::new(operation), code, detail, hint).await;
-        self.refuse(Box::new(denial), simple);
-    }
-
     /// Remembers what a permitted statement means for what comes after it.
     fn note(&mut self, operation: &Operation, plan: &MaskPlan) {
         self.reached |= plan.reach;
@@ -616,7 +620,10 @@ impl Session {
         let group: Group = self.group;
         let names = &mut self.names;
         let changes = match &statement.role {
-            StatementRole::Plain | StatementRole::CopyOut(_) | StatementRole::CopyIn(_) => {
+            StatementRole::Plain
+            | StatementRole::Fetch(_)
+            | StatementRole::CopyOut(_)
+            | StatementRole::CopyIn(_) => {
                 return Ok(Vec::new());
             }
             StatementRole::Prepare { name, .. } => {
@@ -633,6 +640,7 @@ impl Session {
                     source: Some(Understood::part(of, &statement.role)),
                     columns: Arc::new(OnceLock::new()),
                     described: false,
+                    used: Arc::default(),
                 };
                 let change = names.portals.propose(Some(name.clone()), Some(portal), group);
                 vec![change.map(Change::Portal)]

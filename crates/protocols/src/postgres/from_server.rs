@@ -1,25 +1,22 @@
 //! The server's messages: put to what they answer, masked where they must be, and passed.
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use guard_core::{Certainty, ObjectKind, Operation, Verb};
+use guard_core::{Certainty, Exceeded, ObjectKind, Operation, Verb};
+use guard_gate::Admitted;
 
 use super::{
+    count::{all, copied, length},
     expect::{Change, Copy, Expect, Step, rows_of_tag},
-    frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW},
+    frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
     mask::{detect, errors},
     refuse, results,
     results::Rows,
-    session::{QUERY_BEFORE_SYNC, Session},
+    session::Session,
 };
 use crate::ProtocolError;
 
 /// As long as a part of a masked COPY's message is smaller it is waited for, so that the message stays one.
 const MAX_WHOLE_COPY_DATA: usize = 64 << 10;
-
-/// The error of guard's own statement that stands in place of a refused one: `syntax_error`.
-const POISONED: &[u8] = b"42601";
-/// The same of a server that replicates and has no database: it takes no SQL, not even to parse it.
-const POISONED_IN_REPLICATION: &[u8] = b"0A000";
 
 /// Definitions that this connection changed and the shared catalog may not show yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -119,6 +116,9 @@ impl Session {
 
     /// Passes on what is left of a message that is not read whole. Whether it is at its end.
     fn pass_on(&mut self) -> Result<bool, ProtocolError> {
+        let part = self.dropping.min(self.upstream.input.len());
+        self.upstream.input.advance(part);
+        self.dropping -= part;
         let part = self.passing.min(self.upstream.input.len());
         if part > 0 {
             self.client.output.put_slice(self.upstream.input.get(..part).unwrap_or_default());
@@ -131,11 +131,15 @@ impl Session {
             self.masking -= part;
             self.mask_copy_data(&data)?;
         }
-        Ok(self.passing == 0 && self.masking == 0)
+        Ok(self.dropping == 0 && self.passing == 0 && self.masking == 0)
     }
 
     /// A run of rows. `false` if there is not enough to go on.
     fn data_rows(&mut self, header: Header) -> Result<bool, ProtocolError> {
+        if self.budgeting.silences() {
+            self.dropping = header.whole();
+            return Ok(true);
+        }
         let Some(step) = self.expected.front_mut().and_then(Expect::step) else {
             return Err(unexpected(b'D'));
         };
@@ -153,18 +157,15 @@ impl Session {
         match &mut step.rows {
             Rows::Undescribed => Err(unexpected(b'D')),
             Rows::Pass => {
-                let input = &self.upstream.input;
-                let (mut end, mut rows, mut bytes) = (0, 0, 0);
-                while let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
-                    && header.tag == b'D'
-                {
-                    end += header.whole();
-                    rows += 1;
-                    bytes += header.body as u64;
-                }
+                let run = Run::of(b'D', &self.upstream.input);
+                let Admitted { items: rows, bytes, exceeded } = match &mut step.meter {
+                    Some(meter) => meter.admit(run.map(|bytes| (1, bytes))),
+                    None => all(run),
+                };
                 step.outcome.rows += rows;
                 step.outcome.bytes += bytes;
-                self.passing = end;
+                self.passing = length(rows, bytes)?;
+                self.end_at(exceeded);
                 Ok(true)
             }
             Rows::Masked(masker) => {
@@ -172,6 +173,13 @@ impl Session {
                 let Some(frame) = self.upstream.input.get(..header.whole()) else {
                     return Ok(false);
                 };
+                if let Some(meter) = &mut step.meter
+                    && let admitted = meter.admit(std::iter::once((1, header.body as u64)))
+                    && admitted.exceeded.is_some()
+                {
+                    self.end_at(admitted.exceeded);
+                    return Ok(true);
+                }
                 let before = self.client.output.len();
                 let body = frame.get(HEADER..).unwrap_or_default();
                 step.outcome.masked += masker.rewrite(body, &mut self.client.output)?;
@@ -186,28 +194,38 @@ impl Session {
 
     /// CopyData. `false` if there is not enough to go on.
     fn copy_rows(&mut self, header: Header) -> Result<bool, ProtocolError> {
+        if self.budgeting.silences() {
+            self.dropping = header.whole();
+            return Ok(true);
+        }
         let Some(step) = self.expected.front_mut().and_then(Expect::step) else {
             return Err(unexpected(b'd'));
         };
         match &step.copy {
             Copy::No | Copy::In | Copy::Taken => Err(unexpected(b'd')),
             Copy::Out(None) | Copy::Both => {
-                let input = &self.upstream.input;
-                let (mut end, mut bytes) = (0, 0);
-                while let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
-                    && header.tag == b'd'
-                {
-                    end += header.whole();
-                    bytes += header.body as u64;
-                }
+                let run = Run::of(b'd', &self.upstream.input);
+                let Admitted { items, bytes, exceeded } = match &mut step.meter {
+                    Some(meter) => meter.admit(copied(run, &step.statement, &mut step.copied)),
+                    None => all(run),
+                };
                 step.outcome.bytes += bytes;
-                self.passing = end;
+                self.passing = length(items, bytes)?;
+                self.end_at(exceeded);
                 Ok(true)
             }
             Copy::Out(Some(_)) => {
                 let there = self.upstream.input.len() >= header.whole();
                 if !there && header.whole() <= MAX_WHOLE_COPY_DATA {
                     return Ok(false);
+                }
+                if let Some(meter) = &mut step.meter {
+                    let one = std::iter::once(header.body as u64);
+                    let items = copied(one, &step.statement, &mut step.copied);
+                    if let exceeded @ Some(_) = meter.admit(items).exceeded {
+                        self.end_at(exceeded);
+                        return Ok(true);
+                    }
                 }
                 self.upstream.input.advance(HEADER);
                 self.masking = header.body;
@@ -262,16 +280,36 @@ impl Session {
                     return Ok(());
                 }
             }
-            b'Z' => self.ready(body)?,
-            b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b's' | b'I' | b'C' | b'V' => {
-                if !self.progress(tag, body)? {
+            b'Z' => {
+                if !self.ready(body)? {
                     return Ok(());
                 }
             }
-            b'G' => self.copy_in()?,
-            b'H' => self.copy_out(body)?,
+            b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b's' | b'I' | b'C' | b'V' => {
+                if !self.progress(tag, body)? || self.budgeting.silences() {
+                    return Ok(());
+                }
+            }
+            b'G' => {
+                self.copy_in()?;
+                if self.budgeting.silences() {
+                    self.fail_copy();
+                    return Ok(());
+                }
+            }
+            b'H' => {
+                self.copy_out(body)?;
+                if self.budgeting.silences() {
+                    return Ok(());
+                }
+            }
             b'W' => self.copy_both()?,
-            b'c' => self.copy_done()?,
+            b'c' => {
+                if self.budgeting.silences() {
+                    return Ok(());
+                }
+                self.copy_done()?;
+            }
             other => return Err(unexpected(other)),
         }
         match tag {
@@ -328,8 +366,19 @@ impl Session {
                     step.begin_again();
                     steps.push_front(step);
                 } else {
-                    self.done(&mut step, body)?;
+                    let is_last = steps.is_empty();
+                    passes = self.done_in_query(&mut step, body)?;
+                    if passes {
+                        match self.keep_last(step, body, is_last) {
+                            Some(mut step) => step.finish(None),
+                            None => passes = false,
+                        }
+                    }
                 }
+                false
+            }
+            (Expect::Own(_), b'C') => {
+                passes = false;
                 false
             }
             (Expect::Query { steps, failed: false }, b'I')
@@ -343,10 +392,20 @@ impl Session {
             }
             (Expect::Execute(None), b'I') => true,
             (Expect::Execute(Some(step)), b'C') => {
-                self.done(step, body)?;
+                self.complete(step, body)?;
+                if self.is_over() {
+                    self.undo_execute(step);
+                    return Ok(false);
+                }
+                self.done(step);
+                step.finish(None);
                 true
             }
             (Expect::Execute(Some(step)), b's') => {
+                if self.is_over() {
+                    self.undo_execute(step);
+                    return Ok(false);
+                }
                 step.finish(None);
                 true
             }
@@ -362,24 +421,51 @@ impl Session {
         if !done {
             self.expected.push_front(front);
         }
+        if tag == b'C' {
+            self.start_clock();
+        }
         Ok(passes)
     }
 
-    /// A statement is complete.
-    fn done(&mut self, step: &mut Step, body: &[u8]) -> Result<(), ProtocolError> {
+    /// A statement is complete: counts what it did.
+    fn complete(&mut self, step: &mut Step, body: &[u8]) -> Result<(), ProtocolError> {
         let tag = Fields::new(body).text()?;
         if let Copy::Out(Some(masker)) = &mut step.copy {
             step.outcome.masked += masker.masked();
         }
+        let rows = rows_of_tag(tag);
         if step.outcome.rows == 0 {
-            step.outcome.rows = rows_of_tag(tag);
+            step.outcome.rows = rows;
         }
-        step.finish(None);
+        if !matches!(step.copy, Copy::Out(_)) {
+            self.count_changed(step, tag, rows);
+        }
+        Ok(())
+    }
+
+    /// A statement of a Query is complete. Whether the client gets to know.
+    fn done_in_query(&mut self, step: &mut Step, body: &[u8]) -> Result<bool, ProtocolError> {
+        self.complete(step, body)?;
+        let over = self.budgeting.silences();
+        self.done(step);
+        if let Some(ended) = self.budgeting.ended.as_ref().filter(|_| over) {
+            step.finish(Some(refuse::sqlstate(&ended.denial)));
+        }
+        Ok(!over)
+    }
+
+    /// What a statement has changed of names and definitions is so.
+    fn done(&mut self, step: &mut Step) {
         for change in std::mem::take(&mut step.changes) {
             self.confirm(change);
         }
         self.tell_changes(false);
-        Ok(())
+    }
+
+    fn end_at(&mut self, exceeded: Option<Exceeded>) {
+        if let Some(exceeded) = exceeded {
+            self.end_statement(exceeded);
+        }
     }
 
     /// Says to all connections that definitions have changed: at once, since they have for this one; and
@@ -396,16 +482,21 @@ impl Session {
         }
     }
 
-    fn ready(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
-        match self.expected.pop_front() {
-            Some(Expect::Query { steps, failed }) if steps.is_empty() || failed => {}
+    /// ReadyForQuery. Whether the client gets it.
+    fn ready(&mut self, body: &[u8]) -> Result<bool, ProtocolError> {
+        let front = self.expected.pop_front();
+        let (mut own, mut simple) = (None, false);
+        match front {
+            Some(Expect::Own(words)) => own = Some(words),
+            Some(Expect::Query { steps, failed }) if steps.is_empty() || failed => simple = true,
             Some(Expect::Query { steps, .. }) if steps.iter().all(Step::is_open) => {
+                simple = true;
                 for mut step in steps {
                     step.finish(None);
                     self.tell_changes(false);
                 }
             }
-            Some(Expect::Refused { simple: true, told: true, .. }) => {}
+            Some(Expect::Refused { simple: true, told: true, .. }) => simple = true,
             Some(Expect::Sync) => {}
             Some(Expect::FunctionCall { running }) if running.is_empty() => {}
             Some(_) | None => return Err(unexpected(b'Z')),
@@ -415,125 +506,10 @@ impl Session {
             let more = self.expected.is_empty();
             self.tell_changes(more);
         }
-        Ok(())
-    }
-
-    /// An ErrorResponse.
-    fn error(&mut self, body: &[u8], frame: &BytesMut) -> Result<(), ProtocolError> {
-        let code = sqlstate(body);
-        let code = code.as_deref().unwrap_or("XX000");
-        let Some(mut front) = self.expected.pop_front() else {
-            return self.pass_message(b'E', body, frame);
-        };
-        match &mut front {
-            Expect::Refused { denial, simple, told } => {
-                let replicates = self.replication && code.as_bytes() == POISONED_IN_REPLICATION;
-                if code.as_bytes() == POISONED || replicates {
-                    refuse::denied(&mut self.client.output, denial);
-                } else {
-                    // A cancel request or the server's end came first.
-                    self.pass_message(b'E', body, frame)?;
-                }
-                *told = true;
-                if *simple {
-                    self.expected.push_front(front);
-                } else {
-                    self.skip_refused(code)?;
-                }
-                return Ok(());
-            }
-            Expect::Query { steps, failed } => {
-                *failed = true;
-                let steps = std::mem::take(steps);
-                for step in steps {
-                    self.fail(step, code);
-                }
-                self.expected.push_front(front);
-            }
-            Expect::FunctionCall { running } => {
-                for running in running.drain(..) {
-                    let error = Some(code.to_owned());
-                    running.finish(guard_gate::Outcome { error, ..Default::default() });
-                }
-                self.expected.push_front(front);
-            }
-            Expect::Sync => self.expected.push_front(front),
-            Expect::Parse { .. }
-            | Expect::Bind { .. }
-            | Expect::Close { .. }
-            | Expect::DescribeStatement
-            | Expect::DescribePortal { .. }
-            | Expect::Execute(_) => {
-                self.drop_expected(front, code);
-                self.skip(code);
-            }
-        }
-        self.pass_message(b'E', body, frame)
-    }
-
-    /// [`Session::skip`] after a refusal of guard's. A Query before the Sync would wait for an answer
-    /// that never comes: the server skips it, and the client did not see that coming.
-    fn skip_refused(&mut self, code: &str) -> Result<(), ProtocolError> {
-        let waits = self
-            .expected
-            .iter()
-            .take_while(|expect| !matches!(expect, Expect::Sync))
-            .any(|expect| matches!(expect, Expect::Query { .. }));
-        self.skip(code);
-        if waits {
-            return Err(ProtocolError::Client(QUERY_BEFORE_SYNC.into()));
-        }
-        self.skipping_refused = self.skipping.is_some();
-        Ok(())
-    }
-
-    /// The server skips whatever is before the next Sync.
-    fn skip(&mut self, code: &str) {
-        while let Some(front) = self.expected.pop_front() {
-            if matches!(front, Expect::Sync) {
-                self.expected.push_front(front);
-                return;
-            }
-            self.drop_expected(front, code);
-        }
-        // The Sync has not come yet: what comes before it is skipped too.
-        self.skipping = Some(code.to_owned());
-    }
-
-    /// Forgets what will not be answered.
-    fn drop_expected(&mut self, expect: Expect, code: &str) {
-        let finish = |running: Vec<guard_gate::Running>| {
-            for running in running {
-                let error = Some(code.to_owned());
-                running.finish(guard_gate::Outcome { error, ..Default::default() });
-            }
-        };
-        match expect {
-            Expect::Query { steps, .. } => steps.into_iter().for_each(|s| self.fail(s, code)),
-            Expect::Parse { running, change } => {
-                finish(running);
-                self.names.statements.abandon(change);
-            }
-            Expect::Bind { change } => self.names.portals.abandon(change),
-            Expect::Close { change } => self.abandon(change),
-            Expect::Execute(Some(step)) => self.fail(*step, code),
-            Expect::FunctionCall { running } => finish(running),
-            Expect::Refused { .. }
-            | Expect::DescribeStatement
-            | Expect::DescribePortal { .. }
-            | Expect::Execute(None)
-            | Expect::Sync => {}
-        }
-    }
-
-    fn fail(&mut self, mut step: Step, code: &str) {
-        if let Copy::Out(Some(masker)) = &mut step.copy {
-            step.outcome.masked += masker.masked();
-        }
-        step.finish(Some(code));
-        for change in std::mem::take(&mut step.changes) {
-            self.abandon(change);
-        }
+        Ok(match own {
+            Some(own) => self.after_own(own),
+            None => !simple || self.after_query(body),
+        })
     }
 
     fn confirm(&mut self, change: Change) {
@@ -543,7 +519,7 @@ impl Session {
         }
     }
 
-    fn abandon(&mut self, change: Change) {
+    pub(super) fn abandon(&mut self, change: Change) {
         match change {
             Change::Statement(ticket) => self.names.statements.abandon(ticket),
             Change::Portal(ticket) => self.names.portals.abandon(ticket),
@@ -551,7 +527,12 @@ impl Session {
     }
 
     /// Passes an error or a notice, without its words where they may tell of masked columns.
-    fn pass_message(&mut self, tag: u8, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+    pub(super) fn pass_message(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        frame: &[u8],
+    ) -> Result<(), ProtocolError> {
         if self.reached {
             errors::hide_message(tag, body, &mut self.client.output)?;
         } else {
@@ -654,19 +635,6 @@ impl Session {
 
 fn takes_data(step: &Step) -> bool {
     step.is_open() || matches!(step.statement.role, guard_sql::StatementRole::CopyIn(_))
-}
-
-fn sqlstate(body: &[u8]) -> Option<String> {
-    let mut fields = Fields::new(body);
-    loop {
-        match fields.byte().ok()? {
-            0 => return None,
-            b'C' => return String::from_utf8(fields.text().ok()?.to_vec()).ok(),
-            _ => {
-                fields.text().ok()?;
-            }
-        }
-    }
 }
 
 fn too_long(header: Header, max: usize) -> Result<(), ProtocolError> {

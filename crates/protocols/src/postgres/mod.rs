@@ -10,13 +10,18 @@
 //!    puts answers to what was sent, masks and passes. [`expect`] is what is sent and not answered, [`names`] what
 //!    names of statements and portals stand for, [`results`] which columns are rewritten.
 //!
+//! [`budget`] ends statements that are over a budget of the policy.
+//!
 //! What is refused is replaced, at its place in the stream, by a statement of guard's own that fails: so the
 //! server itself aborts the transaction and skips what it would have skipped, answers keep their order,
 //! and the server's error becomes the refusal.
 
+mod after_error;
 pub(crate) mod auth;
+mod budget;
 mod cancel;
 mod catalog;
+mod count;
 mod encoding;
 mod expect;
 mod frame;
@@ -26,6 +31,7 @@ pub(crate) mod mask;
 mod names;
 mod parameters;
 mod refuse;
+mod refusing;
 mod results;
 mod session;
 mod startup;
@@ -196,6 +202,8 @@ impl PostgresHandler {
             passing: 0,
             masking: 0,
             wanted: 0,
+            dropping: 0,
+            budgeting: budget::Budgeting::default(),
             goodbye: false,
         };
         let closed = session.run().await;

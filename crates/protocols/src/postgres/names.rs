@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use guard_gate::Used;
+
 use super::{results::Field, understand::Understood};
 
 /// Names of each kind that a connection may have.
@@ -58,6 +60,8 @@ pub(super) struct Portal {
     pub(super) columns: Arc<OnceLock<Vec<Field>>>,
     /// Whether the server was asked for them.
     pub(super) described: bool,
+    /// What it has used of budgets.
+    pub(super) used: Arc<Used>,
 }
 
 /// All names of a connection.
@@ -164,6 +168,11 @@ impl Known {
     /// All that the name of a prepared statement may stand for.
     pub(super) fn prepared(&self, name: &str) -> impl Iterator<Item = &Arc<Understood>> {
         self.statements.all(name)
+    }
+
+    /// What the cursor of this name has used of budgets.
+    pub(super) fn used(&self, name: &str) -> Option<Arc<Used>> {
+        self.portals.all(name).last().map(|portal| portal.used.clone())
     }
 
     /// All queries that may be behind the name of a portal.

@@ -9,6 +9,10 @@ use super::frame::{put, put_text};
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// `statement_too_complex`.
 const STATEMENT_TOO_COMPLEX: &str = "54001";
+/// `configuration_limit_exceeded`: nobody takes it for a cancel or tries again because of it.
+const LIMIT_EXCEEDED: &str = "53400";
+/// `query_canceled`: what a server says when a statement has run out of time.
+pub(super) const QUERY_CANCELED: &str = "57014";
 /// `admin_shutdown`: what a server says when somebody ends a connection.
 const ADMIN_SHUTDOWN: &str = "57P01";
 
@@ -40,17 +44,27 @@ pub(super) fn fatal(out: &mut BytesMut, code: &str, message: &str) {
     error(out, "FATAL", code, message, None, None);
 }
 
-fn respond(out: &mut BytesMut, severity: &str, denial: &Denial) {
-    let code = match denial.code {
+/// The SQLSTATE of a refusal.
+pub(super) fn sqlstate(denial: &Denial) -> &'static str {
+    match denial.code {
         DenialCode::Rule
         | DenialCode::DefaultDeny
         | DenialCode::NotUnderstood
         | DenialCode::Mask
         | DenialCode::Protocol
+        | DenialCode::BudgetUncounted
         | DenialCode::Unrecorded => INSUFFICIENT_PRIVILEGE,
+        DenialCode::BudgetOfStatement | DenialCode::BudgetOfSession | DenialCode::BudgetOfRate => {
+            LIMIT_EXCEEDED
+        }
+        DenialCode::BudgetOfTime => QUERY_CANCELED,
         DenialCode::TooLarge => STATEMENT_TOO_COMPLEX,
         DenialCode::SessionOver => ADMIN_SHUTDOWN,
-    };
+    }
+}
+
+fn respond(out: &mut BytesMut, severity: &str, denial: &Denial) {
+    let code = sqlstate(denial);
     let message = format!("{} ({})", denial.what, denial.code.number());
     let mut detail = format!("rule `{}` of policy `{}`", denial.rule, denial.policy);
     if let Some(more) = &denial.detail {

@@ -21,9 +21,10 @@ use tokio::{
 
 use super::{
     Shared,
+    budget::Budgeting,
     cancel::CancelKey,
     encoding::Reading,
-    expect::Expect,
+    expect::{Copy, Expect},
     mask::detect::Found,
     names::Known,
     refuse,
@@ -95,6 +96,9 @@ pub(super) struct Session {
     pub(super) masking: usize,
     /// Length of the client's message that is read whole and is not all there.
     pub(super) wanted: usize,
+    /// Bytes of the server's current message that go nowhere.
+    pub(super) dropping: usize,
+    pub(super) budgeting: Budgeting,
     /// The client said goodbye.
     pub(super) goodbye: bool,
 }
@@ -108,6 +112,8 @@ enum Event {
     ClientGone,
     ServerGone,
     Ended(EndReason),
+    Late,
+    Cancelled,
 }
 
 impl Session {
@@ -151,7 +157,7 @@ impl Session {
     ) -> Result<Closed, ProtocolError> {
         // What came behind the start-up packet is there already.
         self.hear_client().await?;
-        while !self.goodbye {
+        while !self.goodbye || self.is_finishing() {
             match poll_fn(|cx| self.poll(ended, cx)).await? {
                 Event::Input => {}
                 Event::ClientGone => return Ok(Closed::Client),
@@ -160,9 +166,16 @@ impl Session {
                     return Ok(Closed::Resource);
                 }
                 Event::Ended(reason) => return Ok(Closed::Session(reason)),
+                Event::Late => self.out_of_time(),
+                Event::Cancelled => {}
             }
             self.hear_server()?;
-            self.hear_client().await?;
+            tokio::select! {
+                biased;
+                // The record or the catalog may let it wait: its end does not.
+                reason = &mut *ended => return Ok(Closed::Session(reason)),
+                heard = self.hear_client() => heard?,
+            }
         }
         Ok(Closed::Client)
     }
@@ -176,9 +189,19 @@ impl Session {
         if let Poll::Ready(reason) = ended.as_mut().poll(cx) {
             return Poll::Ready(Ok(Event::Ended(reason)));
         }
+        if self.poll_clock(cx) {
+            return Poll::Ready(Ok(Event::Late));
+        }
         let mut input = false;
+        if self.poll_cancelling(cx) {
+            return Poll::Ready(Ok(Event::Cancelled));
+        }
         let Client { stream, output, unflushed, .. } = &mut self.client;
-        poll_write(stream, output, unflushed, cx)?;
+        if self.goodbye {
+            output.clear();
+        } else {
+            poll_write(stream, output, unflushed, cx)?;
+        }
         let (stream, output, unflushed) = self.upstream.outward();
         if let Err(error) = poll_write(stream, output, unflushed, cx) {
             // What it said before it went is worth more than that it went.
@@ -186,7 +209,8 @@ impl Session {
             output.clear();
             *unflushed = false;
         }
-        if self.client.input.len() < MAX_UNREAD.max(self.wanted)
+        if !self.goodbye
+            && self.client.input.len() < MAX_UNREAD.max(self.wanted)
             && self.upstream.unsent() < MAX_UNSENT
         {
             match poll_read(&mut self.client.stream, &mut self.client.input, cx)? {
@@ -203,6 +227,14 @@ impl Session {
             }
         }
         if input { Poll::Ready(Ok(Event::Input)) } else { Poll::Pending }
+    }
+
+    /// Whether the server still does what came before the client's goodbye, as it does without guard. It hears
+    /// of the goodbye when that is done; while it takes data, the goodbye is an end of it.
+    fn is_finishing(&mut self) -> bool {
+        let takes = self.expected.front_mut().and_then(Expect::step);
+        let takes = takes.is_some_and(|step| matches!(step.copy, Copy::In));
+        !self.expected.is_empty() && !takes
     }
 
     /// Ends the server's side: what is still running is cancelled, since nobody waits for it.

@@ -163,6 +163,7 @@ impl Understood {
                 | StatementRole::Declare { .. }
                 | StatementRole::Plain
                 | StatementRole::Deallocate(_)
+                | StatementRole::Fetch(_)
                 | StatementRole::Close(_)
                 | StatementRole::CopyOut(_)
                 | StatementRole::CopyIn(_)
@@ -218,7 +219,11 @@ impl Understood {
     }
 
     fn alone(text: Arc<str>, operation: Operation) -> Self {
-        let statement = Statement { operation: Arc::new(operation), role: StatementRole::Plain };
+        let statement = Statement {
+            operation: Arc::new(operation),
+            role: StatementRole::Plain,
+            uncounted: false,
+        };
         // Nothing is looked up for it, so that no catalog makes it better.
         Self {
             text,

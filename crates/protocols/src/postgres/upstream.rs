@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     auth::client::{self, ExpectServerFirst, NotShown},
     cancel::CancelKey,
+    expect::Own,
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, put, put_sized, put_text},
 };
 use crate::{ClientIo, Credential, ProtocolError, Resource};
@@ -48,6 +49,37 @@ pub(super) struct Greeting {
     pub(super) key: CancelKey,
     /// State of the transaction.
     pub(super) status: u8,
+}
+
+/// What stands in place of a refused Query: one that fails.
+pub(super) fn poisoned_query() -> BytesMut {
+    let mut words = BytesMut::new();
+    put(&mut words, b'Q', |out| put_text(out, POISON));
+    words
+}
+
+/// What stands in place of a refused message of the extended protocol: one that fails.
+pub(super) fn poisoned_parse() -> BytesMut {
+    let mut words = BytesMut::new();
+    put(&mut words, b'P', |out| {
+        put_text(out, POISON_NAME);
+        put_text(out, POISON);
+        out.put_i16(0);
+    });
+    put(&mut words, b'H', |_| {});
+    words
+}
+
+/// A Query that begins or ends a transaction of guard's own.
+pub(super) fn own_statement(own: Own) -> BytesMut {
+    let mut words = BytesMut::new();
+    let text: &[u8] = match own {
+        Own::Begin => b"BEGIN",
+        Own::Commit => b"COMMIT",
+        Own::Rollback => b"ROLLBACK",
+    };
+    put(&mut words, b'Q', |out| put_text(out, text));
+    words
 }
 
 /// Messages of a client that hold no statement.
@@ -107,18 +139,14 @@ impl Upstream {
         self.output.put_slice(part);
     }
 
-    /// Sends, in place of a refused Query, one that fails.
-    pub(super) fn poison_query(&mut self) {
-        put(&mut self.output, b'Q', |out| put_text(out, POISON));
+    /// Sends words of guard's own, from [`poisoned_query`], [`poisoned_parse`] or [`own_statement`].
+    pub(super) fn own_words(&mut self, words: &[u8]) {
+        self.output.put_slice(words);
     }
 
-    /// Sends, in place of a refused message of the extended protocol, one that fails.
-    pub(super) fn poison_parse(&mut self) {
-        put(&mut self.output, b'P', |out| {
-            put_text(out, POISON_NAME);
-            put_text(out, POISON);
-            out.put_i16(0);
-        });
+    /// Has the COPY fail for which the server takes data.
+    pub(super) fn fail_copy(&mut self) {
+        put(&mut self.output, b'f', |out| put_text(out, b"ended at a budget"));
     }
 
     /// Asks what a portal returns.

@@ -55,6 +55,11 @@ impl Script {
         self
     }
 
+    pub(crate) fn execute_some(mut self, portal: &str, rows: i32) -> Self {
+        frontend::execute(portal, rows, &mut self.0).unwrap();
+        self
+    }
+
     pub(crate) fn close_statement(mut self, name: &str) -> Self {
         frontend::close(b'S', name, &mut self.0).unwrap();
         self

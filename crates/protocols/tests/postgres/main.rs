@@ -9,6 +9,7 @@
 )]
 
 mod attacks;
+mod budgets;
 mod masks;
 mod meanings;
 mod stage;

@@ -30,6 +30,7 @@ fn read(text: &str, catalog: &Catalog, remembered: &Remembered) -> Vec<Arc<State
             }
             StatementRole::Plain
             | StatementRole::Deallocate(_)
+            | StatementRole::Fetch(_)
             | StatementRole::Close(_)
             | StatementRole::CopyOut(_)
             | StatementRole::CopyIn(_)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use guard_core::document::Problems;
+use guard_core::{Budgets, Mode, document::Problems};
 use guard_policy::{Cases, Policy};
 use serde_json::json;
 
@@ -72,12 +72,20 @@ fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, Strin
     let policy = Policy::parse(name, text)?;
     let rules: Vec<_> = policy.rules().map(ToString::to_string).collect();
     let masks = if policy.has_masks() { ", with masks" } else { "" };
-    let line = format!("policy `{}`, {}{masks}", policy.name(), count(rules.len(), "rule"));
+    let budgets = if *policy.budgets() == Budgets::default() { "" } else { ", with budgets" };
+    let mode = match policy.mode() {
+        Mode::Enforce => "",
+        Mode::Observe => "; it only OBSERVES: what it blocks is recorded and not refused",
+    };
+    let rules_count = count(rules.len(), "rule");
+    let line = format!("policy `{}`, {rules_count}{masks}{budgets}{mode}", policy.name());
     let summary = json!({
         "file": name,
         "policy": policy.name(),
         "digest": policy.digest(),
         "rules": rules,
+        "mode": policy.mode(),
+        "budgets": *policy.budgets() != Budgets::default(),
         "masks": policy.has_masks(),
     });
     Ok((summary, line))

@@ -99,6 +99,7 @@ mod tests {
             database: database.into(),
             kind: ResourceKind::Postgres,
             enforce_at: EnforceAt::Gateway,
+            mode: guard_core::Mode::Enforce,
             gateway: None,
         }
     }

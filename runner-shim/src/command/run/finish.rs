@@ -95,6 +95,17 @@ fn tell(written: &Written) {
         plural(counts.masked, "value"),
         written.html.display()
     ));
+    if counts.over_budget > 0 {
+        let statements = plural(counts.over_budget, "statement");
+        say(&format!("{} {statements} went over a budget", counts.over_budget));
+    }
+    if written.observes {
+        let statements = plural(counts.would_refuse, "statement");
+        say(&format!(
+            "only OBSERVED: {} {statements} went on that would be refused with `mode: enforce`",
+            counts.would_refuse
+        ));
+    }
     for gap in &written.gaps {
         say(&format!("  {gap}"));
     }

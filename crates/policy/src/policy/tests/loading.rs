@@ -45,7 +45,7 @@ p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:11:11: `hide` is not known here
   help: one of `redact`, `null`, `hash`, `partial`, `format`
 p.yaml:12:1: `color` is not known here
-  help: known are `policy`, `rules`, `masks`, `detect`"
+  help: known are `policy`, `mode`, `budgets`, `rules`, `masks`, `detect`"
     );
 }
 
@@ -138,5 +138,70 @@ fn arbitrary_bytes_do_not_break_the_reader() {
     }
     for data in [&b"\xff\xfe"[..], b"policy: !!x p", b"- - - -", b"{{{{{{", b"policy: &a *a"] {
         fuzz_policy(data);
+    }
+}
+
+#[test]
+fn budgets_load_with_their_units() {
+    let policy = rule("{ effects: [read] }")
+        + "mode: observe
+budgets:
+  rows_per_statement: 100000
+  bytes_per_statement: 50MB
+  rows_per_session: 5000000
+  bytes_per_session: 2GiB
+  statements_per_minute: 600
+  time_per_statement: 30s
+";
+    let policy = Policy::parse("p.yaml", &policy).expect("it loads");
+    assert_eq!(policy.mode(), guard_core::Mode::Observe);
+    let expected = guard_core::Budgets {
+        rows_per_statement: Some(100_000),
+        bytes_per_statement: Some(50_000_000),
+        rows_per_session: Some(5_000_000),
+        bytes_per_session: Some(2 << 30),
+        statements_per_minute: Some(600),
+        time_per_statement: Some(std::time::Duration::from_secs(30)),
+    };
+    assert_eq!(*policy.budgets(), expected);
+}
+
+#[test]
+fn budgets_that_bound_nothing_or_nothing_sensible_do_not_load() {
+    let budgets = |text: &str| problems_of(&(rule("{ effects: [read] }") + text));
+    assert_eq!(
+        budgets(
+            "mode: watch
+budgets:
+  rows_per_statement: -1
+  bytes_per_statement: 50 MB
+  rows_per_session: 0
+  bytes_per_session: 99999999999TB
+  statements_per_minute: 1k
+  time_per_statement: 30
+  rows: 1
+"
+        ),
+        "p.yaml:4:7: `watch` is not known here
+  help: one of `enforce`, `observe`
+p.yaml:6:23: expected a whole number, found `-1`
+p.yaml:7:24: expected an amount of bytes like `50MB`, found `50 MB`
+  help: a whole number and one of `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB`, `TiB`, without a blank
+p.yaml:8:21: `rows_per_session` is 0, with which nothing could be done
+  help: write a rule that blocks what should not be done at all
+p.yaml:9:22: expected an amount of bytes like `50MB`, found `99999999999TB`
+  help: a whole number and one of `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB`, `TiB`, without a blank
+p.yaml:10:26: expected a whole number, found `1k`
+p.yaml:11:23: expected a length of time like `45m`, found `30`
+p.yaml:12:3: `rows` is not known here
+  help: known are `rows_per_statement`, `bytes_per_statement`, `rows_per_session`, `bytes_per_session`, `statements_per_minute`, `time_per_statement`"
+    );
+    for (text, expected) in [
+        ("budgets: {}\n", "no budget stands here"),
+        ("budgets: []\n", "expected"),
+        ("budgets: { rows_per_statement: 3, rows_per_session: 2 }\n", "is more than"),
+        ("budgets: { bytes_per_statement: 3kB, bytes_per_session: 2kB }\n", "is more than"),
+    ] {
+        assert!(budgets(text).contains(expected), "{text}: {}", budgets(text));
     }
 }

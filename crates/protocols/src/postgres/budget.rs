@@ -1,0 +1,449 @@
+//! Statements that are ended at a budget, in the server's own way.
+//!
+//! A statement that returns too much, or takes too long, is cancelled at the server. Rows that a statement changed
+//! are known only when it is complete: so it must not be committed before they are counted. Under a budget a
+//! connection therefore has one statement at a time at the server. In the extended protocol the Sync that commits
+//! waits for the count; in the simple protocol, outside of a transaction, guard puts the message into
+//! a transaction of its own, which the client does not see. What is over its budget is made to fail, and
+//! so rolled back by the server.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use guard_core::{Certainty, Denial, Exceeded, Operation, Outputs, Verb};
+use guard_gate::{Meter, Used};
+use guard_sql::Statement;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::{
+    expect::{Copy, Expect, Own, Step},
+    refuse,
+    session::Session,
+    upstream,
+};
+use crate::ProtocolError;
+
+/// How long the server may take to hear that a statement is to be cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest rest of a client's CopyData that is filled up so that the COPY can be ended behind it, in bytes.
+pub(super) const MAX_FILL: usize = 1 << 20;
+
+/// What guard does of its own on a connection because of budgets.
+#[derive(Default)]
+pub(super) struct Budgeting {
+    /// The statement at the server is over for the client, and this is what it gets to know.
+    pub(super) ended: Option<Ended>,
+    /// When the statement at the server has used up its time.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The cancelling of the statement at the server. Nothing else is sent before it is done, so that
+    /// nothing else is cancelled.
+    cancelling: Option<BoxFuture<'static, ()>>,
+    /// What is sent when it is done.
+    after: BytesMut,
+    /// The transaction that guard has put around a message.
+    pub(super) wrap: Wrap,
+}
+
+/// Why a statement is over.
+pub(super) struct Ended {
+    pub(super) denial: Box<Denial>,
+    /// It ran out of time: if it is complete before it could be cancelled, it was quick enough.
+    late: bool,
+}
+
+/// The transaction that guard puts around a message.
+#[derive(Default)]
+pub(super) enum Wrap {
+    /// There is none.
+    #[default]
+    No,
+    /// It has begun. Keeps the end of the message's last statement until it is committed.
+    Around { last: Option<(Box<Step>, Bytes)> },
+}
+
+impl Budgeting {
+    /// Whether the client has to wait for what guard does.
+    pub(super) fn is_busy(&self) -> bool {
+        self.cancelling.is_some() || !self.after.is_empty()
+    }
+
+    /// Whether nothing of the statement's answer passes any more. What has run out of time may be complete before it
+    /// can be cancelled, and then it is.
+    pub(super) fn silences(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| !ended.late)
+    }
+
+    /// What the client gets to know in place of this error of the server's.
+    pub(super) fn take_ended(&mut self, code: &str) -> Option<Ended> {
+        // A server that shuts down says so itself.
+        let shuts_down = code.starts_with("57P");
+        let ended = self.ended.take().filter(|_| !shuts_down)?;
+        (!ended.late || code == refuse::QUERY_CANCELED).then_some(ended)
+    }
+
+    /// Whether the client's message stands in a transaction of guard's.
+    pub(super) fn is_wrapped(&self) -> bool {
+        matches!(self.wrap, Wrap::Around { .. })
+    }
+}
+
+impl Session {
+    /// Counts what a statement uses, if the policy bounds that.
+    pub(super) fn meter(&self, statement: &Statement, used: Option<&Arc<Used>>) -> Option<Meter> {
+        self.gate.meter(|| match (&statement.role, used) {
+            (guard_sql::StatementRole::Fetch(cursor), _) => {
+                self.names.used(cursor).unwrap_or_default()
+            }
+            (_, Some(used)) => used.clone(),
+            (_, None) => Arc::default(),
+        })
+    }
+
+    /// Why what a message uses could not be known before it is done.
+    pub(super) fn uncounted(
+        &self,
+        statements: &[Arc<Statement>],
+        part: bool,
+    ) -> Option<(Arc<Operation>, &'static str, &'static str)> {
+        let budgets = self.gate.enforced_budgets()?;
+        let of = |statement: &Arc<Statement>| statement.operation.clone();
+        if budgets.count_data()
+            && let Some(found) = statements.iter().find(|s| is_open(&s.operation))
+        {
+            return Some((
+                of(found),
+                "it is not understood, so that what it returns or changes cannot be counted",
+                "take the budgets of rows and bytes out of a policy that allows what is not understood",
+            ));
+        }
+        if budgets.count_rows() {
+            if let Some(found) = statements.iter().find(|statement| statement.uncounted) {
+                return Some((
+                    of(found),
+                    "it changes rows in a WITH or under EXPLAIN, which the server does not count",
+                    "write the change as a statement of its own",
+                ));
+            }
+            let found = statements.iter().find(|statement| {
+                part && changes_rows(&statement.operation)
+                    && !matches!(statement.operation.outputs, Outputs::None)
+            });
+            if let Some(found) = found {
+                return Some((
+                    of(found),
+                    "it changes rows and its result is fetched in parts, so that they are counted too late",
+                    "fetch its whole result at once",
+                ));
+            }
+        }
+        if budgets.count_data()
+            && statements.len() > 1
+            && statements.iter().any(|statement| !statement.operation.is_passive())
+            && let Some(found) = statements.iter().find(|s| ends_transaction(&s.operation))
+        {
+            return Some((
+                of(found),
+                "it ends a transaction in the same message in which something is changed, so that rows are counted too late",
+                "send the statements one at a time",
+            ));
+        }
+        None
+    }
+
+    /// Whether a Query has to stand in a transaction of guard's: where what it changes would be committed
+    /// before its rows are counted.
+    pub(super) fn needs_wrap(&self, statements: &[Arc<Statement>]) -> bool {
+        let counts = self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data());
+        if !counts || self.status != b'I' || self.budgeting.is_wrapped() {
+            return false;
+        }
+        match statements {
+            [one] => wraps_alone(&one.operation),
+            several => {
+                several.iter().any(|statement| !statement.operation.is_passive())
+                    && !several.iter().any(|statement| is_transaction(&statement.operation))
+            }
+        }
+    }
+
+    /// Begins the transaction around a Query.
+    pub(super) fn begin_wrap(&mut self) {
+        self.upstream.own_words(&upstream::own_statement(Own::Begin));
+        self.expected.push_back(Expect::Own(Own::Begin));
+    }
+
+    /// The time of the statement that the server is at begins to run.
+    pub(super) fn start_clock(&mut self) {
+        self.budgeting.timer = None;
+        let Some(meter) = self.expected.iter_mut().find_map(Expect::meter) else { return };
+        meter.start();
+        self.budgeting.timer = meter.time_left().map(|left| Box::pin(sleep(left)));
+    }
+
+    /// Whether the statement that the server is at has run out of time just now.
+    pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(timer) = &mut self.budgeting.timer else { return false };
+        let rang = timer.as_mut().poll(cx).is_ready();
+        if rang {
+            self.budgeting.timer = None;
+        }
+        rang
+    }
+
+    /// Ends the statement that has run out of time.
+    pub(super) fn out_of_time(&mut self) {
+        let Some(meter) = self.expected.iter_mut().find_map(Expect::meter) else { return };
+        if let Some(exceeded) = meter.is_late().then(|| meter.out_of_time()).flatten() {
+            self.end_statement(exceeded);
+        }
+    }
+
+    /// Drives the cancelling of a statement; `true` when it is done.
+    pub(super) fn poll_cancelling(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(cancelling) = &mut self.budgeting.cancelling else { return false };
+        match cancelling.as_mut().poll(cx) {
+            Poll::Pending => false,
+            Poll::Ready(()) => {
+                self.budgeting.cancelling = None;
+                let after = self.budgeting.after.split();
+                self.upstream.own_words(&after);
+                true
+            }
+        }
+    }
+
+    /// Ends the statement that the server is at, because it is over a budget. Nothing of its result passes any more.
+    pub(super) fn end_statement(&mut self, exceeded: Exceeded) {
+        if self.budgeting.ended.is_some() {
+            return;
+        }
+        self.tell_ended(exceeded);
+        let step = self.expected.front_mut().and_then(Expect::step);
+        let takes = step.is_some_and(|step| matches!(step.copy, Copy::In));
+        if takes && self.copying <= MAX_FILL {
+            self.fail_copy();
+            return;
+        }
+        let (shared, key) = (self.shared.clone(), self.server_key.clone());
+        self.budgeting.cancelling = Some(Box::pin(async move {
+            let cancel = upstream::cancel(&*shared.resource, &key);
+            if let Ok(Err(error)) = timeout(CANCEL_TIMEOUT, cancel).await {
+                tracing::debug!(%error, "a statement over its budget was not cancelled");
+            }
+        }));
+    }
+
+    fn tell_ended(&mut self, exceeded: Exceeded) {
+        let denial = Box::new(self.gate.ended_at(exceeded));
+        self.shared.resource.refused(&denial);
+        let late = exceeded.budget == guard_core::Budget::TimePerStatement;
+        self.budgeting.ended = Some(Ended { denial, late });
+    }
+
+    /// Has a COPY from the client fail at the server.
+    pub(super) fn fail_copy(&mut self) {
+        // What the client has begun to send is made whole, and comes to nothing.
+        let begun = std::mem::take(&mut self.copying);
+        self.discarding += begun;
+        self.upstream.copy_data(&vec![0; begun]);
+        self.upstream.fail_copy();
+        if let Some(step) = self.expected.front_mut().and_then(Expect::step) {
+            step.copy = Copy::Taken;
+        }
+    }
+
+    /// Takes the rows that a complete statement says it changed from its budgets. Whether it is over one.
+    pub(super) fn count_changed(&mut self, step: &mut Step, tag: &[u8], rows: u64) -> bool {
+        let Some(meter) = &mut step.meter else { return false };
+        if tag.starts_with(b"MOVE") {
+            return false;
+        }
+        // Those that were returned are counted already.
+        let more = rows.saturating_sub(meter.rows());
+        let Some(exceeded) = meter.changed(more) else { return false };
+        if self.budgeting.ended.is_none() {
+            self.tell_ended(exceeded);
+        }
+        true
+    }
+
+    /// An Execute is complete: whether it is over for the client all the same.
+    pub(super) fn is_over(&mut self) -> bool {
+        if !self.budgeting.silences() {
+            self.budgeting.ended = None;
+        }
+        self.budgeting.ended.is_some()
+    }
+
+    /// A statement of the extended protocol is complete and over a budget: what it did is undone with what came
+    /// before it, by a statement of guard's that fails before the Sync.
+    pub(super) fn undo_execute(&mut self, step: &mut Step) {
+        let Some(ended) = self.budgeting.ended.take() else { return };
+        step.finish(Some(refuse::sqlstate(&ended.denial)));
+        let words = upstream::poisoned_parse();
+        self.send_after(&words);
+        self.expected.push_front(Expect::Refused {
+            denial: ended.denial,
+            simple: false,
+            told: false,
+        });
+    }
+
+    /// The server is ready after a Query. Whether the client gets to know that now.
+    pub(super) fn after_query(&mut self, body: &[u8]) -> bool {
+        let wrap = std::mem::take(&mut self.budgeting.wrap);
+        let ended = self.budgeting.ended.take().filter(|ended| !ended.late);
+        match (wrap, ended) {
+            (Wrap::Around { last }, None) if self.status == b'T' => {
+                let words = upstream::own_statement(Own::Commit);
+                self.send_after(&words);
+                self.budgeting.wrap = Wrap::Around { last };
+                self.expected.push_front(Expect::Own(Own::Commit));
+                false
+            }
+            (Wrap::Around { last }, ended) => {
+                // It has failed, or is made to.
+                match (ended, last) {
+                    (Some(Ended { denial, .. }), last) => {
+                        if let Some((mut step, _)) = last {
+                            step.finish(Some(refuse::sqlstate(&denial)));
+                        }
+                        refuse::denied(&mut self.client.output, &denial);
+                    }
+                    (None, Some(last)) => self.tell_last(last),
+                    (None, None) => {}
+                }
+                if self.status == b'I' {
+                    return true;
+                }
+                let words = upstream::own_statement(Own::Rollback);
+                self.send_after(&words);
+                self.expected.push_front(Expect::Own(Own::Rollback));
+                false
+            }
+            (Wrap::No, None) => true,
+            (Wrap::No, Some(ended)) if self.status == b'T' => {
+                let words = upstream::poisoned_query();
+                self.send_after(&words);
+                self.expected.push_front(Expect::Refused {
+                    denial: ended.denial,
+                    simple: true,
+                    told: false,
+                });
+                false
+            }
+            (Wrap::No, Some(ended)) => {
+                refuse::denied(&mut self.client.output, &ended.denial);
+                super::frame::put(&mut self.client.output, b'Z', |out| out.put_slice(body));
+                false
+            }
+        }
+    }
+
+    /// The end of a statement in a transaction of guard's: kept, if it is the last of its message. Whether it was.
+    pub(super) fn keep_last(&mut self, step: Step, body: &[u8], is_last: bool) -> Option<Step> {
+        match &mut self.budgeting.wrap {
+            Wrap::Around { last } if is_last => {
+                *last = Some((Box::new(step), Bytes::copy_from_slice(body)));
+                None
+            }
+            Wrap::Around { .. } | Wrap::No => Some(step),
+        }
+    }
+
+    /// Tells the client that the last statement of a message is complete.
+    fn tell_last(&mut self, (mut step, body): (Box<Step>, Bytes)) {
+        step.finish(None);
+        super::frame::put(&mut self.client.output, b'C', |out| out.put_slice(&body));
+    }
+
+    /// The server is ready after words of guard's own. Whether the client gets to know.
+    pub(super) fn after_own(&mut self, own: Own) -> bool {
+        match own {
+            Own::Begin => {
+                if self.status == b'T' {
+                    self.budgeting.wrap = Wrap::Around { last: None };
+                }
+                false
+            }
+            Own::Commit => {
+                if let Wrap::Around { last: Some(last) } = std::mem::take(&mut self.budgeting.wrap)
+                {
+                    self.tell_last(last);
+                }
+                true
+            }
+            Own::Rollback => true,
+        }
+    }
+
+    /// An error answers words of guard's own. Whether the client gets to know.
+    pub(super) fn own_failed(&mut self, own: Own, code: &str) -> Result<bool, ProtocolError> {
+        match own {
+            // A cancel request came too early to meet the statement: it is as if it had met none.
+            Own::Begin if code == refuse::QUERY_CANCELED => Ok(false),
+            Own::Begin | Own::Rollback => Err(ProtocolError::Resource(format!(
+                "it does not begin or roll back a transaction: SQLSTATE {code}"
+            ))),
+            Own::Commit => {
+                let wrap = std::mem::take(&mut self.budgeting.wrap);
+                if let Wrap::Around { last: Some((mut step, _)) } = wrap {
+                    step.finish(Some(code));
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Sends words of guard's own, when what is being cancelled is cancelled.
+    fn send_after(&mut self, words: &[u8]) {
+        if self.budgeting.cancelling.is_some() {
+            self.budgeting.after.put_slice(words);
+        } else {
+            self.upstream.own_words(words);
+        }
+    }
+}
+
+/// Whether it adds, changes or removes rows.
+fn changes_rows(operation: &Operation) -> bool {
+    let changes = |verb: Verb| matches!(verb, Verb::Insert | Verb::Update | Verb::Delete);
+    operation.effects.iter().any(|effect| changes(effect.verb))
+}
+
+/// Whether a statement alone in its message changes rows that its command tag counts, and can do so in a transaction.
+fn wraps_alone(operation: &Operation) -> bool {
+    let makes = operation.effects.iter().any(|effect| effect.verb == Verb::Create);
+    match operation.label.as_ref() {
+        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" | "EXECUTE" => !operation.is_passive(),
+        "SELECT" => makes || changes_rows(operation),
+        "CREATE TABLE AS" | "CREATE MATERIALIZED VIEW" => true,
+        _ => false,
+    }
+}
+
+/// Whether nobody knows what it is, or it is a command of the replication protocol.
+fn is_open(operation: &Operation) -> bool {
+    let replicates = operation.effects.iter().any(|effect| effect.verb == Verb::Replication);
+    replicates || matches!(operation.certainty, Certainty::Unparsed(_))
+}
+
+fn is_transaction(operation: &Operation) -> bool {
+    operation.effects.iter().any(|effect| effect.verb == Verb::Transaction)
+}
+
+fn ends_transaction(operation: &Operation) -> bool {
+    is_transaction(operation)
+        && !matches!(
+            operation.label.as_ref(),
+            "BEGIN" | "START TRANSACTION" | "SAVEPOINT" | "RELEASE"
+        )
+}
