@@ -129,7 +129,12 @@ impl Session {
             let part = self.masking.min(self.upstream.input.len());
             let data = self.upstream.input.split_to(part);
             self.masking -= part;
-            self.mask_copy_data(&data)?;
+            let Some(Step { copy: Copy::Out(Some(masker)), outcome, .. }) =
+                self.expected.front_mut().and_then(Expect::step)
+            else {
+                return Err(unexpected(b'd'));
+            };
+            outcome.bytes += masker.message(&data, &mut self.client.output)?;
         }
         Ok(self.dropping == 0 && self.passing == 0 && self.masking == 0)
     }
@@ -201,7 +206,7 @@ impl Session {
         let Some(step) = self.expected.front_mut().and_then(Expect::step) else {
             return Err(unexpected(b'd'));
         };
-        match &step.copy {
+        match &mut step.copy {
             Copy::No | Copy::In | Copy::Taken => Err(unexpected(b'd')),
             Copy::Out(None) | Copy::Both => {
                 let run = Run::of(b'd', &self.upstream.input);
@@ -214,9 +219,22 @@ impl Session {
                 self.end_at(exceeded);
                 Ok(true)
             }
-            Copy::Out(Some(_)) => {
-                let there = self.upstream.input.len() >= header.whole();
-                if !there && header.whole() <= MAX_WHOLE_COPY_DATA {
+            Copy::Out(Some(masker)) => {
+                // All messages that are there whole, a row each, in one go.
+                let input = &self.upstream.input;
+                let mut end = 0;
+                while let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
+                    && header.tag == b'd'
+                    && let Some(data) = input.get(end + HEADER..end + header.whole())
+                {
+                    step.outcome.bytes += masker.message(data, &mut self.client.output)?;
+                    end += header.whole();
+                }
+                if end > 0 {
+                    self.upstream.input.advance(end);
+                    return Ok(true);
+                }
+                if header.whole() <= MAX_WHOLE_COPY_DATA {
                     return Ok(false);
                 }
                 if let Some(meter) = &mut step.meter {
@@ -232,30 +250,6 @@ impl Session {
                 Ok(true)
             }
         }
-    }
-
-    fn mask_copy_data(&mut self, data: &[u8]) -> Result<(), ProtocolError> {
-        let Some(Step { copy: Copy::Out(Some(masker)), outcome, .. }) =
-            self.expected.front_mut().and_then(Expect::step)
-        else {
-            return Err(unexpected(b'd'));
-        };
-        let out = &mut self.client.output;
-        let start = out.len();
-        out.put_slice(&[b'd', 0, 0, 0, 0]);
-        masker.feed(data, out)?;
-        let body = out.len() - start - HEADER;
-        if body == 0 {
-            out.truncate(start);
-            return Ok(());
-        }
-        let length =
-            u32::try_from(body + 4).map_err(|_| Broken::Malformed("COPY data is too long"))?;
-        if let Some(place) = out.get_mut(start + 1..start + HEADER) {
-            place.copy_from_slice(&length.to_be_bytes());
-        }
-        outcome.bytes += body as u64;
-        Ok(())
     }
 
     /// One whole message that is no row.

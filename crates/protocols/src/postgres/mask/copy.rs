@@ -1,6 +1,6 @@
 //! COPY TO STDOUT with some columns rewritten, whatever its format.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use guard_sql::{CopyFormat, CopyOptions};
 
 use super::{
@@ -55,6 +55,27 @@ impl CopyMasker {
             self.broken = Some(error);
         }
         result
+    }
+
+    /// [`Self::feed`], and what may go out becomes one CopyData message, or none. Gives the length of its content.
+    pub(crate) fn message(&mut self, input: &[u8], out: &mut BytesMut) -> Result<u64, Malformed> {
+        let start = out.len();
+        out.put_slice(&[b'd', 0, 0, 0, 0]);
+        let content = out.len();
+        let fed = self.feed(input, out);
+        let length = out.len() - content;
+        if fed.is_err() || length == 0 {
+            out.truncate(start);
+            return fed.map(|()| 0);
+        }
+        // The length counts itself.
+        let word = u32::try_from(length + 4)
+            .map_err(|_| Malformed::copy("a message becomes too long"))?
+            .to_be_bytes();
+        if let Some(place) = out.get_mut(start + 1..content) {
+            place.copy_from_slice(&word);
+        }
+        Ok(length as u64)
     }
 
     /// Takes CopyDone: the data must have ended where a row does.
