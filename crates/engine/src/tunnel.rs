@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     keys::SessionKey,
+    pipe,
     tls::{TlsError, towards_gateway},
 };
 
@@ -32,8 +33,6 @@ pub(crate) const CLIENT_PASSWORD: &str = "guard-client-password";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest refusal of a gateway, in bytes.
 const MAX_REFUSAL: usize = 16 * 1024;
-/// Bytes in flight in each direction: some rows' worth, so that COPY takes few system calls.
-const BUFFER: usize = 64 * 1024;
 /// The code by which the broker says that a session is over.
 const SESSION_OVER: &str = "session-over";
 /// The name in the TLS hello. Gateways are known by their certificate's digest, not by a name.
@@ -112,10 +111,7 @@ impl Tunnel {
             }
         };
         // An error here is a connection that broke; each side sees its own end of it.
-        drop(
-            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER)
-                .await,
-        );
+        drop(pipe::carry(&mut client, &mut stream).await);
         Ok(())
     }
 
