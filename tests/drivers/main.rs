@@ -7,6 +7,8 @@
     reason = "tests"
 )]
 
+mod packs;
+
 use guard_tests::{EnforceAt, Finished, Stage, driver, script};
 
 #[track_caller]

@@ -12,6 +12,7 @@ mod ddl;
 mod dml;
 mod draft;
 mod expr;
+mod fastpath;
 mod functions;
 mod parse;
 mod precheck;
@@ -27,11 +28,12 @@ mod value;
 use std::sync::Arc;
 
 use guard_core::{
-    Certainty, Digest, Effect, Object, ObjectKind, ObjectName, Operation, Outputs, Protocol,
-    Sensitive, Tested, Verb,
+    Certainty, Digest, Effect, Object, ObjectKind, Operation, Outputs, Protocol, Sensitive, Tested,
+    Verb,
 };
 
 pub use catalog::{Catalog, Column, Relation, RelationKind};
+pub use fastpath::fastpath;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};
 
@@ -105,25 +107,6 @@ pub fn examine(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Analysi
         statements.push(statement);
     }
     Analysis { statements, missing }
-}
-
-/// A FunctionCall message: a function by its oid, of which nothing else is known.
-pub fn fastpath(oid: u32) -> Operation {
-    let text: Arc<str> = format!("function call of oid {oid}").into();
-    let function = ObjectName::bare(&format!("oid {oid}"));
-    let effect = Effect::new(Verb::Call, Object::named(ObjectKind::Function, function));
-    let why: Arc<str> = format!("function with oid {oid} is not known").into();
-    Operation {
-        protocol: Protocol::Postgres,
-        label: "FUNCTION CALL".into(),
-        effects: vec![effect],
-        certainty: Certainty::Partial(why.clone()),
-        outputs: Outputs::Unknown(why),
-        stores: Vec::new(),
-        tested: Vec::new(),
-        fingerprint: Digest::of(text.as_bytes()),
-        text: Sensitive::new(text),
-    }
 }
 
 /// A command of the replication protocol, or the start of a replication connection.
