@@ -29,7 +29,6 @@ const OBJECTS: &str = "
     INSERT INTO tasks (name) SELECT 'task ' || n FROM generate_series(1, 20) n;
     INSERT INTO notes (task, text) SELECT id, 'a note' FROM tasks;
     INSERT INTO events VALUES ('2026-05-01', 'begun');
-    SELECT lo_from_bytea(4711, 'a large object');
 ";
 
 fn counts(postgres: &Postgres, database: &str) -> String {
