@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod calls;
 mod frames;
 mod neighbours;
 mod proof;

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     rc::Rc,
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use crate::{
     Catalog, Names, Relation, RelationKind, Statement,
     bounded::{Origin, Queries},
     draft::Draft,
+    routines::{Events, RoutineId},
     value::{Columns, Rest, Value},
 };
 
@@ -94,6 +95,14 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) setting: Option<String>,
     /// A name was looked for that the catalog does not have.
     pub(crate) missing: Cell<bool>,
+    /// It is the body of a function or a block, where a name that is no column's may be a variable's.
+    pub(crate) body: bool,
+    /// Code given as text that is around this.
+    pub(crate) code_depth: usize,
+    /// Routines that are called.
+    pub(crate) called: BTreeSet<RoutineId>,
+    /// Something is computed, so that casts may happen that nobody wrote.
+    pub(crate) computed: bool,
     budget: u32,
     /// The queries that were looked at.
     pub(crate) queries: Queries,
@@ -107,6 +116,8 @@ pub(crate) struct Analyzer<'a> {
 pub(crate) struct Local {
     pub(crate) prepared: Vec<(Arc<str>, Arc<Statement>)>,
     pub(crate) cursors: Vec<(Arc<str>, Arc<Statement>)>,
+    /// One of them changed definitions.
+    pub(crate) defined: bool,
 }
 
 impl<'a> Analyzer<'a> {
@@ -118,6 +129,10 @@ impl<'a> Analyzer<'a> {
             draft: Draft::new(),
             setting: None,
             missing: Cell::new(false),
+            body: false,
+            code_depth: 0,
+            called: BTreeSet::new(),
+            computed: false,
             budget: BUDGET,
             queries: Queries::new(),
             views: HashMap::new(),
@@ -207,11 +222,21 @@ impl<'a> Analyzer<'a> {
             self.draft.on(Verb::File, ObjectKind::View, target.name.clone());
         }
         if let Some(relation) = &target.relation {
+            self.reaches_out(relation);
+            self.happens(relation.oid, Events::READ);
             for child in self.catalog.descendants(relation) {
                 self.draft.on(Verb::Read, ObjectKind::Table, child.name.clone());
+                self.reaches_out(&child);
             }
         }
         self.columns_of(target)
+    }
+
+    /// A foreign table's rows are elsewhere: the server opens a connection to them.
+    pub(crate) fn reaches_out(&mut self, relation: &Relation) {
+        if relation.kind == RelationKind::Foreign {
+            self.draft.on(Verb::Network, ObjectKind::Table, relation.name.clone());
+        }
     }
 
     /// A value was looked at.

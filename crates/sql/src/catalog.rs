@@ -7,6 +7,8 @@ use std::{
 
 use guard_core::ObjectName;
 
+use crate::routines::{Index, Routines};
+
 /// The kind of a relation (`pg_class.relkind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelationKind {
@@ -68,6 +70,7 @@ pub struct Catalog {
     functions: HashSet<Arc<str>>,
     /// Oids of direct children (inheritance, partitions) by the parent's.
     children: HashMap<u32, Vec<u32>>,
+    routines: Index,
 }
 
 impl Catalog {
@@ -88,6 +91,18 @@ impl Catalog {
         }
         catalog.functions = functions.into_iter().collect();
         catalog
+    }
+
+    /// Adds what is known of the functions, and of what leads to them. A function of which only the name is
+    /// known stays unknown.
+    #[must_use]
+    pub fn with_routines(mut self, routines: Routines) -> Self {
+        self.routines = Index::new(routines);
+        self
+    }
+
+    pub(crate) const fn routines(&self) -> &Index {
+        &self.routines
     }
 
     /// The relation with an oid.

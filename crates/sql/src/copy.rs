@@ -162,6 +162,7 @@ impl Analyzer<'_> {
         for statement in found {
             self.draft.take(&statement.operation);
             self.draft.uncounted |= statement.uncounted;
+            self.draft.follows |= statement.follows;
             let theirs = statement.operation.outputs.clone();
             outputs = Some(match outputs {
                 None => theirs,

@@ -6,8 +6,10 @@ use guard_core::{Bounded, ColumnName, ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
+    Relation,
     analyzer::{Analyzer, Target},
     bounded::{Condition, Origin},
+    routines::Events,
     value::{Columns, Rest, Scope, Value},
 };
 
@@ -22,12 +24,36 @@ impl Analyzer<'_> {
                 if reached.is_system() {
                     self.draft.on(Verb::Config, reached.kind(), name.clone());
                 }
-                if reached.relation.as_ref().is_some_and(|r| r.has_triggers) {
-                    self.draft.on(Verb::Call, ObjectKind::Trigger, name);
+                if let Some(relation) = &reached.relation {
+                    if relation.has_triggers {
+                        self.draft.on(Verb::Call, ObjectKind::Trigger, name);
+                    }
+                    self.reaches_out(relation);
+                    self.runs_on_write(relation, verb);
                 }
             }
         }
         targets
+    }
+
+    /// What runs with a write: triggers, rules, defaults, checks, and casts to the columns' types.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other verb writes rows")]
+    fn runs_on_write(&mut self, relation: &Relation, verb: Verb) {
+        let event = match verb {
+            Verb::Insert => Events::INSERT,
+            Verb::Update => Events::UPDATE,
+            Verb::Delete => Events::DELETE,
+            Verb::Truncate => Events::TRUNCATE,
+            _ => return,
+        };
+        self.happens(relation.oid, event);
+        if event.meet(Events::INSERT) || event.meet(Events::UPDATE) {
+            self.computed = true;
+            for column in &relation.columns {
+                let casts = self.catalog.routines().assigned_to(column.type_oid).to_vec();
+                self.run(&casts);
+            }
+        }
     }
 
     /// The target's own columns, without the effect of reading it.
@@ -64,7 +90,7 @@ impl Analyzer<'_> {
                 && targets.iter().all(|target| target.name == source.table)
         };
         self.draft.stores.extend(value.columns().filter(|source| !own(source)).cloned());
-        if let Some(why) = value.why_unknown() {
+        if let Some(why) = value.why_unknown().filter(|_| !self.draft.passes) {
             let why = format!("a value is kept, and {why}");
             self.draft.doubt(&why);
         }

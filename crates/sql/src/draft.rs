@@ -23,6 +23,11 @@ pub(crate) struct Draft {
     pub(crate) outputs: Outputs,
     /// See [`crate::Statement::uncounted`].
     pub(crate) uncounted: bool,
+    /// A user's function is called whose body is known. Where its result goes is not followed: the masks are told by
+    /// the effect `call` that any value may come out of it.
+    pub(crate) passes: bool,
+    /// Some of the effects were found in bodies of functions.
+    pub(crate) follows: bool,
 }
 
 impl Draft {
@@ -35,6 +40,8 @@ impl Draft {
             tested: BTreeMap::new(),
             outputs: Outputs::None,
             uncounted: false,
+            passes: false,
+            follows: false,
         }
     }
 
@@ -75,7 +82,7 @@ impl Draft {
     /// A value goes somewhere else than to the client.
     pub(crate) fn store(&mut self, value: &Value) {
         self.stores.extend(value.columns().cloned());
-        if let Some(why) = value.why_unknown() {
+        if let Some(why) = value.why_unknown().filter(|_| !self.passes) {
             let why = format!("a value is kept, and {why}");
             self.doubt(&why);
         }

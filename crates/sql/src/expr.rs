@@ -48,12 +48,14 @@ impl Analyzer<'_> {
             | NodeEnum::AStar(_)
             | NodeEnum::TypeName(_) => Value::none(),
             NodeEnum::ColumnRef(column) => {
+                self.computed = true;
                 let value = self.column(&column.fields, scope);
                 self.looked_at(&value);
                 value
             }
             NodeEnum::ResTarget(target) => self.optional(target.val.as_deref(), scope),
             NodeEnum::AExpr(e) => {
+                self.computed = true;
                 self.operator(&e.name);
                 self.derived(e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()), scope)
             }
@@ -216,6 +218,7 @@ impl Analyzer<'_> {
                 return match scope.name(name) {
                     Some(value) => value,
                     None if SYSTEM_COLUMNS.contains(name) => Value::none(),
+                    None if self.body => Value::none(),
                     None => {
                         self.missing.set(true);
                         Value::unknown("a name that stands for no column")
@@ -235,6 +238,13 @@ impl Analyzer<'_> {
             }
         };
         let Some(columns) = scope.row(row) else {
+            if self.body {
+                // A variable's field, or a function of it.
+                if let Some(name) = name.filter(|name| self.catalog.has_user_function(name)) {
+                    self.attribute(name);
+                }
+                return Value::none();
+            }
             return Value::unknown("a name that stands for no row source");
         };
         let Some(name) = name else { return columns.whole() };
@@ -278,7 +288,11 @@ impl Analyzer<'_> {
         }
         if foreign || (schema.is_empty() && self.catalog.has_user_function(name)) {
             self.draft.on(Verb::Call, ObjectKind::Function, object(schema, name));
-            self.draft.doubt(&format!("operator `{name}` is not known"));
+            let behind = self.catalog.routines().operator(schema, name);
+            if behind.is_empty() {
+                self.draft.doubt(&format!("operator `{name}` is not known"));
+            }
+            self.run(&behind);
         }
     }
 
@@ -292,11 +306,14 @@ impl Analyzer<'_> {
         if !is_builtin && !is_row() {
             self.draft.on(Verb::Call, ObjectKind::Type, object(schema, name));
         }
+        let casts = self.catalog.routines().cast_to(name);
+        self.run(&casts);
         matches!(name, "text" | "varchar") && to.typmods.is_empty() && to.array_bounds.is_empty()
     }
 
     fn call(&mut self, call: &pg::FuncCall, scope: &Scope<'_>) -> Value {
         let (schema, name) = dotted(&call.funcname);
+        self.computed = true;
         let mut value = self.derived(&call.args, scope);
         // An ordered-set aggregate returns what it orders; others only arrange their arguments.
         let order = self.derived(&call.agg_order, scope);
@@ -325,7 +342,13 @@ impl Analyzer<'_> {
     }
 
     /// What calling a function does, and whether its result comes from its arguments alone.
-    fn act(&mut self, schema: &str, name: &str, args: &[Option<String>], value: &Value) -> bool {
+    pub(crate) fn act(
+        &mut self,
+        schema: &str,
+        name: &str,
+        args: &[Option<String>],
+        value: &Value,
+    ) -> bool {
         let user = match schema {
             "" => self.catalog.has_user_function(name),
             "pg_catalog" => false,
@@ -333,10 +356,15 @@ impl Analyzer<'_> {
             _ => true,
         };
         let class = functions::class(name);
+        self.casts_within(schema, name);
         let function = object(if user { schema } else { "pg_catalog" }, name);
         if user || class.is_none() {
-            self.draft.on(Verb::Call, ObjectKind::Function, function.clone());
-            self.draft.doubt(&format!("function `{name}` is not known"));
+            if user && self.call_routines(schema, name) {
+                self.draft.passes = true;
+            } else {
+                self.draft.on(Verb::Call, ObjectKind::Function, function.clone());
+                self.draft.doubt(&format!("function `{name}` is not known"));
+            }
             // One that is known to be a user's stays as unknown with any newer catalog.
             if !self.catalog.has_user_function(name) {
                 self.missing.set(true);
@@ -398,6 +426,18 @@ impl Analyzer<'_> {
                     | Class::Replication
                     | Class::LargeObjectRead
             )
+    }
+
+    /// `point(x)` is a cast where no function fits, and what makes JSON of a value looks for a cast to `json`.
+    fn casts_within(&mut self, schema: &str, name: &str) {
+        if !matches!(schema, "" | "pg_catalog") {
+            return;
+        }
+        let mut casts = self.catalog.routines().cast_to(name);
+        if name.contains("json") {
+            casts.extend(self.catalog.routines().cast_to("json"));
+        }
+        self.run(&casts);
     }
 
     /// `set_config`: as `SET` does; other functions of its class change the server.

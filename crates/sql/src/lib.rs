@@ -7,6 +7,7 @@
 mod analyzer;
 mod bounded;
 mod catalog;
+mod closure;
 mod copy;
 mod ddl;
 mod dml;
@@ -15,8 +16,10 @@ mod expr;
 mod fastpath;
 mod functions;
 mod parse;
+mod plpgsql;
 mod precheck;
 mod query;
+mod routines;
 mod session;
 mod statement;
 mod statements;
@@ -34,7 +37,9 @@ use guard_core::{
 
 pub use catalog::{Catalog, Column, Relation, RelationKind};
 pub use fastpath::fastpath;
+pub use closure::MAX_BODY;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
+pub use routines::{Body, Callee, Cast, CastContext, Events, RULE, Routine, RoutineId, Routines};
 pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};
 
 use analyzer::{Analyzer, Local};
@@ -84,11 +89,13 @@ pub fn examine(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Analysi
         };
         let mut analyzer = Analyzer::new(catalog, names, &local);
         let reading = analyzer.statement(node);
+        analyzer.close();
         missing |= analyzer.missing.get();
         let statement = match reading {
             Some(reading) => Arc::new(finish(analyzer.draft, reading, own, fingerprint(own))),
             None => unparsed(own.into(), statements::NO_STATEMENT),
         };
+        local.defined |= closure::changes_what_runs(&statement.operation.effects);
         match &statement.role {
             StatementRole::Prepare { name, inner } => {
                 local.prepared.push((name.clone(), inner.clone()));
@@ -146,6 +153,7 @@ fn unparsed(text: Arc<str>, why: &str) -> Arc<Statement> {
         operation: Arc::new(operation),
         role: StatementRole::Plain,
         uncounted: false,
+        follows: false,
     })
 }
 
@@ -154,6 +162,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
     let reading = Reading { role: with_text(reading.role, text, fingerprint), ..reading };
     let certainty = draft.certainty();
     let uncounted = draft.uncounted;
+    let follows = draft.follows;
     let operation = Operation {
         protocol: Protocol::Postgres,
         label: reading.label.into(),
@@ -165,7 +174,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
         text: Sensitive::new(text.into()),
         fingerprint,
     };
-    Statement { operation: Arc::new(operation), role: reading.role, uncounted }
+    Statement { operation: Arc::new(operation), role: reading.role, uncounted, follows }
 }
 
 /// A statement's own part of the text. The parser counts bytes; a length of 0 means to the end.
@@ -196,6 +205,7 @@ fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementR
             operation: Arc::new(operation),
             role: inner.role.clone(),
             uncounted: inner.uncounted,
+            follows: inner.follows,
         })
     };
     match role {

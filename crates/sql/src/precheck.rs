@@ -21,11 +21,18 @@ const MAX_OPERATOR_RUN: usize = 512;
 const CHEAP_TEXT: usize = 8 * 1024;
 /// Most opening brackets and chain words of a text that is analysed on the I/O thread.
 const CHEAP_NESTING: usize = 24;
+/// Longest chain of such a text.
+const CHEAP_CHAIN: usize = 200;
 
 /// Whether a text is so small and flat that it can be analysed on the I/O thread.
 pub fn cheap(text: &str) -> bool {
     text.len() <= CHEAP_TEXT
-        && measure(text).is_ok_and(|m| m.nesting <= CHEAP_NESTING && m.chain <= 200)
+        && measure(text).is_ok_and(|m| m.nesting <= CHEAP_NESTING && m.chain <= CHEAP_CHAIN)
+}
+
+/// Whether a text, of whatever length, is flat enough for any thread's stack.
+pub(crate) fn flat(text: &str) -> bool {
+    measure(text).is_ok_and(|m| m.nesting <= CHEAP_NESTING && m.chain <= CHEAP_CHAIN)
 }
 
 /// Refuses a text that is too long, too deep, or that the server could not receive.

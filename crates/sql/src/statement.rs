@@ -85,4 +85,6 @@ pub struct Statement {
     pub role: StatementRole,
     /// It changes rows that its command tag does not count: in a WITH, or under EXPLAIN ANALYZE.
     pub uncounted: bool,
+    /// Whether some of its effects were found in bodies of functions, which may have been changed since.
+    pub follows: bool,
 }

@@ -120,6 +120,7 @@ impl Analyzer<'_> {
                 self.draft.at(Verb::Session, ObjectKind::Other);
                 if let Some(inner) = self.inner(s.query.as_deref()) {
                     self.draft.take(&inner.operation);
+                    self.draft.follows |= inner.follows;
                     role = StatementRole::Declare { name: s.portalname.as_str().into(), inner };
                 }
                 "DECLARE CURSOR"
@@ -181,9 +182,9 @@ impl Analyzer<'_> {
             }
 
             // Code.
-            N::DoStmt(_) => {
+            N::DoStmt(s) => {
                 self.draft.at(Verb::Code, ObjectKind::Other);
-                self.draft.doubt("procedural code is not read");
+                self.do_block(s);
                 "DO"
             }
             N::CallStmt(s) => {
@@ -256,11 +257,11 @@ impl Analyzer<'_> {
                 self.object(Verb::Alter, ObjectKind::Function, name, "ALTER FUNCTION")
             }
             N::CreateTrigStmt(s) => {
-                self.draft.on(Verb::Call, ObjectKind::Function, object_name(&s.funcname));
+                self.hangs_on(&s.funcname);
                 self.named(Verb::Create, ObjectKind::Trigger, &s.trigname, "CREATE TRIGGER")
             }
             N::CreateEventTrigStmt(s) => {
-                self.draft.on(Verb::Call, ObjectKind::Function, object_name(&s.funcname));
+                self.hangs_on(&s.funcname);
                 self.draft.at(Verb::Config, ObjectKind::Trigger);
                 self.named(Verb::Create, ObjectKind::Trigger, &s.trigname, "CREATE EVENT TRIGGER")
             }
@@ -271,14 +272,17 @@ impl Analyzer<'_> {
             N::RuleStmt(s) => {
                 self.range(Verb::Alter, s.relation.as_ref());
                 self.bare(Verb::Code, ObjectKind::Trigger, &s.rulename);
+                self.rule(s);
                 self.named(Verb::Create, ObjectKind::Trigger, &s.rulename, "CREATE RULE")
             }
             N::CreatePolicyStmt(s) => {
                 self.range(Verb::Grant, s.table.as_ref());
+                self.row_policy([s.qual.as_deref(), s.with_check.as_deref()]);
                 self.named(Verb::Create, ObjectKind::Trigger, &s.policy_name, "CREATE POLICY")
             }
             N::AlterPolicyStmt(s) => {
                 self.range(Verb::Grant, s.table.as_ref());
+                self.row_policy([s.qual.as_deref(), s.with_check.as_deref()]);
                 self.named(Verb::Alter, ObjectKind::Trigger, &s.policy_name, "ALTER POLICY")
             }
             N::CreatePlangStmt(s) => {
@@ -607,7 +611,9 @@ impl Analyzer<'_> {
         let inner = node.and_then(|node| node.node.as_ref());
         let statement = inner.and_then(|inner| {
             let mut analyzer = Analyzer::new(self.catalog, self.names, self.local);
+            analyzer.body = self.body;
             let reading = analyzer.statement(inner)?;
+            analyzer.close();
             if analyzer.missing.get() {
                 self.missing.set(true);
             }
@@ -671,21 +677,6 @@ impl Analyzer<'_> {
     ) -> &'static str {
         self.draft.on(verb, kind, object_name(name));
         label
-    }
-
-    fn role(&mut self, role: Option<&pg::RoleSpec>, label: &'static str) -> &'static str {
-        let name = role.map_or("all", |role| &role.rolename);
-        self.named(Verb::Role, ObjectKind::Role, name, label)
-    }
-
-    fn foreign(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
-        self.bare(Verb::Network, ObjectKind::Other, name);
-        self.named(verb, ObjectKind::Other, name, label)
-    }
-
-    fn replicates(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
-        self.bare(Verb::Replication, ObjectKind::Other, name);
-        self.named(verb, ObjectKind::Other, name, label)
     }
 }
 

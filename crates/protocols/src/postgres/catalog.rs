@@ -3,6 +3,8 @@
 //! Others change definitions too, and nobody tells guard. So a snapshot is held against the server again
 //! when it is older than [`MAX_AGE`], and at once when a statement names what is not in it.
 
+mod routines;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -48,7 +50,14 @@ const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog
             WHERE oid >= 16384 AND (typtype = 'd' OR typtype = 'b' AND typcategory = 'S') \
         UNION ALL SELECT 10, oid, 0, xmin FROM pg_catalog.pg_enum \
         UNION ALL SELECT 8, oid, 0, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384 \
-        UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384) \
+        UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384 \
+        UNION ALL SELECT 16, oid, 0, xmin FROM pg_catalog.pg_attrdef WHERE oid >= 16384 \
+        UNION ALL SELECT 11, oid, 0, xmin FROM pg_catalog.pg_constraint WHERE oid >= 16384 AND contype = 'c' \
+        UNION ALL SELECT 12, indexrelid, 0, xmin FROM pg_catalog.pg_index WHERE indrelid >= 16384 \
+            AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
+        UNION ALL SELECT 13, oid, 0, xmin FROM pg_catalog.pg_policy \
+        UNION ALL SELECT 14, oid, 0, xmin FROM pg_catalog.pg_cast WHERE oid >= 16384 \
+        UNION ALL SELECT 15, oid, 0, xmin FROM pg_catalog.pg_event_trigger) \
     SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashint8extended( \
         (place::pg_catalog.int8 << 32) | xmin::pg_catalog.text::pg_catalog.int8, \
         (part::pg_catalog.int8 << 32) | number)) FROM version";
@@ -355,12 +364,14 @@ async fn load(
         .filter_map(|oid| oid.parse().ok())
         .collect();
     let user_types = user_types(upstream.own_query(USER_TYPES, MAX_BYTES).await?)?;
+    let (routines, locked) = routines::load(&mut upstream).await?;
     // The last one: a connection whose query failed is of no more use.
     let (incomplete, usable) = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
         Ok(rows) => (define(&mut relations, rows)?, Some(upstream)),
         Err(_) => (true, None),
     };
-    let catalog = Catalog::new(relations, functions);
+    let catalog = Catalog::new(relations, functions).with_routines(routines);
+    let incomplete = incomplete || locked;
     let snapshot = Snapshot { version, catalog, text_types, user_types, incomplete, mark };
     Ok((snapshot, usable))
 }

@@ -43,6 +43,11 @@ impl Default for Reading {
 }
 
 impl Reading {
+    /// Whether a backslash in a plain string is a character like any other.
+    pub(super) const fn is_conforming(self) -> bool {
+        self.conforming
+    }
+
     /// Takes note of a setting that the server reports in a ParameterStatus.
     pub(super) fn note(&mut self, name: &[u8], value: &[u8]) {
         match name {

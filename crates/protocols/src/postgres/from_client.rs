@@ -1,6 +1,6 @@
 //! The client's messages: understood, judged, and only then sent.
 
-use std::{sync::Arc, sync::OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, BytesMut};
 use guard_core::{Certainty, DenialCode, Effect, MaskPlan, Operation, Verb};
@@ -490,7 +490,7 @@ impl Session {
     async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
         let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
         let operation = Arc::new(guard_sql::fastpath(oid));
-        let statement = Statement { operation, role: StatementRole::Plain, uncounted: false };
+        let statement = Statement { operation, role: StatementRole::Plain, uncounted: false, follows: false };
         let statements = [Arc::new(statement)];
         if self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data()) {
             let detail =
@@ -561,9 +561,8 @@ impl Session {
             self.refuse(Box::new(denial), simple);
             return None;
         }
-        let ask =
-            |statement: &Arc<Statement>| Ask { operation: statement.operation.clone(), phase };
-        let asks: Vec<_> = statements.iter().map(ask).collect();
+        let asks = self.as_of_now(statements);
+        let asks: Vec<_> = asks.map(|operation| Ask { operation, phase }).collect();
         match self.gate.judge(&asks).await {
             Verdict::Forward(permits) => Some(permits),
             Verdict::Refuse { index: _, denial } => {

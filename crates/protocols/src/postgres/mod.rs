@@ -34,6 +34,7 @@ mod refuse;
 mod refusing;
 mod results;
 mod session;
+mod stale;
 mod startup;
 mod turn_away;
 mod understand;

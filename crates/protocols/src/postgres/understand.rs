@@ -223,6 +223,7 @@ impl Understood {
             operation: Arc::new(operation),
             role: StatementRole::Plain,
             uncounted: false,
+            follows: false,
         };
         // Nothing is looked up for it, so that no catalog makes it better.
         Self {

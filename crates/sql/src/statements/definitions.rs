@@ -268,8 +268,34 @@ impl Analyzer<'_> {
         })
     }
 
+    pub(super) fn role(
+        &mut self,
+        role: Option<&pg::RoleSpec>,
+        label: &'static str,
+    ) -> &'static str {
+        let name = role.map_or("all", |role| &role.rolename);
+        self.named(Verb::Role, ObjectKind::Role, name, label)
+    }
+
+    pub(super) fn foreign(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
+        self.bare(Verb::Network, ObjectKind::Other, name);
+        self.named(verb, ObjectKind::Other, name, label)
+    }
+
+    pub(super) fn replicates(
+        &mut self,
+        verb: Verb,
+        name: &str,
+        label: &'static str,
+    ) -> &'static str {
+        self.bare(Verb::Replication, ObjectKind::Other, name);
+        self.named(verb, ObjectKind::Other, name, label)
+    }
+
     fn code_of(&mut self, function: Option<&pg::ObjectWithArgs>) {
-        let name = function.map_or_else(|| ObjectName::bare("?"), |f| object_name(&f.objname));
-        self.draft.on(Verb::Call, ObjectKind::Function, name);
+        match function {
+            Some(function) => self.hangs_on(&function.objname),
+            None => self.draft.on(Verb::Call, ObjectKind::Function, ObjectName::bare("?")),
+        }
     }
 }
