@@ -134,6 +134,10 @@ impl Meter {
     }
 
     /// Takes as many of the items as fit. Each is so many rows and bytes.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an iterator of a few numbers; its copies are walked"
+    )]
     pub fn admit(&mut self, items: impl Iterator<Item = (u64, u64)> + Clone) -> Admitted {
         loop {
             let left = self.left();

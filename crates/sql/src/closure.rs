@@ -328,7 +328,6 @@ impl Analyzer<'_> {
     }
 
     /// `CREATE FUNCTION … BEGIN ATOMIC … END` and `CREATE RULE … DO …`: what is behind.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is doubt")]
     fn definition_of(&mut self, text: &str) {
         let Some(tree) = self.tree_of(text) else { return };
         let node = tree.stmts.first().and_then(|raw| raw.stmt.as_deref()?.node.as_ref());

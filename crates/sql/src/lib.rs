@@ -36,8 +36,8 @@ use guard_core::{
 };
 
 pub use catalog::{Catalog, Column, Relation, RelationKind};
-pub use fastpath::fastpath;
 pub use closure::MAX_BODY;
+pub use fastpath::fastpath;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use routines::{Body, Callee, Cast, CastContext, Events, RULE, Routine, RoutineId, Routines};
 pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};

@@ -266,7 +266,7 @@ impl Gathering {
                 match self.open.remove(&(writer, statement)) {
                     Some(open) => {
                         if let Some(exceeded) = outcome.budget {
-                            self.over_budget(name, writer, &open, at, exceeded);
+                            self.over_budget(&name, writer, &open, at, exceeded);
                         }
                         self.finished(open.group, open.phase, &outcome);
                     }
@@ -349,7 +349,7 @@ impl Gathering {
 
     fn over_budget(
         &mut self,
-        name: Arc<str>,
+        name: &str,
         writer: usize,
         open: &Open,
         at: Timestamp,
@@ -369,7 +369,7 @@ impl Gathering {
                 resource: group.resource.clone(),
                 statement: group.statement.clone(),
                 connection: open.connection,
-                writer: name.as_ref().to_owned(),
+                writer: name.to_owned(),
                 budget: exceeded.budget,
                 limit: exceeded.limit,
                 ended: exceeded.ended,

@@ -1,4 +1,5 @@
-//! Cancel keys: clients get guard's own, and a CancelRequest is passed on with the server's.
+//! Cancel keys: clients get a secret of guard's own, and a CancelRequest is passed on with the server's.
+//! The process id is the server's, as `pg_backend_pid()` and notifications tell it.
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>
 
@@ -58,12 +59,11 @@ impl CancelKeys {
     pub(super) fn register(self: &Arc<Self>, server: CancelKey, minor: u16) -> Registered {
         let mut random = rand::rng();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = loop {
-            let process = random.random_range(1..i32::MAX);
-            if !known.contains_key(&process) {
-                break process;
-            }
-        };
+        // Taken only where a connection that is just ending has it still.
+        let mut process = server.process;
+        while known.contains_key(&process) {
+            process = random.random_range(1..i32::MAX);
+        }
         let secret = if minor >= LONG_SECRETS_SINCE {
             random.random::<[u8; 32]>().to_vec()
         } else {

@@ -490,7 +490,8 @@ impl Session {
     async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
         let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
         let operation = Arc::new(guard_sql::fastpath(oid));
-        let statement = Statement { operation, role: StatementRole::Plain, uncounted: false, follows: false };
+        let statement =
+            Statement { operation, role: StatementRole::Plain, uncounted: false, follows: false };
         let statements = [Arc::new(statement)];
         if self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data()) {
             let detail =
