@@ -457,6 +457,8 @@ pub struct Operation {
     /// Base columns that decide which rows are found, in which order, or how many: in conditions, joins,
     /// orders, groups. What a view's own definition looks at is left out.
     pub tested: Vec<Tested>,
+    /// Whether it asks for transactions that may write, where they may not.
+    pub lifts_read_only: bool,
     /// The text as the client sent it.
     pub text: Sensitive<Arc<str>>,
     /// Equal for operations that differ in literals only.
@@ -475,6 +477,7 @@ impl Operation {
             outputs: Outputs::Unknown(why.into()),
             stores: Vec::new(),
             tested: Vec::new(),
+            lifts_read_only: false,
             fingerprint: Digest::of(text.as_bytes()),
             text: Sensitive::new(text),
         }

@@ -177,7 +177,19 @@ impl SessionGate {
                 return (known.clone(), false);
             }
         }
-        let ruling = Arc::new(policy.judge(&self.view, operation, (self.clock)()));
+        let mut ruling = policy.judge(&self.view, operation, (self.clock)());
+        if ruling.decision == Decision::Allow && operation.lifts_read_only && policy.reads_only() {
+            let denial = self.built_in(
+                DenialCode::Rule,
+                &format!("blocked {}", operation.label),
+                "it asks for transactions that may write, and the policy allows nothing that writes"
+                    .into(),
+                "leave READ WRITE out: reading needs no more than the session has",
+            );
+            ruling.rule = denial.rule.clone();
+            ruling.decision = Decision::Block(denial);
+        }
+        let ruling = Arc::new(ruling);
         let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
         let number = rulings.next;
         rulings.next += 1;
@@ -286,6 +298,12 @@ impl Gate {
     /// Whether the policy hides anything.
     pub fn has_masks(&self) -> bool {
         self.session.policy.borrow().has_masks()
+    }
+
+    /// Whether nothing that the policy allows could change anything, so that the server can be told to
+    /// refuse it, too.
+    pub fn reads_only(&self) -> bool {
+        self.session.policy.borrow().reads_only()
     }
 
     /// Counts what a statement uses, if the policy bounds rows, bytes or time. `used` is what the same portal

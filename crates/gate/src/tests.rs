@@ -145,6 +145,7 @@ fn operation(verb: Verb, text: &str) -> Arc<Operation> {
         outputs: Outputs::None,
         stores: Vec::new(),
         tested: Vec::new(),
+        lifts_read_only: false,
         text: Sensitive::new(text.into()),
         fingerprint: Digest::of(verb.as_str()),
     })
@@ -164,6 +165,21 @@ async fn an_operation_is_recorded_before_its_permit_exists() {
         permit.spend().finish(Outcome::default());
     }
     assert_eq!(f.memory.names().last().unwrap(), "finished");
+}
+
+#[tokio::test]
+async fn a_session_that_only_reads_cannot_be_made_to_write() {
+    let f = fixture_with(2_000, &POLICY.replace("read, insert", "read, transaction")).await;
+    assert!(f.gate.reads_only());
+    let begin =
+        Operation { lifts_read_only: true, ..(*operation(Verb::Transaction, "BEGIN")).clone() };
+    let verdict = f.gate.judge(&[ask(&Arc::new(begin.clone()))]).await;
+    let Verdict::Refuse { denial, .. } = verdict else { panic!("forwarded") };
+    assert_eq!(denial.rule, guard_core::RuleId::built_in());
+
+    let f = fixture_with(2_000, &POLICY.replace("read, insert", "read, transaction, insert")).await;
+    assert!(!f.gate.reads_only());
+    assert!(matches!(f.gate.judge(&[ask(&Arc::new(begin))]).await, Verdict::Forward(_)));
 }
 
 #[tokio::test]

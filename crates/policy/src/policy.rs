@@ -13,7 +13,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use guard_core::{Budgets, Digest, Mode, PolicyName, RuleId};
+use guard_core::{Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb};
 
 use self::{masks::Masks, rule::Rule};
 
@@ -46,6 +46,17 @@ impl Policy {
         self.rules.iter().map(|rule| &rule.id)
     }
 
+    /// Whether nothing that it allows could change anything on the server: its allowing rules name no verbs
+    /// but `read`, `session`, `transaction`, `lock`, `notify` and `signal`. One that only observes may write.
+    pub fn reads_only(&self) -> bool {
+        let allowing = self.rules.iter().filter(|rule| rule.decide == DecisionKind::Allow);
+        self.mode.enforces()
+            && allowing.map(|rule| &rule.filter.effects).all(|effects| match effects {
+                Some(verbs) => verbs.iter().all(|verb| !may_write(*verb)),
+                None => false,
+            })
+    }
+
     /// Whether it refuses, or only says what it would refuse.
     pub fn mode(&self) -> Mode {
         self.mode
@@ -64,5 +75,34 @@ impl Policy {
     /// Whether a mask asks for the key of the resource that outlives sessions (`stable: always`).
     pub fn needs_lasting_key(&self) -> bool {
         self.masks.needs_lasting_key()
+    }
+}
+
+/// Whether what a verb stands for could not be done in a transaction that only reads, or could end that.
+const fn may_write(verb: Verb) -> bool {
+    match verb {
+        Verb::Read
+        | Verb::Session
+        | Verb::Transaction
+        | Verb::Lock
+        | Verb::Notify
+        | Verb::Signal => false,
+        Verb::Insert
+        | Verb::Update
+        | Verb::Delete
+        | Verb::Truncate
+        | Verb::Create
+        | Verb::Alter
+        | Verb::Drop
+        | Verb::Grant
+        | Verb::Role
+        | Verb::Call
+        | Verb::Code
+        | Verb::Program
+        | Verb::File
+        | Verb::Network
+        | Verb::Config
+        | Verb::Maintain
+        | Verb::Replication => true,
     }
 }

@@ -140,6 +140,7 @@ impl Analyzer<'_> {
                 self.draft.effect(effect.clone());
             }
             self.draft.stores.extend(own.stores.iter().cloned());
+            self.draft.lifts_read_only |= own.lifts_read_only;
             if let Some(why) = &own.doubt {
                 self.draft.doubt(&format!("`{}`: {why}", routine.name));
             }
@@ -199,6 +200,7 @@ impl Analyzer<'_> {
         Own {
             effects: draft.effects,
             stores: draft.stores,
+            lifts_read_only: draft.lifts_read_only,
             doubt: draft.doubt,
             missing: inside.missing.get(),
             calls: inside.called,

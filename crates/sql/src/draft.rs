@@ -20,6 +20,7 @@ pub(crate) struct Draft {
     pub(crate) doubt: Option<Arc<str>>,
     pub(crate) stores: BTreeSet<ColumnName>,
     pub(crate) tested: BTreeMap<Option<ColumnName>, Test>,
+    pub(crate) lifts_read_only: bool,
     pub(crate) outputs: Outputs,
     /// See [`crate::Statement::uncounted`].
     pub(crate) uncounted: bool,
@@ -38,6 +39,7 @@ impl Draft {
             doubt: None,
             stores: BTreeSet::new(),
             tested: BTreeMap::new(),
+            lifts_read_only: false,
             outputs: Outputs::None,
             uncounted: false,
             passes: false,
@@ -99,6 +101,7 @@ impl Draft {
         operation.effects.iter().for_each(|effect| self.effect(effect.clone()));
         self.stores.extend(operation.stores.iter().cloned());
         operation.tested.iter().for_each(|test| self.test(test.column.clone(), test.how));
+        self.lifts_read_only |= operation.lifts_read_only;
         match &operation.certainty {
             Certainty::Exact => {}
             Certainty::Partial(why) | Certainty::Unparsed(why) => self.doubt(why),

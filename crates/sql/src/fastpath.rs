@@ -53,6 +53,7 @@ pub fn fastpath(oid: u32) -> Operation {
         outputs: Outputs::Unknown("the answer to a function call".into()),
         stores: Vec::new(),
         tested: Vec::new(),
+        lifts_read_only: false,
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text),
     }

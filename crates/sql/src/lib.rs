@@ -126,6 +126,7 @@ pub fn replication(text: &str) -> Operation {
         outputs: Outputs::Unknown("a replication stream".into()),
         stores: Vec::new(),
         tested: Vec::new(),
+        lifts_read_only: false,
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text.into()),
     }
@@ -171,6 +172,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
         outputs: draft.outputs,
         stores: draft.stores.into_iter().collect(),
         tested: draft.tested.into_iter().map(|(column, how)| Tested { column, how }).collect(),
+        lifts_read_only: draft.lifts_read_only,
         text: Sensitive::new(text.into()),
         fingerprint,
     };

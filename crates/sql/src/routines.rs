@@ -123,6 +123,7 @@ pub struct Routines {
 pub(crate) struct Own {
     pub(crate) effects: Vec<Effect>,
     pub(crate) stores: BTreeSet<ColumnName>,
+    pub(crate) lifts_read_only: bool,
     pub(crate) doubt: Option<Arc<str>>,
     pub(crate) missing: bool,
     pub(crate) calls: BTreeSet<RoutineId>,

@@ -8,15 +8,42 @@ use crate::{
     functions,
 };
 
+/// The settings that keep transactions from writing.
+const READ_ONLY: [&str; 2] = ["transaction_read_only", "default_transaction_read_only"];
+
 impl Analyzer<'_> {
     /// What giving a setting a value means.
-    pub(crate) fn setting_verb(&self, name: &str, values: &[&str]) -> Verb {
+    pub(crate) fn setting_verb(&mut self, name: &str, values: &[&str]) -> Verb {
+        self.lifts_read_only(name, values.first().copied());
         let is_identity = |name: &str| matches!(name, "role" | "session_authorization");
         match name.to_ascii_lowercase() {
             name if is_identity(&name) => Verb::Role,
             name if functions::is_harmless_setting(&name, values) => Verb::Session,
             _ => Verb::Config,
         }
+    }
+
+    /// A setting gets a value, or the one that it began with.
+    fn lifts_read_only(&mut self, name: &str, value: Option<&str>) {
+        // `transaction_read_only` begins as `off` on the servers that can reset it, whatever the default is.
+        let keeps = match value {
+            Some(value) => functions::is_harmless_setting("transaction_read_only", &[value]),
+            None => name.eq_ignore_ascii_case("default_transaction_read_only"),
+        };
+        let is_lock = READ_ONLY.iter().any(|lock| name.eq_ignore_ascii_case(lock));
+        self.draft.lifts_read_only |= is_lock && !keeps;
+    }
+
+    /// `BEGIN`, `COMMIT`, and the options of a transaction.
+    pub(crate) fn transaction(&mut self, statement: &pg::TransactionStmt) -> &'static str {
+        self.draft.at(Verb::Transaction, ObjectKind::Other);
+        for option in &statement.options {
+            if let Some(NodeEnum::DefElem(option)) = &option.node {
+                let value = option.arg.as_deref().and_then(constant).unwrap_or_default();
+                self.lifts_read_only(&option.defname, Some(&value));
+            }
+        }
+        transaction_label(statement.kind())
     }
 
     /// `SET` and `RESET`.
@@ -35,6 +62,7 @@ impl Analyzer<'_> {
                 for arg in &set.args {
                     let Some(NodeEnum::DefElem(option)) = &arg.node else { continue };
                     let value = option.arg.as_deref().and_then(constant).unwrap_or_default();
+                    self.lifts_read_only(&option.defname, Some(&value));
                     let harmless = option.defname != "transaction_read_only"
                         || !name.contains("characteristics")
                         || matches!(value.as_str(), "1" | "true" | "on");
@@ -47,6 +75,7 @@ impl Analyzer<'_> {
             }
             // Back to what the session began with, which is what guard relies on.
             Kind::VarSetDefault | Kind::VarSetCurrent | Kind::VarReset | Kind::VarResetAll => {
+                self.lifts_read_only(&name, None);
                 let name = if name.is_empty() { "all" } else { &name };
                 self.draft.on(Verb::Session, ObjectKind::Setting, ObjectName::bare(name));
             }
@@ -55,7 +84,7 @@ impl Analyzer<'_> {
     }
 }
 
-pub(crate) fn transaction_label(kind: pg::TransactionStmtKind) -> &'static str {
+fn transaction_label(kind: pg::TransactionStmtKind) -> &'static str {
     use pg::TransactionStmtKind as K;
     match kind {
         K::TransStmtBegin => "BEGIN",

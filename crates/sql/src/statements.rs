@@ -80,10 +80,7 @@ impl Analyzer<'_> {
                 self.draft.outputs = empty_columns(columns);
                 "SHOW"
             }
-            N::TransactionStmt(s) => {
-                self.draft.at(Verb::Transaction, ObjectKind::Other);
-                crate::session::transaction_label(s.kind())
-            }
+            N::TransactionStmt(s) => self.transaction(s),
             N::ConstraintsSetStmt(_) => {
                 self.draft.at(Verb::Session, ObjectKind::Other);
                 "SET CONSTRAINTS"

@@ -139,6 +139,48 @@ fn tests(sql: &str) -> String {
 }
 
 #[test]
+fn every_way_to_a_transaction_that_may_write_is_seen() {
+    let lifts = |sql: &str| read(sql).iter().any(|s| s.operation.lifts_read_only);
+    for sql in [
+        "BEGIN READ WRITE",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE, DEFERRABLE",
+        "START TRANSACTION READ WRITE",
+        "SET TRANSACTION READ WRITE",
+        "SET LOCAL TRANSACTION READ WRITE",
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        "SET transaction_read_only = off",
+        "SET LOCAL transaction_read_only = 0",
+        "SET Transaction_Read_Only TO 'of'",
+        "SET SESSION default_transaction_read_only TO false",
+        "SET transaction_read_only TO DEFAULT",
+        "RESET transaction_read_only",
+        "SELECT set_config('transaction_read_only', 'off', true)",
+        "SELECT set_config('DEFAULT_transaction_read_only', 'no', false)",
+        "SELECT 1; BEGIN READ WRITE",
+    ] {
+        assert!(lifts(sql), "{sql}");
+    }
+    for sql in [
+        "BEGIN",
+        "BEGIN READ ONLY",
+        "START TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "SET transaction_read_only = on",
+        "SET default_transaction_read_only = 'true'",
+        // Back to what guard gave it.
+        "RESET default_transaction_read_only",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SET statement_timeout = 0",
+        "COMMIT AND CHAIN",
+    ] {
+        assert!(!lifts(sql), "{sql}");
+    }
+}
+
+#[test]
 fn conditions_orders_and_groups_say_what_they_look_at() {
     let mut wrong = String::new();
     for line in include_str!("../fixtures/tested.txt").lines().filter(|line| !line.is_empty()) {

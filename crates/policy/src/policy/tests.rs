@@ -85,6 +85,7 @@ fn operation(effects: Vec<Effect>) -> Operation {
         outputs: Outputs::None,
         stores: Vec::new(),
         tested: Vec::new(),
+        lifts_read_only: false,
         text: Sensitive::new("…".into()),
         fingerprint: Digest::of("…"),
     }

@@ -23,6 +23,9 @@ const HARMLESS: [&str; 9] = [
     "timezone",
 ];
 
+/// Keeps the server's transactions from writing.
+const READ_ONLY: &[u8] = b"default_transaction_read_only";
+
 /// What a start-up packet holds besides settings.
 const RESERVED: [&str; 4] = ["user", "database", "options", "replication"];
 
@@ -178,6 +181,10 @@ impl Asked {
         give("standard_conforming_strings", "on".into());
         for (name, value) in self.settings {
             give(&name, value);
+        }
+        if gate.reads_only() {
+            // Behind the client's own, so that it counts: the second lock, for what guard cannot see.
+            parameters.push((READ_ONLY.to_vec(), b"on".to_vec()));
         }
         Ok(Judged { parameters, replication: replicates, permits })
     }

@@ -12,6 +12,7 @@ mod attacks;
 mod budgets;
 mod masks;
 mod meanings;
+mod read_only;
 mod stage;
 mod stale;
 mod transparent;

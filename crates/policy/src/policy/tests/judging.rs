@@ -8,6 +8,24 @@ use super::{
 };
 
 #[test]
+fn a_policy_reads_only_if_nothing_it_allows_could_write() {
+    for (filter, expected) in [
+        ("{ effects: [read, session, transaction, lock, notify, signal] }", true),
+        ("{ effects: read, tables: public.users }", true),
+        ("{ effects: [read, insert] }", false),
+        ("{ effects: [read, config] }", false),
+        ("{ effects: [read, call], certainty: [exact, partial] }", false),
+        ("{ effects: [read, file] }", false),
+        ("{ effects: \"*\" }", false),
+        ("{ effects: \"*\", objects: table }", false),
+    ] {
+        assert_eq!(allowing(filter).reads_only(), expected, "{filter}");
+    }
+    let beside = "policy: p\nrules:\n  - { name: a, sql: { effects: \"*\", certainty: \"*\" }, decide: block }\n";
+    assert!(policy(beside).reads_only());
+}
+
+#[test]
 fn the_first_matching_rule_decides_and_the_strictest_effect_wins() {
     let policy = policy(
         "policy: p\nrules:
