@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod cascades;
 mod frames;
 mod neighbours;
 mod proof;

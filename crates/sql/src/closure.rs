@@ -141,6 +141,7 @@ impl Analyzer<'_> {
             }
             self.draft.stores.extend(own.stores.iter().cloned());
             self.draft.lifts_read_only |= own.lifts_read_only;
+            own.tested.iter().for_each(|(column, how)| self.draft.test(column.clone(), *how));
             if let Some(why) = &own.doubt {
                 self.draft.doubt(&format!("`{}`: {why}", routine.name));
             }
@@ -201,6 +202,7 @@ impl Analyzer<'_> {
             effects: draft.effects,
             stores: draft.stores,
             lifts_read_only: draft.lifts_read_only,
+            tested: draft.tested,
             doubt: draft.doubt,
             missing: inside.missing.get(),
             calls: inside.called,

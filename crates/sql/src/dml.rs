@@ -6,56 +6,12 @@ use guard_core::{Bounded, ColumnName, ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    Relation,
     analyzer::{Analyzer, Target},
     bounded::{Condition, Origin},
-    routines::Events,
     value::{Columns, Rest, Scope, Value},
 };
 
 impl Analyzer<'_> {
-    /// A write to every relation that a name may stand for.
-    pub(crate) fn write(&mut self, verb: Verb, var: &pg::RangeVar, limit: Bounded) -> Vec<Target> {
-        let targets = self.range_targets(var);
-        for target in &targets {
-            for reached in self.written(target) {
-                let name = reached.name.clone();
-                self.draft.rows(verb, reached.kind(), name.clone(), limit);
-                if reached.is_system() {
-                    self.draft.on(Verb::Config, reached.kind(), name.clone());
-                }
-                if let Some(relation) = &reached.relation {
-                    if relation.has_triggers {
-                        self.draft.on(Verb::Call, ObjectKind::Trigger, name);
-                    }
-                    self.reaches_out(relation);
-                    self.runs_on_write(relation, verb);
-                }
-            }
-        }
-        targets
-    }
-
-    /// What runs with a write: triggers, rules, defaults, checks, and casts to the columns' types.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other verb writes rows")]
-    fn runs_on_write(&mut self, relation: &Relation, verb: Verb) {
-        let event = match verb {
-            Verb::Insert => Events::INSERT,
-            Verb::Update => Events::UPDATE,
-            Verb::Delete => Events::DELETE,
-            Verb::Truncate => Events::TRUNCATE,
-            _ => return,
-        };
-        self.happens(relation.oid, event);
-        if event.meet(Events::INSERT) || event.meet(Events::UPDATE) {
-            self.computed = true;
-            for column in &relation.columns {
-                let casts = self.catalog.routines().assigned_to(column.type_oid).to_vec();
-                self.run(&casts);
-            }
-        }
-    }
-
     /// The target's own columns, without the effect of reading it.
     fn target_columns(&mut self, targets: &[Target]) -> Columns {
         match targets {
@@ -185,7 +141,7 @@ impl Analyzer<'_> {
         self.look(conflict.where_clause.as_deref(), &scope);
         if conflict.action() == pg::OnConflictAction::OnconflictUpdate {
             let limit = if from_rows { Bounded::No } else { Bounded::Yes };
-            self.write(Verb::Update, var, limit);
+            self.write_columns(Verb::Update, var, limit, &conflict.target_list);
             self.set(targets, &conflict.target_list, &scope);
         }
     }
@@ -201,7 +157,7 @@ impl Analyzer<'_> {
         self.set(&targets, &update.target_list, &scope);
         self.look(update.where_clause.as_deref(), &scope);
         let limit = self.limit(var, &targets, &scope, update.where_clause.as_deref());
-        self.write_first(Verb::Update, var, limit, reads);
+        self.write_first(Verb::Update, var, limit, &update.target_list, reads);
         join_star(&mut star, joined);
         let columns = self.returning(update.returning_clause.as_ref(), &targets, &star, &mut scope);
         self.changed(columns, &targets, limit)
@@ -217,7 +173,7 @@ impl Analyzer<'_> {
         let joined = self.from(&delete.using_clause, &mut scope);
         self.look(delete.where_clause.as_deref(), &scope);
         let limit = self.limit(var, &targets, &scope, delete.where_clause.as_deref());
-        self.write_first(Verb::Delete, var, limit, reads);
+        self.write_first(Verb::Delete, var, limit, &[], reads);
         join_star(&mut star, joined);
         let columns = self.returning(delete.returning_clause.as_ref(), &targets, &star, &mut scope);
         self.changed(columns, &targets, limit)
@@ -244,7 +200,7 @@ impl Analyzer<'_> {
             };
             match clause.command_type() {
                 pg::CmdType::CmdUpdate => {
-                    self.write(Verb::Update, var, limit);
+                    self.write_columns(Verb::Update, var, limit, &clause.target_list);
                 }
                 pg::CmdType::CmdDelete => {
                     self.write(Verb::Delete, var, limit);
@@ -281,9 +237,16 @@ impl Analyzer<'_> {
     }
 
     /// A write whose limit is known only after what it reads was looked at; told before that all the same.
-    fn write_first(&mut self, verb: Verb, var: &pg::RangeVar, limit: Bounded, reads: usize) {
+    fn write_first(
+        &mut self,
+        verb: Verb,
+        var: &pg::RangeVar,
+        limit: Bounded,
+        set: &[pg::Node],
+        reads: usize,
+    ) {
         let count = self.draft.effects.len().saturating_sub(reads);
-        self.write(verb, var, limit);
+        self.write_columns(verb, var, limit, set);
         if let Some(own) = self.draft.effects.get_mut(reads..) {
             own.rotate_left(count);
         }

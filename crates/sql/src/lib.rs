@@ -6,6 +6,7 @@
 
 mod analyzer;
 mod bounded;
+mod cascade;
 mod catalog;
 mod closure;
 mod copy;
@@ -39,7 +40,9 @@ pub use catalog::{Catalog, Column, Relation, RelationKind};
 pub use closure::MAX_BODY;
 pub use fastpath::fastpath;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
-pub use routines::{Body, Callee, Cast, CastContext, Events, RULE, Routine, RoutineId, Routines};
+pub use routines::{
+    Body, Callee, Cast, CastContext, Events, Follow, RULE, Reference, Routine, RoutineId, Routines,
+};
 pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};
 
 use analyzer::{Analyzer, Local};

@@ -1,11 +1,11 @@
 //! What users made that runs when a statement does: functions, and all that leads to one.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use guard_core::{ColumnName, Effect, ObjectName};
+use guard_core::{ColumnName, Effect, ObjectName, Test};
 
 /// Names a [`Routine`]: the oid of a function, or of a rule with [`RULE`] added.
 pub type RoutineId = u64;
@@ -100,6 +100,34 @@ pub enum CastContext {
     Implicit,
 }
 
+/// A foreign key (`pg_constraint`): what becomes of rows when those change to which they refer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The oid of the table whose rows refer.
+    pub from: u32,
+    /// Its columns that do (`conkey`).
+    pub from_columns: Vec<i16>,
+    /// The oid of the table that is referred to.
+    pub to: u32,
+    /// Its columns that are (`confkey`).
+    pub to_columns: Vec<i16>,
+    /// When a row that is referred to is removed.
+    pub on_delete: Follow,
+    /// When the columns that are referred to change in one.
+    pub on_update: Follow,
+}
+
+/// What a foreign key does to the rows that refer to what changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// Nothing: the change fails (`NO ACTION`, `RESTRICT`).
+    Refuse,
+    /// The same (`CASCADE`).
+    Cascade,
+    /// Their columns get another value (`SET NULL`, `SET DEFAULT`).
+    Set,
+}
+
 /// All of it, of one server.
 #[derive(Debug, Clone, Default)]
 pub struct Routines {
@@ -116,6 +144,8 @@ pub struct Routines {
     pub relations: Vec<(u32, Events, Callee)>,
     /// Functions of event triggers.
     pub event_triggers: Vec<Callee>,
+    /// Foreign keys.
+    pub references: Vec<Reference>,
 }
 
 /// What one routine does by itself, without what it calls in turn.
@@ -124,6 +154,7 @@ pub(crate) struct Own {
     pub(crate) effects: Vec<Effect>,
     pub(crate) stores: BTreeSet<ColumnName>,
     pub(crate) lifts_read_only: bool,
+    pub(crate) tested: BTreeMap<Option<ColumnName>, Test>,
     pub(crate) doubt: Option<Arc<str>>,
     pub(crate) missing: bool,
     pub(crate) calls: BTreeSet<RoutineId>,
@@ -141,6 +172,7 @@ pub(crate) struct Index {
     types: HashMap<Arc<str>, Vec<Callee>>,
     relations: HashMap<u32, Vec<(Events, Callee)>>,
     event_triggers: Vec<Callee>,
+    references: HashMap<u32, Vec<Reference>>,
     /// What routines do, as far as it was asked for: a body is read once for a catalog.
     own: Arc<RwLock<HashMap<RoutineId, Arc<Own>>>>,
 }
@@ -172,6 +204,9 @@ impl Index {
         }
         for (relation, events, callee) in all.relations {
             index.relations.entry(relation).or_default().push((events, callee));
+        }
+        for reference in all.references {
+            index.references.entry(reference.to).or_default().push(reference);
         }
         index
     }
@@ -223,6 +258,11 @@ impl Index {
     pub(crate) fn at_relation(&self, oid: u32, event: Events) -> Vec<Callee> {
         let all = self.relations.get(&oid).into_iter().flatten();
         all.filter(|(events, _)| events.meet(event)).map(|(_, callee)| callee.clone()).collect()
+    }
+
+    /// The foreign keys that refer to a relation.
+    pub(crate) fn references_to(&self, oid: u32) -> &[Reference] {
+        self.references.get(&oid).map_or(&[], Vec::as_slice)
     }
 
     /// What runs when a definition changes.

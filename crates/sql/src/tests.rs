@@ -42,7 +42,7 @@ impl Names for Remembered {
     }
 }
 
-fn relation(oid: u32, name: &str, kind: RelationKind, columns: &str) -> Relation {
+pub(crate) fn relation(oid: u32, name: &str, kind: RelationKind, columns: &str) -> Relation {
     let (schema, name) = name.split_once('.').unwrap();
     let column = |(n, c): (usize, &str)| Column {
         name: c.into(),

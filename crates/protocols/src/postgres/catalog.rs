@@ -52,7 +52,7 @@ const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog
         UNION ALL SELECT 8, oid, 0, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384 \
         UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384 \
         UNION ALL SELECT 16, oid, 0, xmin FROM pg_catalog.pg_attrdef WHERE oid >= 16384 \
-        UNION ALL SELECT 11, oid, 0, xmin FROM pg_catalog.pg_constraint WHERE oid >= 16384 AND contype = 'c' \
+        UNION ALL SELECT 11, oid, 0, xmin FROM pg_catalog.pg_constraint WHERE oid >= 16384 AND contype IN ('c', 'f') \
         UNION ALL SELECT 12, indexrelid, 0, xmin FROM pg_catalog.pg_index WHERE indrelid >= 16384 \
             AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
         UNION ALL SELECT 13, oid, 0, xmin FROM pg_catalog.pg_policy \

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_core::{Certainty, DenialCode, Effect, MaskPlan, Operation, Verb};
+use guard_core::{DenialCode, MaskPlan, Operation, Verb};
 use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
@@ -15,6 +15,7 @@ use super::{
     names::{Found, Group, Portal, TooMany},
     refusing::UNSETTLED,
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
+    settled::Settled,
     startup::client,
     understand::Understood,
     upstream::Carried,
@@ -24,53 +25,6 @@ use crate::ProtocolError;
 /// Longest name of a statement or portal, in bytes. The server cuts off what is longer (`NAMEDATALEN`): two
 /// names here would be one there.
 const MAX_NAME: usize = 63;
-
-/// Whether the server has reported all settings with which it reads what comes next. It does so when it is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Settled {
-    /// It has.
-    #[default]
-    Yes,
-    /// Something was sent that could have changed one: code of a user's, or what is not understood.
-    Perhaps,
-    /// A setting was sent.
-    No,
-}
-
-impl Settled {
-    /// How it is after an operation was sent.
-    fn after(operation: &Operation) -> Self {
-        let of_effect = |effect: &Effect| match effect.verb {
-            Verb::Config => Self::No,
-            Verb::Call | Verb::Code => Self::Perhaps,
-            Verb::Read
-            | Verb::Insert
-            | Verb::Update
-            | Verb::Delete
-            | Verb::Truncate
-            | Verb::Create
-            | Verb::Alter
-            | Verb::Drop
-            | Verb::Grant
-            | Verb::Role
-            | Verb::Program
-            | Verb::File
-            | Verb::Network
-            | Verb::Signal
-            | Verb::Session
-            | Verb::Transaction
-            | Verb::Lock
-            | Verb::Notify
-            | Verb::Maintain
-            | Verb::Replication => Self::Yes,
-        };
-        let known = match operation.certainty {
-            Certainty::Exact => Self::Yes,
-            Certainty::Partial(_) | Certainty::Unparsed(_) => Self::Perhaps,
-        };
-        operation.effects.iter().map(of_effect).fold(known, Self::max)
-    }
-}
 
 impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.

@@ -34,6 +34,7 @@ mod refuse;
 mod refusing;
 mod results;
 mod session;
+mod settled;
 mod stale;
 mod startup;
 mod turn_away;
@@ -190,7 +191,7 @@ impl PostgresHandler {
             reading,
             status: greeting.status,
             reached: false,
-            settled: from_client::Settled::Yes,
+            settled: settled::Settled::Yes,
             detect: guard_core::Detectors::default(),
             detected: Default::default(),
             settling: false,

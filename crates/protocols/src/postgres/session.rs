@@ -74,7 +74,7 @@ pub(super) struct Session {
     /// What was found there.
     pub(super) detected: Found,
     /// Whether what was sent in this group leaves open how the next text is read.
-    pub(super) settled: super::from_client::Settled,
+    pub(super) settled: super::settled::Settled,
     /// Nothing of the client is looked at until all is answered.
     pub(super) settling: bool,
     /// Guard asked the server to answer, because too much is unanswered.

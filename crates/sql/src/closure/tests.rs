@@ -95,7 +95,7 @@ fn catalog_with(more: Vec<Routine>) -> Catalog {
             (20, Events(35), purge.clone()),
             (21, Events::UPDATE, purge),
         ],
-        event_triggers: Vec::new(),
+        ..Routines::default()
     };
     Catalog::new(relations, names).with_routines(all)
 }

@@ -89,8 +89,8 @@ impl Analyzer<'_> {
             N::TruncateStmt(s) => {
                 for node in &s.relations {
                     if let Some(N::RangeVar(var)) = &node.node {
-                        let not_asked = guard_core::Bounded::NotApplicable;
-                        self.write(Verb::Truncate, var, not_asked);
+                        let cascades = s.behavior() == pg::DropBehavior::DropCascade;
+                        self.truncate(var, cascades);
                     }
                 }
                 "TRUNCATE TABLE"

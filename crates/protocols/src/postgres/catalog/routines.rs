@@ -7,7 +7,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use guard_core::ObjectName;
 use guard_sql::{
-    Body, Callee, Cast, CastContext, Events, MAX_BODY, RULE, Routine, RoutineId, Routines,
+    Body, Callee, Cast, CastContext, Events, Follow, MAX_BODY, RULE, Reference, Routine, RoutineId,
+    Routines,
 };
 
 use super::{MAX_BYTES, Row, Upstream, unreadable};
@@ -110,6 +111,11 @@ const RULES: &str = "SELECT r.oid, r.ev_class, r.ev_type, r.rulename, n.nspname,
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE r.rulename <> '_RETURN' AND r.oid >= 16384";
 
+/// Foreign keys. Those between partitions have rows of their own.
+const REFERENCES: &str = "SELECT conrelid, pg_catalog.array_to_string(conkey, ','), \
+        confrelid, pg_catalog.array_to_string(confkey, ','), confdeltype, confupdtype \
+    FROM pg_catalog.pg_constraint WHERE contype = 'f'";
+
 /// Reads all of it. What cannot be shown now, because of a lock, is said to be unknown.
 pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), ProtocolError> {
     let mut all = Routines::default();
@@ -143,6 +149,17 @@ pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), Pr
             _ => return Err(unreadable()),
         };
         all.casts.push(Cast { target, target_oid, context, callee: callee(&mut row)? });
+    }
+    for row in upstream.own_query(REFERENCES, MAX_BYTES).await? {
+        let mut row = Row::new(row);
+        all.references.push(Reference {
+            from: row.number()?,
+            from_columns: numbers(&row.text()?)?,
+            to: row.number()?,
+            to_columns: numbers(&row.text()?)?,
+            on_delete: follow(&row.text()?)?,
+            on_update: follow(&row.text()?)?,
+        });
     }
     let mut incomplete = false;
     for row in upstream.own_query(ROUTINES, MAX_BYTES).await? {
@@ -210,4 +227,17 @@ fn routine(
 fn callee(row: &mut Row) -> Result<Callee, ProtocolError> {
     let (oid, name, builtin) = (row.number::<u32>()?, row.text()?, row.flag()?);
     Ok(if builtin { Callee::Builtin(name.into()) } else { Callee::Routine(oid.into()) })
+}
+
+fn numbers(list: &str) -> Result<Vec<i16>, ProtocolError> {
+    list.split(',').map(|number| number.parse().map_err(|_| unreadable())).collect()
+}
+
+fn follow(action: &str) -> Result<Follow, ProtocolError> {
+    match action {
+        "a" | "r" => Ok(Follow::Refuse),
+        "c" => Ok(Follow::Cascade),
+        "n" | "d" => Ok(Follow::Set),
+        _ => Err(unreadable()),
+    }
 }
