@@ -223,7 +223,8 @@ pub(crate) fn is_harmless_setting(name: &str, values: &[&str]) -> bool {
         "search_path" => {
             let parts = values.iter().flat_map(|v| v.split(','));
             let mut later = parts.map(|p| p.trim().trim_matches('"')).skip(1);
-            !later.any(|part| part == "pg_catalog")
+            // The server makes small letters of it where it is not in quotes of its own.
+            !later.any(|part| part.eq_ignore_ascii_case("pg_catalog"))
         }
         "standard_conforming_strings"
         | "transaction_read_only"

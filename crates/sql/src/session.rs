@@ -1,5 +1,8 @@
 //! Settings, transactions, cursors and prepared statements.
 
+#[cfg(test)]
+mod tests;
+
 use guard_core::{ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
@@ -44,6 +47,33 @@ impl Analyzer<'_> {
             }
         }
         transaction_label(statement.kind())
+    }
+
+    /// The settings with which a function is to run: whoever calls it gets them. Harmless ones are its own affair.
+    pub(crate) fn function_settings(&mut self, options: &[pg::Node]) {
+        for option in options {
+            let Some(NodeEnum::DefElem(option)) = &option.node else { continue };
+            let set = option.arg.as_deref().and_then(|arg| arg.node.as_ref());
+            let Some(NodeEnum::VariableSetStmt(set)) = set else { continue };
+            let name = set.name.to_ascii_lowercase();
+            let verb = match set.kind() {
+                pg::VariableSetKind::VarSetValue => {
+                    let values: Vec<String> = set.args.iter().filter_map(constant).collect();
+                    let words: Vec<&str> = values.iter().map(String::as_str).collect();
+                    self.setting_verb(&name, &words)
+                }
+                // Options of a transaction, which no function has.
+                pg::VariableSetKind::VarSetMulti | pg::VariableSetKind::Undefined => Verb::Config,
+                // What the session has was judged when it got it.
+                pg::VariableSetKind::VarSetDefault
+                | pg::VariableSetKind::VarSetCurrent
+                | pg::VariableSetKind::VarReset
+                | pg::VariableSetKind::VarResetAll => Verb::Session,
+            };
+            if verb != Verb::Session {
+                self.draft.on(verb, ObjectKind::Setting, ObjectName::bare(&name));
+            }
+        }
     }
 
     /// `SET` and `RESET`.

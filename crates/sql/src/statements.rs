@@ -244,12 +244,14 @@ impl Analyzer<'_> {
 
             // Functions, triggers, rules, policies.
             N::CreateFunctionStmt(s) => {
+                self.function_settings(&s.options);
                 self.draft.on(Verb::Code, ObjectKind::Function, object_name(&s.funcname));
                 let verb = if s.replace { Verb::Alter } else { Verb::Create };
                 self.draft.on(verb, ObjectKind::Function, object_name(&s.funcname));
                 self.object(Verb::Create, ObjectKind::Function, &s.funcname, "CREATE FUNCTION")
             }
             N::AlterFunctionStmt(s) => {
+                self.function_settings(&s.actions);
                 let name = s.func.as_ref().map_or(&[][..], |name| &name.objname);
                 self.object(Verb::Alter, ObjectKind::Function, name, "ALTER FUNCTION")
             }
