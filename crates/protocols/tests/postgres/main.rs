@@ -13,6 +13,7 @@ mod budgets;
 mod masks;
 mod meanings;
 mod read_only;
+mod settings;
 mod stage;
 mod stale;
 mod transparent;
