@@ -171,7 +171,7 @@ impl Meter {
         let admitted = self.admit(std::iter::once((rows, 0)));
         if admitted.exceeded.is_some() {
             // They were work of the server's, whatever becomes of them.
-            self.used.rows.fetch_add(rows, Ordering::Relaxed);
+            add(&self.used.rows, rows);
             add(&self.ledger.rows, rows);
         }
         admitted.exceeded
@@ -372,6 +372,15 @@ mod tests {
         let mut next = meter(&ledger, Mode::Enforce);
         let exceeded = next.changed(2).map(|exceeded| exceeded.budget);
         assert_eq!(exceeded, Some(Budget::RowsPerSession));
+    }
+
+    #[test]
+    fn a_server_that_says_too_much_does_not_start_the_count_anew() {
+        let ledger = Ledger::new();
+        let mut meter = meter(&ledger, Mode::Enforce);
+        assert!(meter.changed(u64::MAX).is_some());
+        assert!(meter.changed(1).is_some());
+        assert_eq!(meter.rows(), u64::MAX);
     }
 
     #[test]

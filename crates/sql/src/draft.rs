@@ -54,10 +54,11 @@ impl Draft {
         }
     }
 
-    /// Whether it adds, changes or removes rows.
+    /// Whether it adds, changes or removes rows, or makes what may be filled with some.
     pub(crate) fn changes_rows(&self) -> bool {
-        let changes =
-            |effect: &Effect| matches!(effect.verb, Verb::Insert | Verb::Update | Verb::Delete);
+        let changes = |effect: &Effect| {
+            matches!(effect.verb, Verb::Insert | Verb::Update | Verb::Delete | Verb::Create)
+        };
         self.effects.iter().any(changes)
     }
 

@@ -20,7 +20,7 @@ impl Session {
     pub(super) fn error(&mut self, body: &[u8], frame: &BytesMut) -> Result<(), ProtocolError> {
         let code = sqlstate(body);
         let code = code.as_deref().unwrap_or("XX000");
-        let ended = self.budgeting.take_ended(code);
+        let ended = self.budgeting.take_ended(code).or_else(|| self.error_is_over(code, body));
         let code = ended.as_ref().map_or(code, |ended| refuse::sqlstate(&ended.denial));
         let Some(mut front) = self.expected.pop_front() else {
             return self.pass_message(b'E', body, frame);

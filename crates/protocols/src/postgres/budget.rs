@@ -19,11 +19,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use guard_core::{Certainty, Denial, Exceeded, Operation, Outputs, Verb};
 use guard_gate::{Meter, Used};
-use guard_sql::Statement;
+use guard_sql::{Statement, StatementRole};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
     expect::{Copy, Expect, Own, Step},
+    names::Group,
     refuse,
     session::Session,
     upstream,
@@ -35,6 +36,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest rest of a client's CopyData that is filled up so that the COPY can be ended behind it, in bytes.
 pub(super) const MAX_FILL: usize = 1 << 20;
+
+/// How the SQLSTATE begins with which a server ends connections.
+const SHUTS_DOWN: &str = "57P";
 
 /// What guard does of its own on a connection because of budgets.
 #[derive(Default)]
@@ -50,6 +54,9 @@ pub(super) struct Budgeting {
     after: BytesMut,
     /// The transaction that guard has put around a message.
     pub(super) wrap: Wrap,
+    /// The group of the last Execute: while it is the current one, its Sync has not come, and it may have begun a
+    /// transaction that no ReadyForQuery tells of yet.
+    pub(super) executed_in: Option<Group>,
 }
 
 /// Why a statement is over.
@@ -81,10 +88,17 @@ impl Budgeting {
         self.ended.as_ref().is_some_and(|ended| !ended.late)
     }
 
+    /// The client does not take what comes: of a statement that is out of time nothing more is kept for it.
+    pub(super) fn give_up(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            ended.late = false;
+        }
+    }
+
     /// What the client gets to know in place of this error of the server's.
     pub(super) fn take_ended(&mut self, code: &str) -> Option<Ended> {
         // A server that shuts down says so itself.
-        let shuts_down = code.starts_with("57P");
+        let shuts_down = code.starts_with(SHUTS_DOWN);
         let ended = self.ended.take().filter(|_| !shuts_down)?;
         (!ended.late || code == refuse::QUERY_CANCELED).then_some(ended)
     }
@@ -99,9 +113,7 @@ impl Session {
     /// Counts what a statement uses, if the policy bounds that.
     pub(super) fn meter(&self, statement: &Statement, used: Option<&Arc<Used>>) -> Option<Meter> {
         self.gate.meter(|| match (&statement.role, used) {
-            (guard_sql::StatementRole::Fetch(cursor), _) => {
-                self.names.used(cursor).unwrap_or_default()
-            }
+            (StatementRole::Fetch(cursor), _) => self.names.used(cursor).unwrap_or_default(),
             (_, Some(used)) => used.clone(),
             (_, None) => Arc::default(),
         })
@@ -112,6 +124,7 @@ impl Session {
         &self,
         statements: &[Arc<Statement>],
         part: bool,
+        simple: bool,
     ) -> Option<(Arc<Operation>, &'static str, &'static str)> {
         let budgets = self.gate.enforced_budgets()?;
         let of = |statement: &Arc<Statement>| statement.operation.clone();
@@ -133,8 +146,22 @@ impl Session {
                 ));
             }
             let found = statements.iter().find(|statement| {
-                part && changes_rows(&statement.operation)
-                    && !matches!(statement.operation.outputs, Outputs::None)
+                let operation = &statement.operation;
+                let slices = match statement.role {
+                    // Of a portal that was bound: a cursor that was declared changes nothing of its own.
+                    StatementRole::Fetch(_) => true,
+                    StatementRole::Plain
+                    | StatementRole::Prepare { .. }
+                    | StatementRole::Deallocate(_)
+                    | StatementRole::Declare { .. }
+                    | StatementRole::Close(_)
+                    | StatementRole::CopyOut(_)
+                    | StatementRole::CopyIn(_)
+                    | StatementRole::DiscardAll => {
+                        part && !matches!(operation.outputs, Outputs::None)
+                    }
+                };
+                slices && changes_rows(operation)
             });
             if let Some(found) = found {
                 return Some((
@@ -147,12 +174,24 @@ impl Session {
         if budgets.count_data()
             && statements.len() > 1
             && statements.iter().any(|statement| !statement.operation.is_passive())
-            && let Some(found) = statements.iter().find(|s| ends_transaction(&s.operation))
+            && let Some(found) = keeps_changes(statements)
         {
             return Some((
                 of(found),
-                "it ends a transaction in the same message in which something is changed, so that rows are counted too late",
+                "it ends a transaction in the same message in which something is changed, or marks a point behind that, so that rows are counted too late",
                 "send the statements one at a time",
+            ));
+        }
+        if simple
+            && self.budgeting.executed_in == Some(self.group)
+            && !self.budgeting.is_wrapped()
+            && self.must_be_held(statements)
+            && let Some(first) = statements.first()
+        {
+            return Some((
+                of(first),
+                "it changes rows behind a batch whose Sync has not come, so that nobody knows whether it stands in a transaction",
+                "send a Sync before it",
             ));
         }
         None
@@ -161,8 +200,13 @@ impl Session {
     /// Whether a Query has to stand in a transaction of guard's: where what it changes would be committed
     /// before its rows are counted.
     pub(super) fn needs_wrap(&self, statements: &[Arc<Statement>]) -> bool {
+        self.status == b'I' && !self.budgeting.is_wrapped() && self.must_be_held(statements)
+    }
+
+    /// Whether what a Query changes must not be committed before it is counted.
+    fn must_be_held(&self, statements: &[Arc<Statement>]) -> bool {
         let counts = self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data());
-        if !counts || self.status != b'I' || self.budgeting.is_wrapped() {
+        if !counts {
             return false;
         }
         match statements {
@@ -273,6 +317,43 @@ impl Session {
             self.tell_ended(exceeded);
         }
         true
+    }
+
+    /// Takes words of the server's from the budgets of the statement that it is at, or of the session: values can stand
+    /// in them. The budget that they are over.
+    pub(super) fn count_words(&mut self, body: &[u8]) -> Option<Exceeded> {
+        let words = std::iter::once((0, body.len() as u64));
+        if let Some(meter) = self.expected.front_mut().and_then(Expect::meter) {
+            return meter.admit(words).exceeded;
+        }
+        self.gate.meter(Arc::default)?.admit(words).exceeded
+    }
+
+    /// What the client gets to know in place of an error whose words are over a budget.
+    pub(super) fn error_is_over(&mut self, code: &str, body: &[u8]) -> Option<Ended> {
+        match self.expected.front() {
+            // It answers words of guard's own; or the connection is at its end.
+            None | Some(Expect::Refused { .. } | Expect::Own(Own::Begin | Own::Rollback)) => {
+                return None;
+            }
+            Some(_) if code.starts_with(SHUTS_DOWN) => return None,
+            Some(_) => {}
+        }
+        let exceeded = self.count_words(body)?;
+        self.tell_ended(exceeded);
+        self.budgeting.ended.take()
+    }
+
+    /// A notice. Whether the client gets it.
+    pub(super) fn notice_passes(&mut self, body: &[u8]) -> bool {
+        if self.budgeting.silences() {
+            return false;
+        }
+        let Some(exceeded) = self.count_words(body) else { return true };
+        if self.expected.front_mut().and_then(Expect::meter).is_some() {
+            self.end_statement(exceeded);
+        }
+        false
     }
 
     /// An Execute is complete: whether it is over for the client all the same.
@@ -438,6 +519,18 @@ fn is_open(operation: &Operation) -> bool {
 
 fn is_transaction(operation: &Operation) -> bool {
     operation.effects.iter().any(|effect| effect.verb == Verb::Transaction)
+}
+
+/// The first of several statements after which what others of them changed cannot be undone any more: it ends
+/// their transaction, or is a savepoint behind them, to which the client could go back from guard's error.
+fn keeps_changes(statements: &[Arc<Statement>]) -> Option<&Arc<Statement>> {
+    let mut changed = false;
+    statements.iter().find(|statement| {
+        let operation = &statement.operation;
+        let keeps = changed && is_transaction(operation) && &*operation.label == "SAVEPOINT";
+        changed |= !operation.is_passive();
+        keeps || ends_transaction(operation)
+    })
 }
 
 fn ends_transaction(operation: &Operation) -> bool {

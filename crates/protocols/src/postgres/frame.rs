@@ -83,6 +83,18 @@ impl<'a> Run<'a> {
     pub(super) const fn of(tag: u8, rest: &'a [u8]) -> Self {
         Self { tag, rest }
     }
+
+    /// Of the messages that are there whole.
+    pub(super) fn whole(tag: u8, input: &'a [u8]) -> Self {
+        let mut end = 0;
+        while let Ok(Some(header)) = Header::peek(input.get(end..).unwrap_or_default())
+            && header.tag == tag
+            && end + header.whole() <= input.len()
+        {
+            end += header.whole();
+        }
+        Self::of(tag, input.get(..end).unwrap_or_default())
+    }
 }
 
 impl Iterator for Run<'_> {

@@ -416,6 +416,7 @@ impl Session {
         }
         let counted = one_at_a_time && step.is_some();
         self.expected.push_back(Expect::Execute(step));
+        self.budgeting.executed_in = Some(self.group);
         self.start_clock();
         if counted {
             self.ask_for_answers();
@@ -447,13 +448,7 @@ impl Session {
         let statement =
             Statement { operation, role: StatementRole::Plain, uncounted: false, follows: false };
         let statements = [Arc::new(statement)];
-        if self.gate.enforced_budgets().is_some_and(|budgets| budgets.count_data()) {
-            let detail =
-                "what a function call message returns or changes is not counted".to_owned();
-            let hint = "call the function in a SELECT";
-            let (operation, code) = (&statements[0].operation, DenialCode::BudgetUncounted);
-            let denial = self.gate.refuse(operation, code, detail, hint).await;
-            self.refuse(Box::new(denial), true);
+        if self.is_uncounted_call(&statements[0].operation).await {
             return Ok(());
         }
         let Some(permits) = self.judge(&statements, StatementPhase::Execute, true).await else {

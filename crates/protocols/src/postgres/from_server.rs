@@ -222,16 +222,30 @@ impl Session {
             Copy::Out(Some(masker)) => {
                 // All messages that are there whole, a row each, in one go.
                 let input = &self.upstream.input;
+                let admitted =
+                    match &mut step.meter {
+                        Some(meter) => {
+                            let whole = Run::whole(b'd', input);
+                            whole.clone().next().is_some().then(|| {
+                                meter.admit(copied(whole, &step.statement, &mut step.copied))
+                            })
+                        }
+                        None => None,
+                    };
+                let mut left = admitted.map_or(u64::MAX, |admitted| admitted.items);
                 let mut end = 0;
-                while let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
+                while left > 0
+                    && let Some(header) = Header::peek(input.get(end..).unwrap_or_default())?
                     && header.tag == b'd'
                     && let Some(data) = input.get(end + HEADER..end + header.whole())
                 {
                     step.outcome.bytes += masker.message(data, &mut self.client.output)?;
                     end += header.whole();
+                    left -= 1;
                 }
-                if end > 0 {
+                if end > 0 || admitted.is_some() {
                     self.upstream.input.advance(end);
+                    self.end_at(admitted.and_then(|admitted| admitted.exceeded));
                     return Ok(true);
                 }
                 if header.whole() <= MAX_WHOLE_COPY_DATA {
@@ -258,10 +272,15 @@ impl Session {
         match tag {
             b'E' => return self.error(body, frame),
             b'N' => {
-                self.pass_message(tag, body, frame)?;
+                if self.notice_passes(body) {
+                    self.pass_message(tag, body, frame)?;
+                }
                 return Ok(());
             }
             b'A' => {
+                if self.count_words(body).is_some() {
+                    return Ok(());
+                }
                 if self.reached {
                     errors::hide_notification(body, &mut self.client.output)?;
                     return Ok(());

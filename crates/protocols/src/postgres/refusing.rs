@@ -27,13 +27,33 @@ impl Session {
         part: bool,
         simple: bool,
     ) -> bool {
-        let Some((operation, detail, hint)) = self.uncounted(statements, part) else {
+        let Some((operation, detail, hint)) = self.uncounted(statements, part, simple) else {
             return false;
         };
-        let code = DenialCode::BudgetUncounted;
-        let denial = self.gate.refuse(&operation, code, detail.to_owned(), hint).await;
-        self.refuse(Box::new(denial), simple);
+        self.refuse_uncounted(&operation, detail, hint, simple).await;
         true
+    }
+
+    /// Whether a function call message is refused: it has no rows to be counted, and no clock.
+    pub(super) async fn is_uncounted_call(&mut self, operation: &Arc<Operation>) -> bool {
+        if self.gate.enforced_budgets().is_none() {
+            return false;
+        }
+        let detail = "what a function call message returns or changes is not counted, nor its time";
+        self.refuse_uncounted(operation, detail, "call the function in a SELECT", true).await;
+        true
+    }
+
+    async fn refuse_uncounted(
+        &mut self,
+        operation: &Arc<Operation>,
+        detail: &str,
+        hint: &str,
+        simple: bool,
+    ) {
+        let code = DenialCode::BudgetUncounted;
+        let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
+        self.refuse(Box::new(denial), simple);
     }
 
     /// Sends what fails in place of what is refused: then the server is where the client believes it is,

@@ -219,7 +219,13 @@ impl Session {
                 Poll::Pending => {}
             }
         }
-        if self.client.output.len() < MAX_UNSENT {
+        let full = self.client.output.len() >= MAX_UNSENT;
+        if full {
+            self.budgeting.give_up();
+        }
+        // What nothing passes of any more need not wait for the client.
+        let drops = self.budgeting.silences() && self.passing == 0 && self.masking == 0;
+        if !full || drops {
             match poll_read(&mut self.upstream.stream, &mut self.upstream.input, cx) {
                 Ok(Poll::Ready(0)) | Err(_) => return Poll::Ready(Ok(Event::ServerGone)),
                 Ok(Poll::Ready(_)) => input = true,

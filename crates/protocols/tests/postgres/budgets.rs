@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::{BufMut as _, BytesMut};
 use guard_core::TlsMode;
 
 use super::{
@@ -153,4 +154,161 @@ async fn a_goodbye_does_not_undo_what_was_sent_before_it() {
         while raw.receive().await.is_some() {}
         assert_eq!(target(&stage), "3", "{budgets}");
     }
+}
+
+#[tokio::test]
+async fn masked_copies_are_counted() {
+    let policy = "policy: p\nbudgets: { BUDGET }\nrules:\n  - name: all\n    \
+                  sql: { effects: \"*\", certainty: [exact, partial] }\n    decide: allow\n\
+                  masks:\n  - sql: { columns: [public.people.email] }\n    with: redact\n";
+    let seed = "CREATE TABLE people AS SELECT n, 'a@example.org'::text AS email FROM generate_series(1, 50) n";
+    for (budget, answer) in [
+        ("rows_per_statement: 5", "? ? ? ? ? ? E:53400 ZI"),
+        ("rows_per_session: 3", "? ? ? ? E:53400 ZI"),
+        ("bytes_per_statement: 40B", "? ? ? E:53400 ZI"),
+    ] {
+        let stage = Stage::new(&policy.replace("BUDGET", budget), TlsMode::Disable, seed).await;
+        let mut raw = stage.raw().await;
+        assert_eq!(ask(&mut raw, "COPY people TO STDOUT").await, answer, "{budget}");
+    }
+    // The line of names is no row.
+    let five = policy.replace("BUDGET", "rows_per_statement: 5");
+    let stage = Stage::new(&five, TlsMode::Disable, seed).await;
+    let mut raw = stage.raw().await;
+    let names = "COPY people TO STDOUT WITH (FORMAT csv, HEADER)";
+    assert_eq!(ask(&mut raw, names).await, "? ? ? ? ? ? ? E:53400 ZI");
+}
+
+#[tokio::test]
+async fn no_savepoint_keeps_what_is_over_a_budget() {
+    let stage = stage("rows_per_statement: 5").await;
+    let mut raw = stage.raw().await;
+    let many = "INSERT INTO target SELECT n FROM many";
+    for before in ["BEGIN; ", "BEGIN; SAVEPOINT r; "] {
+        ask(&mut raw, &format!("{before}{many}; SAVEPOINT s")).await;
+        ask(&mut raw, "ROLLBACK TO SAVEPOINT s").await;
+        ask(&mut raw, "COMMIT").await;
+        assert_eq!(target(&stage), "0", "{before}");
+    }
+    let some = "BEGIN; SAVEPOINT s; INSERT INTO target VALUES (1); RELEASE s";
+    assert_eq!(ask(&mut raw, some).await, "C:BEGIN C:SAVEPOINT C:INSERT 0 1 C:RELEASE ZT");
+    assert_eq!(ask(&mut raw, "COMMIT").await, "C:COMMIT ZI");
+}
+
+#[tokio::test]
+async fn a_transaction_whose_beginning_is_not_answered_yet_is_not_committed() {
+    let stage = stage("rows_per_statement: 5").await;
+    let mut raw = stage.raw().await;
+    let begin = Script::default().parse("", "BEGIN").bind("", "", 0).execute("");
+    raw.send(&begin.query("INSERT INTO target VALUES (1)").0).await;
+    assert_eq!(raw.until_ready().await, "1 2 C:BEGIN E:42501 ZE");
+    assert_eq!(ask(&mut raw, "ROLLBACK").await, "C:ROLLBACK ZI");
+    assert_eq!(target(&stage), "0");
+    let one = Script::default().parse("", "SELECT 1").bind("", "", 0).execute("").sync();
+    raw.send(&one.0).await;
+    assert_eq!(raw.until_ready().await, "1 2 D:1 C:SELECT 1 ZI");
+    assert_eq!(ask(&mut raw, "INSERT INTO target VALUES (1)").await, "C:INSERT 0 1 ZI");
+
+    // Nor is one whose end is not answered yet believed to go on.
+    assert_eq!(ask(&mut raw, "BEGIN").await, "C:BEGIN ZT");
+    let commit = Script::default().parse("", "COMMIT").bind("", "", 0).execute("");
+    raw.send(&commit.query("INSERT INTO target SELECT n FROM many").0).await;
+    assert_eq!(raw.until_ready().await, "1 2 C:COMMIT E:42501 ZI");
+    assert_eq!(target(&stage), "1");
+}
+
+#[tokio::test]
+async fn a_change_behind_a_portal_is_not_fetched_by_name() {
+    let stage = stage("rows_per_statement: 5").await;
+    let mut raw = stage.raw().await;
+    let change = "INSERT INTO target SELECT n FROM many RETURNING n";
+    for fetch in ["MOVE 1 FROM p", "FETCH 1 FROM p"] {
+        let script = Script::default().parse("", change).bind("p", "", 0).query(fetch);
+        raw.send(&script.0).await;
+        assert_eq!(raw.until_ready().await, "1 2 E:42501 ZI", "{fetch}");
+        ask(&mut raw, "BEGIN").await;
+        let script = Script::default().parse("", change).bind("p", "", 0).sync().query(fetch);
+        raw.send(&script.0).await;
+        assert_eq!(raw.until_ready().await, "1 2 ZT");
+        assert_eq!(raw.until_ready().await, "E:42501 ZE", "{fetch}");
+        ask(&mut raw, "COMMIT").await;
+    }
+    assert_eq!(target(&stage), "0");
+}
+
+#[tokio::test]
+async fn a_table_that_an_explanation_makes_is_not_filled_uncounted() {
+    let stage = stage("rows_per_statement: 5").await;
+    let mut raw = stage.raw().await;
+    for text in [
+        "EXPLAIN ANALYZE CREATE TABLE made AS SELECT * FROM many",
+        "EXPLAIN (ANALYZE) SELECT * INTO made FROM many",
+        "EXPLAIN ANALYZE CREATE MATERIALIZED VIEW made AS SELECT * FROM many",
+    ] {
+        assert_eq!(ask(&mut raw, text).await, "E:42501 ZI", "{text}");
+    }
+    assert!(
+        ask(&mut raw, "EXPLAIN CREATE TABLE made AS SELECT * FROM many").await.starts_with("T D:")
+    );
+}
+
+#[tokio::test]
+async fn a_call_by_number_does_not_escape_the_clock() {
+    let stage = stage("time_per_statement: 1s").await;
+    let mut raw = stage.raw().await;
+    let mut call = BytesMut::new();
+    call.put_u8(b'F');
+    call.put_i32(4 + 4 + 2 + 2 + 2 + 4 + 8 + 2);
+    // pg_sleep, with one binary argument.
+    call.put_i32(2626);
+    call.put_i16(1);
+    call.put_i16(1);
+    call.put_i16(1);
+    call.put_i32(8);
+    call.put_f64(20.0);
+    call.put_i16(1);
+    raw.send(&call).await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), raw.until_ready()).await;
+    assert_eq!(answer.as_deref(), Ok("E:42501 ZI"));
+}
+
+#[tokio::test]
+async fn words_of_the_server_are_bytes_too() {
+    let stage = stage("bytes_per_statement: 100kB").await;
+    let mut raw = stage.raw().await;
+    let notices =
+        "DO $$ BEGIN FOR n IN 1..500 LOOP RAISE NOTICE '%', repeat('x', 1000); END LOOP; END $$";
+    let said = ask(&mut raw, notices).await;
+    assert!(said.ends_with("E:53400 ZI") && said.matches('N').count() < 100, "{said}");
+    let error = "SELECT repeat('x', 200000)::int";
+    assert_eq!(ask(&mut raw, error).await, "E:53400 ZI");
+    ask(&mut raw, "LISTEN c").await;
+    assert_eq!(ask(&mut raw, "SELECT 1/0").await, "E:22012 ZI");
+}
+
+#[tokio::test]
+async fn notifications_are_bytes_of_the_session() {
+    let stage = stage("bytes_per_session: 100kB").await;
+    let mut raw = stage.raw().await;
+    ask(&mut raw, "LISTEN c").await;
+    let told =
+        ask(&mut raw, "SELECT count(pg_notify('c', repeat('x', 7000) || n)) FROM many").await;
+    let told = [told, ask(&mut raw, "SELECT 1").await].join(" ");
+    assert!(told.matches("A:").count() < 15 && told.ends_with("E:53400 ZI"), "{}", told.len());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_no_statement_beyond_its_time() {
+    let stage = stage("time_per_statement: 1s").await;
+    let mut raw = stage.raw().await;
+    let endless = "SELECT repeat('x', 1000) FROM generate_series(1, 2000000000)";
+    raw.send(&Script::default().query(endless).0).await;
+    let over = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'leased' AND state = 'idle' \
+                AND query LIKE '%generate_series%'";
+    let began = Instant::now();
+    while stage.postgres.sql("shop", over).unwrap() == "0" {
+        assert!(began.elapsed() < Duration::from_secs(20), "it runs on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(raw.until_ready().await.ends_with("E:57014 ZI"));
 }
