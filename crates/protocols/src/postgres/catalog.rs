@@ -88,21 +88,34 @@ const DEFINITIONS: &str = "SELECT c.oid, CASE WHEN NOT EXISTS ( \
         AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Columns; a domain is its base type, a text type of an extension is text.
-const COLUMNS: &str = "WITH RECURSIVE base (oid, root, modifier) AS ( \
-        SELECT t.oid, CASE WHEN t.oid >= 16384 AND t.typcategory = 'S' AND t.typtype = 'b' \
-            THEN 25::pg_catalog.oid ELSE t.oid END, -1 \
-        FROM pg_catalog.pg_type t WHERE t.typtype <> 'd' \
-        UNION ALL \
-        SELECT d.oid, b.root, CASE WHEN d.typtypmod <> -1 THEN d.typtypmod ELSE b.modifier END \
-        FROM pg_catalog.pg_type d JOIN base b ON d.typbasetype = b.oid WHERE d.typtype = 'd') \
-    SELECT a.attrelid, a.attname, a.attnum, coalesce(b.root, a.atttypid), \
-        CASE WHEN a.atttypmod <> -1 THEN a.atttypmod ELSE coalesce(b.modifier, -1) END, \
-        a.attnotnull, a.attgenerated <> '' \
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
-        LEFT JOIN base b ON b.oid = a.atttypid \
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') \
-        AND c.relpersistence <> 't' \
-    ORDER BY a.attrelid, a.attnum";
+macro_rules! columns {
+    ($which:literal) => {
+        concat!(
+            "WITH RECURSIVE base (oid, root, modifier) AS ( \
+                SELECT t.oid, CASE WHEN t.oid >= 16384 AND t.typcategory = 'S' AND t.typtype = 'b' \
+                    THEN 25::pg_catalog.oid ELSE t.oid END, -1 \
+                FROM pg_catalog.pg_type t WHERE t.typtype <> 'd' \
+                UNION ALL \
+                SELECT d.oid, b.root, CASE WHEN d.typtypmod <> -1 THEN d.typtypmod ELSE b.modifier END \
+                FROM pg_catalog.pg_type d JOIN base b ON d.typbasetype = b.oid WHERE d.typtype = 'd') \
+            SELECT a.attrelid, a.attname, a.attnum, coalesce(b.root, a.atttypid), \
+                CASE WHEN a.atttypmod <> -1 THEN a.atttypmod ELSE coalesce(b.modifier, -1) END, \
+                a.attnotnull, a.attgenerated <> '' \
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+                LEFT JOIN base b ON b.oid = a.atttypid \
+            WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') \
+                AND c.relpersistence <> 't'",
+            $which,
+            " ORDER BY a.attrelid, a.attnum"
+        )
+    };
+}
+
+/// Those of all relations.
+const COLUMNS: &str = columns!("");
+
+/// Those of relations that are not the server's own: its own stay what they are.
+const USER_COLUMNS: &str = columns!(" AND c.oid >= 16384");
 
 /// What is called by name and was made by a user: object ids from 16384 on, and other schemas.
 const FUNCTIONS: &str = "SELECT p.proname FROM pg_catalog.pg_proc p \
@@ -130,6 +143,13 @@ const USER_TYPES: &str = "SELECT oid, kind, detail FROM ( \
             WHERE t.typtype IN ('r', 'm')) AS part \
     WHERE oid >= 16384 ORDER BY oid, place";
 
+/// Many small queries that look large to the planner: compiling one takes longer than running it.
+const NO_JIT: &str = "SELECT pg_catalog.set_config(name, 'off', false) FROM pg_catalog.pg_settings \
+    WHERE name = 'jit'";
+
+/// Objects from here on are not the server's own (`FirstNormalObjectId`).
+const FIRST_USER_OID: u32 = 16384;
+
 /// The type `text`.
 const TEXT: u32 = 25;
 
@@ -143,8 +163,10 @@ pub(super) struct Snapshot {
     /// Some view's definition could not be read.
     incomplete: bool,
     /// The server's answer to [`MARK`] before it was loaded.
-    mark: Vec<Option<String>>,
+    mark: Mark,
 }
+
+type Mark = Vec<Option<String>>;
 
 /// A snapshot, and since when it is known to be what the server has.
 #[derive(Clone)]
@@ -275,21 +297,13 @@ impl Catalogs {
     ) -> Result<Arc<Snapshot>, ProtocolError> {
         let kept = match place.take() {
             // The server may have closed it since: that is no error of the statement that waits.
-            Some(mut kept) => kept.own_query(MARK, MAX_BYTES).await.ok().map(|mark| (kept, mark)),
+            Some(mut kept) => mark(&mut kept).await.ok().map(|mark| (kept, mark)),
             None => None,
         };
-        let (upstream, mark) = match kept {
-            Some(kept) => kept,
-            None => {
-                let connected = timeout(CONNECT_TIMEOUT, connect(&*self.resource)).await;
-                let mut upstream = connected.map_err(|_| {
-                    ProtocolError::Resource("a connection for its catalog takes too long".into())
-                })??;
-                let mark = upstream.own_query(MARK, MAX_BYTES).await?;
-                (upstream, mark)
-            }
+        let (upstream, mark, is_same) = match kept {
+            Some((upstream, mark)) => (upstream, mark, true),
+            None => self.connect().await.map(|(upstream, mark)| (upstream, mark, false))?,
         };
-        let mark = mark.into_iter().next().ok_or_else(unreadable)?;
         if let Some(before) = &before
             && before.mark == mark
             && !before.incomplete
@@ -297,11 +311,34 @@ impl Catalogs {
             *place = Some(upstream);
             return Ok(before.clone());
         }
-        let version = before.map_or(1, |before| before.version + 1);
-        let (snapshot, usable) = load(upstream, mark, version).await?;
+        let version = before.as_ref().map_or(1, |before| before.version + 1);
+        let known = before.as_deref().filter(|_| is_same);
+        let (snapshot, usable) = match load(upstream, mark, version, known).await {
+            Ok(loaded) => loaded,
+            // Something was dropped or locked while it was shown: it is known to be so now.
+            Err(_) => {
+                let (upstream, mark) = self.connect().await?;
+                load(upstream, mark, version, None).await?
+            }
+        };
         *place = usable;
         Ok(Arc::new(snapshot))
     }
+
+    /// A new connection, and the server's answer to [`MARK`].
+    async fn connect(&self) -> Result<(Upstream, Mark), ProtocolError> {
+        let connected = timeout(CONNECT_TIMEOUT, connect(&*self.resource)).await;
+        let mut upstream = connected.map_err(|_| {
+            ProtocolError::Resource("a connection for its catalog takes too long".into())
+        })??;
+        let mark = mark(&mut upstream).await?;
+        Ok((upstream, mark))
+    }
+}
+
+async fn mark(upstream: &mut Upstream) -> Result<Mark, ProtocolError> {
+    let rows = upstream.own_query(MARK, MAX_BYTES).await?;
+    rows.into_iter().next().ok_or_else(unreadable)
 }
 
 async fn connect(resource: &dyn Resource) -> Result<Upstream, ProtocolError> {
@@ -315,17 +352,23 @@ async fn connect(resource: &dyn Resource) -> Result<Upstream, ProtocolError> {
         parameter(b"lock_timeout", LOCK_TIMEOUT),
         parameter(b"standard_conforming_strings", b"on"),
     ];
-    let (upstream, _) = Upstream::connect(resource, &parameters).await?;
+    let (mut upstream, _) = Upstream::connect(resource, &parameters).await?;
+    upstream.own_query(NO_JIT, MAX_BYTES).await?;
     Ok(upstream)
 }
 
+/// Reads all of it. With what was read before over the same connection, the server's own columns are taken from there.
 async fn load(
     mut upstream: Upstream,
-    mark: Vec<Option<String>>,
+    mark: Mark,
     version: u64,
+    before: Option<&Snapshot>,
 ) -> Result<(Snapshot, Option<Upstream>), ProtocolError> {
+    let columns = if before.is_some() { USER_COLUMNS } else { COLUMNS };
+    let first = [columns, RELATIONS, FUNCTIONS, TEXT_TYPES, USER_TYPES];
+    upstream.own_queries(first.into_iter().chain(routines::QUERIES).chain([DEFINITIONS])).await?;
     let mut columns: HashMap<u32, Vec<Column>> = HashMap::new();
-    for row in upstream.own_query(COLUMNS, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let relation = row.number()?;
         columns.entry(relation).or_default().push(Column {
@@ -338,7 +381,7 @@ async fn load(
         });
     }
     let mut relations = Vec::new();
-    for row in upstream.own_query(RELATIONS, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let oid = row.number()?;
         let name = ObjectName::qualified(&row.text()?, &row.text()?);
@@ -353,20 +396,21 @@ async fn load(
         let parents = row.optional().unwrap_or_default();
         let parents = parents.split(',').filter_map(|parent| parent.parse().ok()).collect();
         let has_triggers = row.flag()?;
-        let columns = columns.remove(&oid).unwrap_or_default();
+        let known = |before: &Snapshot| Some(before.catalog.relation(oid)?.columns.clone());
+        let known = before.filter(|_| oid < FIRST_USER_OID).and_then(known);
+        let columns = columns.remove(&oid).or(known).unwrap_or_default();
         let definition = None;
         relations.push(Relation { oid, name, kind, columns, definition, parents, has_triggers });
     }
     let names = |rows: Vec<Vec<Option<String>>>| rows.into_iter().flatten().flatten();
     let functions: Vec<Arc<str>> =
-        names(upstream.own_query(FUNCTIONS, MAX_BYTES).await?).map(Into::into).collect();
-    let text_types = names(upstream.own_query(TEXT_TYPES, MAX_BYTES).await?)
-        .filter_map(|oid| oid.parse().ok())
-        .collect();
-    let user_types = user_types(upstream.own_query(USER_TYPES, MAX_BYTES).await?)?;
+        names(upstream.own_answer(MAX_BYTES).await?).map(Into::into).collect();
+    let text_types =
+        names(upstream.own_answer(MAX_BYTES).await?).filter_map(|oid| oid.parse().ok()).collect();
+    let user_types = user_types(upstream.own_answer(MAX_BYTES).await?)?;
     let (routines, locked) = routines::load(&mut upstream).await?;
     // The last one: a connection whose query failed is of no more use.
-    let (incomplete, usable) = match upstream.own_query(DEFINITIONS, MAX_BYTES).await {
+    let (incomplete, usable) = match upstream.own_answer(MAX_BYTES).await {
         Ok(rows) => (define(&mut relations, rows)?, Some(upstream)),
         Err(_) => (true, None),
     };

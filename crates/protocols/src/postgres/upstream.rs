@@ -178,8 +178,26 @@ impl Upstream {
         text: &'static str,
         max_bytes: usize,
     ) -> Result<Vec<Vec<Option<String>>>, ProtocolError> {
-        put(&mut self.output, b'Q', |out| put_text(out, text.as_bytes()));
-        self.flush().await?;
+        self.own_queries([text]).await?;
+        self.own_answer(max_bytes).await
+    }
+
+    /// Sends some of guard's own queries at once: each has its [`Upstream::own_answer`], in their order.
+    pub(super) async fn own_queries(
+        &mut self,
+        texts: impl IntoIterator<Item = &'static str>,
+    ) -> Result<(), ProtocolError> {
+        for text in texts {
+            put(&mut self.output, b'Q', |out| put_text(out, text.as_bytes()));
+        }
+        self.flush().await
+    }
+
+    /// The text rows of the next query that was sent. After an error there is no further answer.
+    pub(super) async fn own_answer(
+        &mut self,
+        max_bytes: usize,
+    ) -> Result<Vec<Vec<Option<String>>>, ProtocolError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         loop {

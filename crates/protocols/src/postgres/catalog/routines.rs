@@ -116,11 +116,14 @@ const REFERENCES: &str = "SELECT conrelid, pg_catalog.array_to_string(conkey, ',
         confrelid, pg_catalog.array_to_string(confkey, ','), confdeltype, confupdtype \
     FROM pg_catalog.pg_constraint WHERE contype = 'f'";
 
+/// What is asked, in the order in which [`load`] reads the answers.
+pub(super) const QUERIES: [&str; 6] = [LINKS, OPERATORS, CASTS, REFERENCES, ROUTINES, RULES];
+
 /// Reads all of it. What cannot be shown now, because of a lock, is said to be unknown.
 pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), ProtocolError> {
     let mut all = Routines::default();
     let mut also: HashMap<RoutineId, Vec<Callee>> = HashMap::new();
-    for row in upstream.own_query(LINKS, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let (kind, of) = (row.text()?, row.number::<u32>()?);
         let type_name = row.optional();
@@ -134,12 +137,12 @@ pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), Pr
             _ => return Err(unreadable()),
         }
     }
-    for row in upstream.own_query(OPERATORS, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let name = ObjectName::qualified(&row.text()?, &row.text()?);
         all.operators.push((name, callee(&mut row)?));
     }
-    for row in upstream.own_query(CASTS, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let (target, target_oid) = (row.text()?.into(), row.number()?);
         let context = match row.text()?.as_str() {
@@ -150,7 +153,7 @@ pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), Pr
         };
         all.casts.push(Cast { target, target_oid, context, callee: callee(&mut row)? });
     }
-    for row in upstream.own_query(REFERENCES, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         all.references.push(Reference {
             from: row.number()?,
@@ -162,12 +165,12 @@ pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), Pr
         });
     }
     let mut incomplete = false;
-    for row in upstream.own_query(ROUTINES, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let routine = routine(&mut Row::new(row), &mut also)?;
         incomplete |= matches!(&routine.body, Body::Opaque(why) if &**why == LOCKED);
         all.routines.push(routine);
     }
-    for row in upstream.own_query(RULES, MAX_BYTES).await? {
+    for row in upstream.own_answer(MAX_BYTES).await? {
         let mut row = Row::new(row);
         let (oid, relation) = (row.number::<u32>()?, row.number()?);
         let events = match row.text()?.as_str() {
