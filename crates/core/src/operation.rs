@@ -385,6 +385,11 @@ pub enum Certainty {
 pub enum Flow {
     /// The value itself.
     Plain,
+    /// The value itself, or that of another column.
+    Either,
+    /// The value itself, or one that the statement gives: whoever wrote it can have any value treated as the
+    /// column's are.
+    Given,
     /// Something computed from it, from which it might be learned.
     Derived,
 }

@@ -557,7 +557,8 @@ fn operator_of(e: &pg::AExpr) -> &str {
     e.name.last().and_then(string).unwrap_or_default()
 }
 
-fn is_null(node: &pg::Node) -> bool {
+/// Whether an expression is the constant NULL, of whatever type.
+pub(crate) fn is_null(node: &pg::Node) -> bool {
     match &node.node {
         Some(NodeEnum::AConst(value)) => value.isnull,
         Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_null),

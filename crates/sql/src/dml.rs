@@ -39,13 +39,15 @@ impl Analyzer<'_> {
         }
     }
 
-    /// Keeps a value in a column. A column's own value is no news to it.
+    /// Keeps a value in a column. A column's own value is no news to it; what is computed of it is: of a
+    /// value that was cut to its first letter, a hash or a comparison tells that letter.
     fn keep(&mut self, value: &Value, column: Option<&str>, targets: &[Target]) {
         let own = |source: &ColumnName| {
             column.is_some_and(|column| *source.column == *column)
                 && targets.iter().all(|target| target.name == source.table)
         };
-        self.draft.stores.extend(value.columns().filter(|source| !own(source)).cloned());
+        let moved = value.columns().filter(|source| !own(source) || !value.is_itself(source));
+        self.draft.stores.extend(moved.cloned());
         if let Some(why) = value.why_unknown().filter(|_| !self.draft.passes) {
             let why = format!("a value is kept, and {why}");
             self.draft.doubt(&why);

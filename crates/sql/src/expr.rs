@@ -5,6 +5,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     analyzer::{Analyzer, constant, dotted, string, strings},
+    bounded::is_null,
     functions::{self, Class},
     value::{Scope, Value},
 };
@@ -27,8 +28,14 @@ impl Analyzer<'_> {
     }
 
     /// Where an expression's value comes from.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no expression is doubt")]
     pub(crate) fn value(&mut self, node: &pg::Node, scope: &Scope<'_>) -> Value {
+        let value = self.origins(node, scope);
+        // What a view gives was chosen by who made it.
+        if is_null(node) || self.in_view() { value } else { value.given() }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no expression is doubt")]
+    fn origins(&mut self, node: &pg::Node, scope: &Scope<'_>) -> Value {
         let Some(node) = &node.node else { return Value::none() };
         if !self.spend(1) {
             return Value::unknown("too much to look at");
@@ -82,23 +89,25 @@ impl Analyzer<'_> {
             NodeEnum::FuncCall(call) => self.call(call, scope),
             NodeEnum::SubLink(link) => self.sub_link(link, scope),
             NodeEnum::CaseExpr(e) => {
-                let mut all = self.derived(e.arg.as_deref(), scope);
+                let mut all = self.derived(e.arg.as_deref(), scope).deciding();
                 self.tested(&all);
+                let mut result = Value::none();
                 for when in &e.args {
                     if let Some(NodeEnum::CaseWhen(when)) = &when.node {
                         let condition = self.derived(when.expr.as_deref(), scope);
                         self.tested(&condition);
-                        all.absorb(&condition);
-                        all.absorb(&self.optional(when.result.as_deref(), scope));
+                        all.absorb(&condition.deciding());
+                        result.or(&self.optional(when.result.as_deref(), scope));
                     }
                 }
-                all.absorb(&self.optional(e.defresult.as_deref(), scope));
-                all
+                result.or(&self.optional(e.defresult.as_deref(), scope));
+                result.absorb(&all);
+                result
             }
             NodeEnum::CoalesceExpr(e) => {
                 let mut all = Value::none();
                 for arg in &e.args {
-                    all.absorb(&self.value(arg, scope));
+                    all.or(&self.value(arg, scope));
                 }
                 all
             }
@@ -308,7 +317,10 @@ impl Analyzer<'_> {
         }
         let casts = self.catalog.routines().cast_to(name);
         self.run(&casts);
-        matches!(name, "text" | "varchar") && to.typmods.is_empty() && to.array_bounds.is_empty()
+        system
+            && matches!(name, "text" | "varchar")
+            && to.typmods.is_empty()
+            && to.array_bounds.is_empty()
     }
 
     fn call(&mut self, call: &pg::FuncCall, scope: &Scope<'_>) -> Value {
@@ -318,7 +330,7 @@ impl Analyzer<'_> {
         // An ordered-set aggregate returns what it orders; others only arrange their arguments.
         let order = self.derived(&call.agg_order, scope);
         self.tested(&order);
-        if call.agg_distinct || functions::carries_nothing(name) {
+        if call.agg_distinct || functions::carries_nothing(name) || functions::makes_rows(name) {
             self.tested(&value);
         }
         if call.agg_within_group {

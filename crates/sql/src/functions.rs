@@ -133,6 +133,44 @@ pub(crate) fn lists_its_argument(name: &str) -> bool {
     )
 }
 
+/// Whether the number of rows that a function makes depends on its arguments (`pg_proc.proretset`).
+pub(crate) fn makes_rows(name: &str) -> bool {
+    matches!(
+        name,
+        "aclexplode"
+            | "generate_series"
+            | "generate_subscripts"
+            | "json_array_elements"
+            | "json_array_elements_text"
+            | "json_each"
+            | "json_each_text"
+            | "json_object_keys"
+            | "json_populate_recordset"
+            | "json_to_recordset"
+            | "jsonb_array_elements"
+            | "jsonb_array_elements_text"
+            | "jsonb_each"
+            | "jsonb_each_text"
+            | "jsonb_object_keys"
+            | "jsonb_path_query"
+            | "jsonb_path_query_tz"
+            | "jsonb_populate_recordset"
+            | "jsonb_to_recordset"
+            | "pg_mcv_list_items"
+            | "pg_options_to_table"
+            | "pg_snapshot_xip"
+            | "regexp_matches"
+            | "regexp_split_to_table"
+            | "string_to_table"
+            | "ts_debug"
+            | "ts_parse"
+            | "ts_stat"
+            | "ts_token_type"
+            | "txid_snapshot_xip"
+            | "unnest"
+    )
+}
+
 /// Whether a call's result tells nothing of its arguments' values.
 pub(crate) fn carries_nothing(name: &str) -> bool {
     matches!(name, "count" | "row_number" | "rank" | "dense_rank" | "pg_typeof" | "grouping")

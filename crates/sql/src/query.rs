@@ -184,6 +184,11 @@ impl Analyzer<'_> {
             columns.list.push((search.search_seq_column.as_str().into(), columns.whole()));
         }
         if let Some(cycle) = cte.cycle_clause.as_deref() {
+            // Rows that are alike in these are found.
+            for name in cycle.cycle_col_list.iter().filter_map(string) {
+                let value = columns.named(name).map(|(value, _)| value).unwrap_or_default();
+                self.equated(&value);
+            }
             columns.list.push((cycle.cycle_mark_column.as_str().into(), Value::none()));
             columns.list.push((cycle.cycle_path_column.as_str().into(), columns.whole()));
         }
@@ -256,6 +261,9 @@ impl Analyzer<'_> {
                 }
                 let mut columns = Columns::closed(list);
                 columns.origin.open = true;
+                // How many rows there are follows from the document.
+                self.tested(&columns.whole());
+                self.tested(&value.derived());
                 add(scope, table.alias.as_ref(), "xmltable", columns)
             }
             Some(NodeEnum::JsonTable(table)) => {
@@ -267,7 +275,9 @@ impl Analyzer<'_> {
                     value.absorb(&self.value(argument, scope));
                 }
                 self.json_columns(&table.columns);
-                let mut columns = Columns::each(value.derived());
+                let value = value.derived();
+                self.tested(&value);
+                let mut columns = Columns::each(value);
                 columns.origin.open = true;
                 add(scope, table.alias.as_ref(), "json_table", columns)
             }
@@ -308,7 +318,11 @@ impl Analyzer<'_> {
             let other = right.named(name).map(|(value, _)| value).unwrap_or_default();
             self.equated(&value);
             self.equated(&other);
-            value.absorb(&other);
+            if join.jointype() == pg::JoinType::JoinInner {
+                value.equals(&other);
+            } else {
+                value.or(&other);
+            }
             list.push((name.clone(), value));
         }
         let mut all = Columns::closed(list.clone());
@@ -318,6 +332,9 @@ impl Analyzer<'_> {
             append(&mut all, &rest);
         }
         if join.is_natural && (left.rest != Rest::Closed || right.rest != Rest::Closed) {
+            // Any column may be one that both have.
+            self.tested(&left.whole());
+            self.tested(&right.whole());
             append(&mut all, &Columns::unknown("a natural join of columns that are not known"));
         }
         self.spend(all.list.len());
@@ -341,6 +358,8 @@ impl Analyzer<'_> {
             let Some(NodeEnum::List(pair)) = &one.node else { continue };
             let Some(call) = pair.items.first() else { continue };
             let value = self.value(call, scope).derived();
+            // How many rows there are follows from the arguments.
+            self.tested(&value);
             let name = match &call.node {
                 Some(NodeEnum::FuncCall(call)) => dotted(&call.funcname).1.to_owned(),
                 Some(_) | None => "value".to_owned(),

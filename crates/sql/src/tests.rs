@@ -109,6 +109,8 @@ fn render(op: &Operation) -> String {
             let column = |c: &guard_core::Output| {
                 let source = |s: &guard_core::Source| match s.flow {
                     Flow::Plain => s.column.to_string(),
+                    Flow::Either => format!("|{}", s.column),
+                    Flow::Given => format!("+{}", s.column),
                     Flow::Derived => format!("~{}", s.column),
                 };
                 c.sources.iter().map(source).collect::<Vec<_>>().join("+")

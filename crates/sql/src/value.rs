@@ -15,6 +15,10 @@ const MAX_COLUMNS: usize = 1664;
 pub(crate) struct Value {
     sources: BTreeMap<ColumnName, Flow>,
     unknown: Option<Arc<str>>,
+    /// It may be one of several columns' values.
+    either: bool,
+    /// It may be a value that the statement gives, by a constant or by computing it.
+    given: bool,
     /// The credential that it is or holds.
     credential: Option<Arc<ColumnName>>,
 }
@@ -52,6 +56,8 @@ impl Value {
             let held = self.sources.entry(column.clone()).or_insert(*flow);
             *held = (*held).max(*flow);
         }
+        self.either |= other.either;
+        self.given |= other.given;
         if self.unknown.is_none() {
             self.unknown.clone_from(&other.unknown);
         }
@@ -60,8 +66,40 @@ impl Value {
         }
     }
 
+    /// Adds what it may be instead: of the rows of a UNION, of the arms of a CASE.
+    pub(crate) fn or(&mut self, other: &Self) {
+        let differ = !self.sources.is_empty()
+            && !other.sources.is_empty()
+            && !self.sources.keys().eq(other.sources.keys());
+        self.either |= differ;
+        self.absorb(other);
+    }
+
+    /// Adds what it equals: it is no other value than either of them is.
+    pub(crate) fn equals(&mut self, other: &Self) {
+        let is_sure = |value: &Self| !value.sources.is_empty() && !value.given && !value.either;
+        if is_sure(self) || is_sure(other) {
+            self.absorb(other);
+            (self.given, self.either) = (false, false);
+        } else {
+            self.or(other);
+        }
+    }
+
+    /// Says that the statement gives it, if it comes from no column.
+    pub(crate) fn given(mut self) -> Self {
+        self.given |= self.sources.is_empty();
+        self
+    }
+
+    /// What decided which value it is, and is not the value itself.
+    pub(crate) fn deciding(self) -> Self {
+        Self { given: false, either: false, ..self.derived() }
+    }
+
     /// The same sources, of which only something computed travels on.
     pub(crate) fn derived(mut self) -> Self {
+        self.given |= !self.sources.is_empty();
         self.sources.values_mut().for_each(|flow| *flow = Flow::Derived);
         self
     }
@@ -78,14 +116,26 @@ impl Value {
             && self.sources.values().all(|flow| *flow == Flow::Plain)
     }
 
+    /// Whether what comes from a column is the column's own value, uncomputed.
+    pub(crate) fn is_itself(&self, column: &ColumnName) -> bool {
+        self.sources.get(column) == Some(&Flow::Plain)
+    }
+
     /// Why its origin is not known, if so.
     pub(crate) fn why_unknown(&self) -> Option<&Arc<str>> {
         self.unknown.as_ref()
     }
 
     fn output(&self) -> Output {
-        let source =
-            |(column, flow): (&ColumnName, &Flow)| Source { column: column.clone(), flow: *flow };
+        let least = match (self.given, self.either) {
+            (true, _) => Flow::Given,
+            (false, true) => Flow::Either,
+            (false, false) => Flow::Plain,
+        };
+        let source = |(column, flow): (&ColumnName, &Flow)| Source {
+            column: column.clone(),
+            flow: (*flow).max(least),
+        };
         Output { sources: self.sources.iter().map(source).collect() }
     }
 }
@@ -176,13 +226,13 @@ impl Columns {
         self.origin.absorb(&other.origin);
         for (position, (name, value)) in other.list.iter().enumerate() {
             match self.list.get_mut(position) {
-                Some((_, held)) => held.absorb(value),
+                Some((_, held)) => held.or(value),
                 None => self.list.push((name.clone(), value.clone())),
             }
         }
         match (&mut self.rest, &other.rest) {
             (_, Rest::Closed) => {}
-            (Rest::Each(held), rest) => held.absorb(&rest.value()),
+            (Rest::Each(held), rest) => held.or(&rest.value()),
             (held @ (Rest::Closed | Rest::Relation(_)), rest) => {
                 let mut value = held.value();
                 value.absorb(&rest.value());
@@ -289,7 +339,8 @@ impl<'p> Scope<'p> {
         let mut found: Option<Value> = None;
         let mut sure = false;
         for (value, certain) in self.entries.iter().filter_map(|e| e.columns.named(name)) {
-            found.get_or_insert_default().absorb(&value);
+            // A name that two of them have is one that a join merged.
+            found.get_or_insert_default().or(&value);
             sure |= certain;
         }
         if sure {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use guard_core::{
     Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Detectors, Effect, Flow, Mask,
     MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs, Predicates,
-    Stability, TablePattern, Test, Verb,
+    Source, Stability, TablePattern, Test, Verb,
 };
 
 use super::rule::tables_of;
@@ -193,17 +193,31 @@ impl Masks {
         let mut mask: Option<Masking> = None;
         for source in &output.sources {
             let Some((found, derived)) = self.of(&source.column) else { continue };
-            let found = match (source.flow, derived) {
-                (Flow::Plain, _) => found,
+            let flow = match source.flow {
+                Flow::Either | Flow::Given if !self.is_comparable(source.flow, found, output) => {
+                    Flow::Plain
+                }
+                Flow::Plain => Flow::Plain,
+                Flow::Either | Flow::Given | Flow::Derived => Flow::Derived,
+            };
+            let found = match (flow, derived) {
+                (Flow::Plain | Flow::Either | Flow::Given, _) => found,
                 (Flow::Derived, DerivedFlow::Redact) => found.stricter(Mask::Redact.into()),
                 (Flow::Derived, DerivedFlow::Block) => {
                     return Err(Leak {
                         effect: None,
-                        why: format!(
-                            "output column {} is computed from masked `{}`",
-                            index + 1,
-                            source.column
-                        ),
+                        why: match source.flow {
+                            Flow::Plain | Flow::Derived => format!(
+                                "output column {} is computed from masked `{}`",
+                                index + 1,
+                                source.column
+                            ),
+                            Flow::Either | Flow::Given => format!(
+                                "output column {} holds other values beside masked `{}`, by whose masks these could be found",
+                                index + 1,
+                                source.column
+                            ),
+                        },
                         hint: PLAINER,
                     });
                 }
@@ -211,6 +225,20 @@ impl Masks {
             mask = Some(mask.map_or(found, |mask| mask.stricter(found)));
         }
         Ok(mask)
+    }
+
+    /// Whether values that are not hidden would be masked beside those that are. Whoever has a value and its
+    /// mask can find it among the others, and of numbers or short texts can have all.
+    fn is_comparable(&self, flow: Flow, masking: Masking, output: &Output) -> bool {
+        let tells = match masking.mask {
+            Mask::Hash | Mask::Format => true,
+            Mask::Redact | Mask::Null | Mask::Partial => false,
+        };
+        let is_open = |source: &Source| match source.flow {
+            Flow::Plain | Flow::Either | Flow::Given => self.of(&source.column).is_none(),
+            Flow::Derived => false,
+        };
+        tells && (flow == Flow::Given || output.sources.iter().any(is_open))
     }
 
     /// What conditions, orders and groups may look at.

@@ -122,11 +122,17 @@ fn unparsed() -> Operation {
     Operation::unparsed(Protocol::Postgres, "?", "x".into(), "syntax error")
 }
 
-/// An output column from these columns, written `schema.table.column`, `~` before it where it is computed.
+/// An output column from these columns, written `schema.table.column`, with `~` before it where it is computed, `|`
+/// where it may be another's value, `+` where it may be a given one.
 fn output(sources: &[&str]) -> Output {
     let source = |text: &&str| {
-        let flow = if text.starts_with('~') { Flow::Derived } else { Flow::Plain };
-        Source { column: column(text.trim_start_matches('~')), flow }
+        let flow = match text.as_bytes().first() {
+            Some(b'~') => Flow::Derived,
+            Some(b'|') => Flow::Either,
+            Some(b'+') => Flow::Given,
+            Some(_) | None => Flow::Plain,
+        };
+        Source { column: column(text.trim_start_matches(['~', '|', '+'])), flow }
     };
     Output { sources: sources.iter().map(source).collect() }
 }

@@ -177,7 +177,7 @@ fn output_type(operation: &Operation, place: usize, snapshot: Option<&Snapshot>)
     let mut found: Option<ColumnType> = None;
     for source in &output.sources {
         match source.flow {
-            Flow::Plain => {}
+            Flow::Plain | Flow::Either | Flow::Given => {}
             Flow::Derived => return UNKNOWN,
         }
         let column = snapshot.and_then(|s| s.named(&source.column.table, &source.column.column));

@@ -339,3 +339,72 @@ masks:
         assert!(!leaks, "{sql}: {said}");
     }
 }
+
+const GUESSING: &str = "
+policy: test
+rules:
+  - name: reads
+    sql: { effects: [read, update, session, transaction, lock], certainty: [exact, partial] }
+    decide: allow
+masks:
+  - sql: { columns: [public.members.email] }
+    with: hash
+    predicates: equality
+  - sql: { columns: [public.members.pin] }
+    with: format
+    predicates: block
+  - sql: { columns: [public.members.card] }
+    with: partial
+";
+
+const MEMBERS: &str = "
+CREATE TABLE members (id int PRIMARY KEY, email text, pin int, card text);
+INSERT INTO members VALUES (1, 'ann@x.com', 4711, '4111111111111234'), (2, 'bob@x.com', 815, '378282246310005');
+CREATE VIEW all_members AS SELECT id, coalesce(email, '-') AS email FROM members;
+";
+
+/// Each of these tells a value that the masks hide, one way or another.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read_masks_cannot_compute_what_is_behind_them() {
+    let stage = Stage::new(GUESSING, TlsMode::Disable, MEMBERS).await;
+    let asked = [
+        // The masks of all values there are, beside those to be found.
+        "SELECT pin FROM members UNION ALL SELECT generate_series(0, 9999)",
+        "SELECT pin FROM members UNION ALL SELECT id FROM members",
+        "SELECT email FROM members UNION ALL SELECT 'ann@x.com'",
+        "SELECT CASE WHEN id = 1 THEN email ELSE 'ann@x.com' END FROM members",
+        "SELECT e FROM (VALUES ('ann@x.com'), ((SELECT email FROM members WHERE id = 1))) t(e)",
+        "SELECT pin FROM members FULL JOIN generate_series(0, 9999) g(pin) USING (pin)",
+        "COPY (SELECT email FROM members UNION ALL SELECT 'ann@x.com') TO STDOUT",
+        "WITH RECURSIVE r(e, n) AS (SELECT email, 0 FROM members UNION ALL SELECT 'ann@x.com', n + 1 FROM r WHERE n < 1) SELECT e FROM r",
+        // How many rows a function makes.
+        "SELECT m.id FROM members m, generate_series(1, m.pin)",
+        "SELECT m.id FROM members m, regexp_matches(m.email, '^a')",
+        "SELECT id FROM members m WHERE EXISTS (SELECT regexp_matches(m.email, '^a'))",
+        "SELECT count(*) FROM (SELECT string_to_table(email, 'n') FROM members) t",
+        // Rows that are alike.
+        "SELECT m.id FROM members m NATURAL JOIN json_populate_record(NULL::members, '{\"pin\": 4711}') t",
+        "WITH RECURSIVE r AS (SELECT 1 AS n, pin FROM members WHERE id = 1 UNION ALL SELECT n + 1, 4711 FROM r WHERE n < 3) \
+         CYCLE pin SET c USING p SELECT n, c FROM r",
+        // Parts of a value in the place of the whole.
+        "UPDATE members SET email = left(email, 1) WHERE id = 1",
+        "UPDATE members SET card = left(card, 4) WHERE id = 1",
+    ];
+    for sql in asked {
+        let said = stage.psql(sql).await;
+        assert!(said.contains("GRD-2104"), "{sql}: {said}");
+    }
+    for sql in [
+        "SELECT email, pin, card FROM members",
+        "SELECT email FROM members WHERE email = 'ann@x.com'",
+        "SELECT email FROM members UNION ALL SELECT email FROM members",
+        "SELECT CASE WHEN id = 1 THEN email END FROM members",
+        "SELECT email FROM all_members",
+        "SELECT m.email, g FROM members m, generate_series(1, 2) g",
+        "SELECT card FROM members UNION ALL SELECT 'none'",
+        "UPDATE members SET email = 'new@x.com' WHERE id = 2",
+    ] {
+        let said = stage.psql(sql).await;
+        assert!(!said.contains("GRD-") && !said.contains("@x.com"), "{sql}: {said}");
+    }
+}

@@ -136,7 +136,8 @@ fn outputs(text: &mut String, judged: &Judged) {
                     .sources
                     .iter()
                     .map(|source| match source.flow {
-                        Flow::Plain => source.column.to_string(),
+                        Flow::Plain | Flow::Either => source.column.to_string(),
+                        Flow::Given => format!("{} or a given value", source.column),
                         Flow::Derived => format!("computed from {}", source.column),
                     })
                     .collect();

@@ -244,3 +244,34 @@ fn a_policy_without_masks_looks_at_no_lineage() {
     assert_eq!(ruling.decision, Decision::Allow);
     assert!(!ruling.masks.reach && ruling.masks.columns.is_empty());
 }
+
+#[test]
+fn values_that_are_known_are_not_masked_beside_those_that_are_not() {
+    let policy = policy(
+        "policy: p
+rules:
+  - { name: all, sql: { effects: \"*\" }, decide: allow }
+masks:
+  - { sql: { columns: [public.users.hash, public.orders.hash] }, with: hash }
+  - { sql: { columns: [public.users.shape] }, with: format, derived: redact }
+  - { sql: { columns: [public.users.part] }, with: partial }
+",
+    );
+    for (sources, expected) in [
+        (&["+public.users.hash"][..], None),
+        (&["|public.users.hash", "|public.users.id"], None),
+        (&["|public.users.hash", "|public.orders.hash"], Some(Mask::Hash)),
+        (&["public.users.hash", "~public.users.id"], Some(Mask::Hash)),
+        (&["+public.users.shape"], Some(Mask::Redact)),
+        (&["|public.users.shape", "|public.users.id"], Some(Mask::Redact)),
+        (&["+public.users.part"], Some(Mask::Partial)),
+    ] {
+        let op = select(&[sources]);
+        match expected {
+            Some(mask) => {
+                assert_eq!(judge(&policy, &op).masks.masks(), [Some(mask)], "{sources:?}");
+            }
+            None => assert_eq!(brief(&policy, &op), "block masks", "{sources:?}"),
+        }
+    }
+}
