@@ -230,7 +230,7 @@ async fn a_session_that_ends_takes_its_connections_along() {
     assert_eq!(raw.closed().await.unwrap(), Closed::Session(EndReason::Revoked));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_request_with_the_own_key_stops_the_statement() {
     let stage = Stage::new(super::stage::ALL, TlsMode::Disable, "").await;
     let mut config = tokio_postgres::Config::new();
