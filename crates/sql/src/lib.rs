@@ -16,6 +16,7 @@ mod draft;
 mod expr;
 mod fastpath;
 mod functions;
+mod fuzz;
 mod parse;
 mod plpgsql;
 mod precheck;
@@ -39,6 +40,8 @@ use guard_core::{
 pub use catalog::{Catalog, Column, Relation, RelationKind};
 pub use closure::MAX_BODY;
 pub use fastpath::fastpath;
+#[doc(hidden)]
+pub use fuzz::{fuzz_analyze, fuzz_lineage};
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use routines::{
     Body, Callee, Cast, CastContext, Events, Follow, RULE, Reference, Routine, RoutineId, Routines,
@@ -132,22 +135,6 @@ pub fn replication(text: &str) -> Operation {
         lifts_read_only: false,
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text.into()),
-    }
-}
-
-/// Analyses arbitrary bytes, for fuzzing: must not panic.
-pub fn fuzz_analyze(data: &[u8]) {
-    struct Nothing;
-    impl Names for Nothing {
-        fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
-            Vec::new()
-        }
-        fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
-            Vec::new()
-        }
-    }
-    if let Ok(text) = std::str::from_utf8(data) {
-        drop(analyze(&text.into(), &Catalog::default(), &Nothing));
     }
 }
 

@@ -303,6 +303,7 @@ impl Analyzer<'_> {
             Some(node) => this.row_source(node, scope),
             None => Rc::new(Columns::closed(Vec::new())),
         };
+        let before = scope.entries.len();
         let left = side(self, join.larg.as_deref(), scope);
         let right = side(self, join.rarg.as_deref(), scope);
         self.look(join.quals.as_deref(), scope);
@@ -342,7 +343,11 @@ impl Analyzer<'_> {
             scope.add(&alias.aliasname, Rc::new(Columns::closed(list)));
         }
         match &join.alias {
-            Some(_) => add(scope, join.alias.as_ref(), "", all),
+            Some(_) => {
+                // The names of what is joined are hidden by it: one of them may be its own.
+                scope.entries.truncate(before);
+                add(scope, join.alias.as_ref(), "", all)
+            }
             None => Rc::new(all),
         }
     }

@@ -330,7 +330,13 @@ impl<'p> Scope<'p> {
         let mut named = self.entries.iter().filter(|e| &*e.alias == alias);
         let Some(first) = named.next() else { return self.parent?.row(alias) };
         let mut columns = (*first.columns).clone();
-        named.for_each(|other| columns.list.extend(other.columns.list.iter().cloned()));
+        for other in named {
+            columns.list.extend(other.columns.list.iter().cloned());
+            if other.columns.rest != Rest::Closed {
+                columns.rest =
+                    Rest::Each(Value::unknown("a name that stands for several row sources"));
+            }
+        }
         Some(columns)
     }
 
@@ -346,8 +352,10 @@ impl<'p> Scope<'p> {
         if sure {
             return found;
         }
-        if let Some(entry) = self.entries.iter().find(|e| &*e.alias == name) {
-            found.get_or_insert_default().absorb(&entry.columns.whole());
+        if self.entries.iter().any(|e| &*e.alias == name) {
+            let rows = self.entries.iter().filter(|e| &*e.alias == name);
+            let held = found.get_or_insert_default();
+            rows.for_each(|row| held.absorb(&row.columns.whole()));
             return found;
         }
         if let Some(value) = self.parent.and_then(|parent| parent.name(name)) {

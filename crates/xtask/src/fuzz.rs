@@ -15,6 +15,10 @@ pub(crate) struct Options {
     targets: Vec<String>,
 }
 
+/// Seconds and MiB that one input may take: an input that takes more is a finding. A statement is given up after two
+/// seconds, which the sanitizer makes longer.
+const LIMITS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=2048"];
+
 /// Runs the targets one after the other.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !shell::root().join("fuzz/Cargo.toml").is_file() {
@@ -36,6 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let found = shell::root().join("fuzz/corpus").join(&target);
         std::fs::create_dir_all(&found)?;
         let seeds = shell::root().join("tests/corpora").join(&target);
+        if !seeds.is_dir() {
+            bail!("`{target}` has no seeds: `{}` is missing", seeds.display());
+        }
         shell::section(&target, || {
             shell::run(
                 shell::command("cargo")
@@ -43,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                     .args([&found, &seeds])
                     .arg("--")
                     .arg(format!("-max_total_time={}", options.seconds))
-                    .args(["-timeout=10", "-rss_limit_mb=2048"]),
+                    .args(LIMITS),
             )
         })?;
     }
