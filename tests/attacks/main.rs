@@ -12,6 +12,7 @@ mod cascades;
 mod frames;
 mod neighbours;
 mod proof;
+mod slow;
 mod statements;
 mod tokens;
 mod wire;
