@@ -190,6 +190,9 @@ pub enum Event {
         /// Why it would be refused, if the policy did not only observe.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         would_refuse: Option<Box<Denial>>,
+        /// Its own text, if the operation's has `$1`, `$2`, … in the place of literals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<Sensitive<Arc<str>>>,
     },
     /// A statement was refused.
     Refused {
@@ -201,6 +204,9 @@ pub enum Event {
         operation: u64,
         /// Why.
         denial: Denial,
+        /// Its own text, as in `statement`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<Sensitive<Arc<str>>>,
     },
     /// What came of a statement.
     Finished {

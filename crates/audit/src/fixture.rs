@@ -221,6 +221,7 @@ impl Builder {
             operation,
             phase: StatementPhase::Execute,
             would_refuse: Some(Box::new(denial)),
+            text: None,
         });
         self.gateway(Event::Finished { statement, outcome: Outcome::default() });
     }
@@ -236,16 +237,33 @@ impl Builder {
             operation,
             phase,
             would_refuse: None,
+            text: None,
         });
         if let Some(outcome) = outcome {
             self.gateway(Event::Finished { statement, outcome });
         }
     }
 
+    /// A statement whose operation has no literals, with its own text. It is not answered.
+    pub(crate) fn statement_with(&mut self, operation: u64, text: &str) {
+        let statement = self.statements;
+        self.statements += 1;
+        let phase = StatementPhase::Execute;
+        let text = Some(Sensitive::new(text.into()));
+        self.gateway(Event::Statement {
+            statement,
+            connection: 0,
+            operation,
+            phase,
+            would_refuse: None,
+            text,
+        });
+    }
+
     pub(crate) fn refuse(&mut self, operation: u64, denial: Denial) {
         let statement = self.statements;
         self.statements += 1;
-        self.gateway(Event::Refused { statement, connection: 0, operation, denial });
+        self.gateway(Event::Refused { statement, connection: 0, operation, denial, text: None });
     }
 
     pub(crate) fn end(&mut self) {

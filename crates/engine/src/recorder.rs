@@ -266,10 +266,16 @@ fn estimate(event: &Event) -> usize {
             let parts = effects.len() + trace.len() + masks.len() + masked_columns.len();
             EVENT_BYTES * (2 + parts) + text.reveal().len()
         }
-        Event::Refused { denial, .. } => EVENT_BYTES * 2 + denial.what.len(),
+        Event::Refused { denial, text, .. } => {
+            EVENT_BYTES * 2
+                + denial.what.len()
+                + text.as_ref().map_or(0, |text| text.reveal().len())
+        }
+        Event::Statement { text, .. } => {
+            EVENT_BYTES + text.as_ref().map_or(0, |text| text.reveal().len())
+        }
         Event::Connected { client, .. } => EVENT_BYTES * 2 + client.reveal().len(),
         Event::Disconnected { .. }
-        | Event::Statement { .. }
         | Event::Finished { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }

@@ -88,6 +88,8 @@ pub struct Ask {
     pub operation: Arc<Operation>,
     /// To be made ready, or executed.
     pub phase: StatementPhase,
+    /// The statement's own text, if the operation was found out from a text without its literals.
+    pub text: Option<Arc<str>>,
 }
 
 /// What becomes of a message.
@@ -103,6 +105,12 @@ pub enum Verdict {
         /// Why.
         denial: Box<Denial>,
     },
+}
+
+impl Ask {
+    fn own_text(&self) -> Option<Sensitive<Arc<str>>> {
+        self.text.clone().map(Sensitive::new)
+    }
 }
 
 impl SessionGate {
@@ -165,17 +173,8 @@ impl SessionGate {
     /// The ruling of an operation; whether it is new to the record; its number.
     fn rule(&self, operation: &Arc<Operation>) -> (Known, bool) {
         let policy = self.policy.borrow().clone();
-        let key = Arc::as_ptr(operation).addr();
-        {
-            let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
-            if rulings.policy != Some(policy.digest()) || rulings.known.len() >= MAX_RULINGS {
-                rulings.known.clear();
-                rulings.policy = Some(policy.digest());
-            }
-            // INVARIANT: an entry holds its operation, so its address is not used again while it stands.
-            if let Some(known) = rulings.known.get(&key) {
-                return (known.clone(), false);
-            }
+        if let Some(known) = self.known(operation, policy.digest()) {
+            return (known, false);
         }
         let mut ruling = policy.judge(&self.view, operation, (self.clock)());
         if ruling.decision == Decision::Allow && operation.lifts_read_only && policy.reads_only() {
@@ -195,6 +194,17 @@ impl SessionGate {
         rulings.next += 1;
         let policy = policy.digest();
         (Known { operation: operation.clone(), ruling, number, policy }, true)
+    }
+
+    /// The ruling of an operation that is in the record.
+    fn known(&self, operation: &Arc<Operation>, policy: Digest) -> Option<Known> {
+        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
+        if rulings.policy != Some(policy) || rulings.known.len() >= MAX_RULINGS {
+            rulings.known.clear();
+            rulings.policy = Some(policy);
+        }
+        // INVARIANT: an entry holds its operation, so its address is not used again while it stands.
+        rulings.known.get(&Arc::as_ptr(operation).addr()).cloned()
     }
 
     /// Keeps a ruling for the next time. Only after the operation is in the record.
@@ -335,6 +345,20 @@ impl Gate {
         self.session.built_in(code, what, detail, hint(exceeded.budget))
     }
 
+    /// Whether the policy simply allows an operation. Nothing is recorded or permitted by this.
+    pub fn would_allow(&self, operation: &Arc<Operation>) -> bool {
+        let session = &self.session;
+        let policy = session.policy.borrow().clone();
+        let ruling = session.known(operation, policy.digest()).map_or_else(
+            || Arc::new(policy.judge(&session.view, operation, (session.clock)())),
+            |known| known.ruling,
+        );
+        match ruling.decision {
+            Decision::Allow => true,
+            Decision::Block(_) => false,
+        }
+    }
+
     /// Judges the operations of one message, in order; one refusal refuses the message. An end of the session
     /// while it waits for the record is an answer, too.
     ///
@@ -427,6 +451,7 @@ impl Gate {
                 connection: self.connection,
                 operation: known.number,
                 denial: denial.clone(),
+                text: asks.get(index).and_then(Ask::own_text),
             });
             let denial = Box::new(denial.clone());
             // The answer is the same whether or not the refusal could be recorded: nothing is sent.
@@ -450,6 +475,7 @@ impl Gate {
                 operation: known.number,
                 phase: ask.phase,
                 would_refuse: would_refuse(known, over_budget.as_ref()),
+                text: ask.own_text(),
             });
         }
         if let Err(error) = session.recorder.append(events, durability).await {
@@ -501,6 +527,7 @@ impl Gate {
             connection: self.connection,
             operation: known.number,
             denial: denial.clone(),
+            text: None,
         };
         let mut events = Vec::with_capacity(2);
         if new {

@@ -152,7 +152,7 @@ fn operation(verb: Verb, text: &str) -> Arc<Operation> {
 }
 
 fn ask(operation: &Arc<Operation>) -> Ask {
-    Ask { operation: operation.clone(), phase: StatementPhase::Execute }
+    Ask { operation: operation.clone(), phase: StatementPhase::Execute, text: None }
 }
 
 #[tokio::test]
@@ -306,4 +306,58 @@ async fn more_statements_than_a_minute_has_are_refused_and_refusals_count() {
     }
     let refused = [Some(DenialCode::DefaultDeny), Some(DenialCode::BudgetOfRate)];
     assert_eq!(codes, [None, None, refused[0], None, None, refused[1]]);
+}
+
+#[tokio::test]
+async fn a_statement_whose_operation_has_no_literals_is_recorded_with_its_own_text() {
+    let f = fixture(2_000).await;
+    let read = operation(Verb::Read, "SELECT * FROM orders WHERE id = $1");
+    assert!(f.gate.would_allow(&read));
+    assert_eq!(f.memory.names(), ["connected"], "only asked");
+    let drop = operation(Verb::Drop, "DROP TABLE t");
+    assert!(!f.gate.would_allow(&drop));
+    for (operation, text) in [(&read, "id = 1"), (&read, "id = 2"), (&drop, "t")] {
+        let ask = Ask { text: Some(text.into()), ..ask(operation) };
+        std::mem::drop(f.gate.judge(&[ask]).await);
+    }
+    let events = f.memory.events.lock().unwrap();
+    let texts: Vec<_> = events
+        .iter()
+        .filter_map(|(event, _)| serde_json::to_value(event).ok())
+        .filter(|event| event["type"] == "statement" || event["type"] == "refused")
+        .map(|event| event["text"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(texts, ["id = 1", "id = 2", "t"]);
+}
+
+#[tokio::test]
+async fn what_is_only_observed_is_not_simply_allowed() {
+    let f = fixture_with(2_000, &format!("{POLICY}mode: observe\n")).await;
+    assert!(f.gate.would_allow(&operation(Verb::Read, "SELECT 1")));
+    let drop = operation(Verb::Drop, "DROP TABLE t");
+    assert!(!f.gate.would_allow(&drop));
+    let _ = f.gate.judge(&[ask(&drop)]).await;
+    assert!(!f.gate.would_allow(&drop), "nor once it has gone on");
+}
+
+#[tokio::test]
+async fn a_refusal_for_a_budget_has_the_statements_own_text() {
+    let policy = format!("{POLICY}budgets: {{ statements_per_minute: 1 }}\n");
+    let f = fixture_with(2_000, &policy).await;
+    let read = operation(Verb::Read, "SELECT * FROM orders WHERE id = $1");
+    let mut codes = Vec::new();
+    for text in ["id = 1", "id = 2"] {
+        let ask = Ask { text: Some(text.into()), ..ask(&read) };
+        codes.push(match f.gate.judge(&[ask]).await {
+            Verdict::Forward(_) => None,
+            Verdict::Refuse { denial, .. } => Some(denial.code),
+        });
+    }
+    assert_eq!(codes, [None, Some(DenialCode::BudgetOfRate)]);
+    let events = f.memory.events.lock().unwrap();
+    let refused = events.iter().find_map(|(event, _)| match event {
+        Event::Refused { text, .. } => text.as_ref().map(|text| text.reveal().to_string()),
+        _ => None,
+    });
+    assert_eq!(refused.as_deref(), Some("id = 2"));
 }

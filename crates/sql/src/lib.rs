@@ -25,6 +25,7 @@ mod routines;
 mod session;
 mod statement;
 mod statements;
+mod template;
 mod tested;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,8 @@ pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use routines::{
     Body, Callee, Cast, CastContext, Events, Follow, RULE, Reference, Routine, RoutineId, Routines,
 };
-pub use statement::{CopyFormat, CopyOptions, Names, Statement, StatementRole};
+pub use statement::{CopyFormat, CopyOptions, Names, NoNames, Statement, StatementRole};
+pub use template::{Template, compare, fuzz_template, template};
 
 use analyzer::{Analyzer, Local};
 use draft::Draft;

@@ -15,6 +15,20 @@ pub trait Names {
     fn cursor(&self, name: &str) -> Vec<Arc<Statement>>;
 }
 
+/// A connection that has made no names.
+#[derive(Debug, Clone, Copy)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
+
+    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
+        Vec::new()
+    }
+}
+
 /// How COPY writes or reads rows on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyFormat {

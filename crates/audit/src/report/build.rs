@@ -8,7 +8,7 @@ use std::{
 
 use guard_core::{
     Bounded, Certainty, Denial, DenialCode, Digest, Effect, EndReason, Exceeded, Identity,
-    ResourceName, Timestamp, Verb,
+    ResourceName, Sensitive, Timestamp, Verb,
 };
 
 use super::{
@@ -227,7 +227,7 @@ impl Gathering {
                 }
             }
             Event::Operation { .. } => self.operation(writer, at, event),
-            Event::Statement { statement, operation, phase, connection, would_refuse } => {
+            Event::Statement { statement, operation, phase, connection, would_refuse, text } => {
                 let Some(&index) = self.operations.get(&(writer, operation)) else {
                     self.orphans += 1;
                     return;
@@ -237,11 +237,14 @@ impl Gathering {
                 if let Some(denial) = would_refuse {
                     self.counts.would_refuse += 1;
                     let known = (&mut self.observed, &mut self.would_refuse);
-                    refusal(&self.groups, known, index, at, *denial);
+                    refusal(&self.groups, known, index, (at, *denial, text.as_ref()));
                 }
                 let Some(group) = self.groups.get_mut(index) else { return };
                 if group.count + group.prepared == 0 {
                     group.first_at = at;
+                    if let Some(text) = text {
+                        say(&mut group.statement, text.reveal());
+                    }
                 }
                 group.last_at = at;
                 match phase {
@@ -252,12 +255,12 @@ impl Gathering {
                     StatementPhase::Prepare => group.prepared += 1,
                 }
             }
-            Event::Refused { operation, denial, statement: _, connection: _ } => {
+            Event::Refused { operation, denial, text, statement: _, connection: _ } => {
                 self.counts.refused += 1;
                 match self.operations.get(&(writer, operation)) {
                     Some(&index) => {
                         let known = (&mut self.refusals, &mut self.refused);
-                        refusal(&self.groups, known, index, at, denial);
+                        refusal(&self.groups, known, index, (at, denial, text.as_ref()));
                     }
                     None => self.orphans += 1,
                 }
@@ -318,15 +321,14 @@ impl Gathering {
         let class = class(&effects, &certainty, masks.iter().any(Option::is_some));
         effects.truncate(MAX_EFFECTS);
         let text: &str = text.reveal();
+        let label = label.as_ref().to_owned();
+        let mut statement =
+            StatementText { label, text: String::new(), text_bytes: 0, fingerprint };
+        say(&mut statement, text);
         self.groups.push(OperationReport {
             class,
             resource,
-            statement: StatementText {
-                label: label.as_ref().to_owned(),
-                text: beginning(text, MAX_TEXT).into_owned(),
-                text_bytes: text.len() as u64,
-                fingerprint,
-            },
+            statement,
             effects,
             certainty,
             decision,
@@ -552,8 +554,7 @@ fn refusal(
     groups: &[OperationReport],
     (places, known): (&mut HashMap<(usize, DenialCode), usize>, &mut Vec<Refusal>),
     index: usize,
-    at: Timestamp,
-    denial: Denial,
+    (at, denial, text): (Timestamp, Denial, Option<&Sensitive<Arc<str>>>),
 ) {
     let Some(group) = groups.get(index) else { return };
     let place = *places.entry((index, denial.code)).or_insert(known.len());
@@ -562,17 +563,23 @@ fn refusal(
             known.count += 1;
             known.last_at = at;
         }
-        None => known.push(Refusal {
-            resource: group.resource.clone(),
-            statement: group.statement.clone(),
-            effects: group.effects.clone(),
-            certainty: group.certainty.clone(),
-            code: denial.code.number(),
-            denial,
-            count: 1,
-            first_at: at,
-            last_at: at,
-        }),
+        None => {
+            let mut statement = group.statement.clone();
+            if let Some(text) = text {
+                say(&mut statement, text.reveal());
+            }
+            known.push(Refusal {
+                resource: group.resource.clone(),
+                statement,
+                effects: group.effects.clone(),
+                certainty: group.certainty.clone(),
+                code: denial.code.number(),
+                denial,
+                count: 1,
+                first_at: at,
+                last_at: at,
+            });
+        }
     }
 }
 
@@ -596,4 +603,10 @@ pub(super) const fn is_unbounded(effect: &Effect) -> bool {
         Bounded::No => true,
         Bounded::Yes | Bounded::NotApplicable => false,
     }
+}
+
+/// Shows this text.
+fn say(statement: &mut StatementText, text: &str) {
+    statement.text = beginning(text, MAX_TEXT).into_owned();
+    statement.text_bytes = text.len() as u64;
 }

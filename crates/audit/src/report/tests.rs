@@ -263,6 +263,21 @@ fn statements_without_an_answer_are_lost() {
 }
 
 #[test]
+fn of_statements_without_their_literals_the_first_ones_own_text_is_shown() {
+    let key = SealingKey::generate().unwrap();
+    let mut builder = backup();
+    let operation = builder.operation(read("SELECT 1 FROM orders WHERE id = $1", "orders"));
+    builder.statement_with(operation, "SELECT 1 FROM orders WHERE id = 4711");
+    builder.statement_with(operation, "SELECT 1 FROM orders WHERE id = 4712");
+    let report = report(&builder.sealed(&key), &key);
+    let listed = report.operations.listed.iter().map(|operation| {
+        (operation.statement.text.as_str(), operation.statement.text_bytes, operation.count)
+    });
+    let listed: Vec<_> = listed.collect();
+    assert!(listed.contains(&("SELECT 1 FROM orders WHERE id = 4711", 36, 2)), "{listed:?}");
+}
+
+#[test]
 fn the_same_refusal_is_shown_once_and_counted() {
     let key = SealingKey::generate().unwrap();
     let mut builder = backup();

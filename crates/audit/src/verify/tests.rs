@@ -235,8 +235,14 @@ fn an_entry_too_long_for_a_reader_is_not_written() {
     assert!(matches!(appended, Err(AppendError::TooLong { .. })));
     assert_eq!((lines.as_slice(), &chain), (&b"before"[..], &ChainWriter::new()));
     let phase = StatementPhase::Execute;
-    let event =
-        Event::Statement { statement: 0, connection: 0, operation: 0, phase, would_refuse: None };
+    let event = Event::Statement {
+        statement: 0,
+        connection: 0,
+        operation: 0,
+        phase,
+        would_refuse: None,
+        text: None,
+    };
     chain.append_into(&mut lines, at, "broker", &event).unwrap();
     assert_eq!(chain.entries(), 1);
 }

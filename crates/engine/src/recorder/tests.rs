@@ -13,7 +13,14 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn statement(number: u64) -> Event {
     let phase = StatementPhase::Execute;
-    Event::Statement { statement: number, connection: 0, operation: 0, phase, would_refuse: None }
+    Event::Statement {
+        statement: number,
+        connection: 0,
+        operation: 0,
+        phase,
+        would_refuse: None,
+        text: None,
+    }
 }
 
 fn numbers(broker: &FakeBroker) -> Vec<u64> {

@@ -230,13 +230,21 @@ impl Catalogs {
 
     /// A snapshot that is no older than [`MAX_AGE`] and has what this session's clients changed.
     pub(super) async fn current(&self) -> Result<Arc<Snapshot>, ProtocolError> {
+        if let Some(snapshot) = self.fresh() {
+            return Ok(snapshot);
+        }
+        self.since(Instant::now()).await
+    }
+
+    /// The same, if the server need not be asked for it.
+    pub(super) fn fresh(&self) -> Option<Arc<Snapshot>> {
         match self.newest() {
             Some(Held { snapshot, checked })
                 if checked.elapsed() < MAX_AGE && !self.outdated.load(Ordering::Acquire) =>
             {
-                Ok(snapshot)
+                Some(snapshot)
             }
-            Some(_) | None => self.since(Instant::now()).await,
+            Some(_) | None => None,
         }
     }
 

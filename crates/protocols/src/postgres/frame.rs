@@ -198,3 +198,16 @@ pub(super) fn put_text(out: &mut BytesMut, text: &[u8]) {
     out.put_slice(text.get(..end).unwrap_or_default());
     out.put_u8(0);
 }
+
+/// Gives back the memory of buffers in which nothing is. Whether it was all of them.
+pub(super) fn release(buffers: [&mut BytesMut; 2]) -> bool {
+    let mut all = true;
+    for buffer in buffers {
+        if buffer.is_empty() {
+            *buffer = BytesMut::new();
+        } else {
+            all = false;
+        }
+    }
+    all
+}

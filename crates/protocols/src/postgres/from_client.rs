@@ -8,12 +8,10 @@ use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
-    encoding::is_plain,
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     from_server::Definitions,
     names::{Found, Group, Portal, TooMany},
-    refusing::UNSETTLED,
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     settled::Settled,
     startup::client,
@@ -227,10 +225,13 @@ impl Session {
         if one_at_a_time && !self.expected.is_empty() {
             return Ok(false);
         }
-        let understood = if self.replication && is_replication_command(text) {
-            Arc::new(Understood::replication(String::from_utf8_lossy(text).into()))
-        } else {
-            self.understand(text).await?
+        let (understood, own) = match self.general(text) {
+            Some((understood, own)) => (understood, Some(own)),
+            None if self.replication && is_replication_command(text) => {
+                let text = String::from_utf8_lossy(text).into();
+                (Arc::new(Understood::replication(text)), None)
+            }
+            None => (self.understand(text).await?, None),
         };
         if self.is_uncounted(&understood.statements, false, true).await {
             return Ok(true);
@@ -239,8 +240,8 @@ impl Session {
             self.begin_wrap();
             return Ok(false);
         }
-        let Some(permits) = self.judge(&understood.statements, StatementPhase::Execute, true).await
-        else {
+        let phase = StatementPhase::Execute;
+        let Some(permits) = self.judge_text(&understood.statements, own, phase, true).await else {
             self.settling |= one_at_a_time;
             return Ok(true);
         };
@@ -465,25 +466,22 @@ impl Session {
 
     // === what is common to them ===
 
-    async fn understand(&mut self, text: &[u8]) -> Result<Arc<Understood>, ProtocolError> {
-        if self.settled != Settled::Yes && !is_plain(text) {
-            let text = String::from_utf8_lossy(text).into();
-            return Ok(Arc::new(Understood::not(text, "?", UNSETTLED)));
-        }
-        match self.reading.statement(text) {
-            Ok(text) => self.shared.understanding.read(&text, &self.names).await,
-            Err(why) => {
-                let text = String::from_utf8_lossy(text).into();
-                Ok(Arc::new(Understood::not(text, "?", &why.to_string())))
-            }
-        }
+    /// [`Self::judge_text`] of statements that have no other text than their operation.
+    async fn judge(
+        &mut self,
+        statements: &[Arc<Statement>],
+        phase: StatementPhase,
+        simple: bool,
+    ) -> Option<Vec<Permit>> {
+        self.judge_text(statements, None, phase, simple).await
     }
 
     /// Permits for all of the statements; or nothing, and the refusal is under way. `simple`: ReadyForQuery
     /// follows the refusal by itself.
-    async fn judge(
+    async fn judge_text(
         &mut self,
         statements: &[Arc<Statement>],
+        own: Option<Arc<str>>,
         phase: StatementPhase,
         simple: bool,
     ) -> Option<Vec<Permit>> {
@@ -512,7 +510,8 @@ impl Session {
             return None;
         }
         let asks = self.as_of_now(statements);
-        let asks: Vec<_> = asks.map(|operation| Ask { operation, phase }).collect();
+        let ask = |operation| Ask { operation, phase, text: own.clone() };
+        let asks: Vec<_> = asks.map(ask).collect();
         match self.gate.judge(&asks).await {
             Verdict::Forward(permits) => Some(permits),
             Verdict::Refuse { index: _, denial } => {

@@ -37,6 +37,7 @@ mod session;
 mod settled;
 mod stale;
 mod startup;
+mod texts;
 mod turn_away;
 mod understand;
 mod upstream;
@@ -206,6 +207,7 @@ impl PostgresHandler {
             wanted: 0,
             dropping: 0,
             budgeting: budget::Budgeting::default(),
+            grown: false,
             goodbye: false,
         };
         let closed = session.run().await;

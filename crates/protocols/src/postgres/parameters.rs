@@ -142,7 +142,8 @@ impl Asked {
         understanding: &Understanding,
     ) -> Result<Judged, NotAllowed> {
         let mut asks = Vec::new();
-        let mut ask = |operation| asks.push(Ask { operation, phase: StatementPhase::Execute });
+        let mut ask =
+            |operation| asks.push(Ask { operation, phase: StatementPhase::Execute, text: None });
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut replicates = false;
         if let Some(replication) = self.replication {

@@ -25,6 +25,7 @@ use super::{
     cancel::CancelKey,
     encoding::Reading,
     expect::{Copy, Expect},
+    frame,
     mask::detect::Found,
     names::Known,
     refuse,
@@ -33,8 +34,11 @@ use super::{
 };
 use crate::{ClientIo, Closed, ProtocolError};
 
-/// How much is read at once.
+/// How much is read at once, once a side has sent more than [`FIRST_CHUNK`] in one go.
 const CHUNK: usize = 64 << 10;
+/// How much is read at once before that: most messages of an application are far smaller, and a pool of
+/// idle connections should not hold what a COPY needs.
+const FIRST_CHUNK: usize = 4 << 10;
 /// As long as this much waits to be written to one side, nothing is read from the other.
 const MAX_UNSENT: usize = 256 << 10;
 /// As long as this much of a client waits to be looked at, nothing is read from it, unless a whole message
@@ -99,6 +103,8 @@ pub(super) struct Session {
     /// Bytes of the server's current message that go nowhere.
     pub(super) dropping: usize,
     pub(super) budgeting: Budgeting,
+    /// Buffers have grown to what a stream of rows needs; they go back when nothing is under way.
+    pub(super) grown: bool,
     /// The client said goodbye.
     pub(super) goodbye: bool,
 }
@@ -213,7 +219,7 @@ impl Session {
             && self.client.input.len() < MAX_UNREAD.max(self.wanted)
             && self.upstream.unsent() < MAX_UNSENT
         {
-            match poll_read(&mut self.client.stream, &mut self.client.input, cx)? {
+            match poll_read(&mut self.client.stream, &mut self.client.input, &mut self.grown, cx)? {
                 Poll::Ready(0) => return Poll::Ready(Ok(Event::ClientGone)),
                 Poll::Ready(_) => input = true,
                 Poll::Pending => {}
@@ -226,13 +232,22 @@ impl Session {
         // What nothing passes of any more need not wait for the client.
         let drops = self.budgeting.silences() && self.passing == 0 && self.masking == 0;
         if !full || drops {
-            match poll_read(&mut self.upstream.stream, &mut self.upstream.input, cx) {
+            let Upstream { stream, input: received, .. } = &mut self.upstream;
+            match poll_read(stream, received, &mut self.grown, cx) {
                 Ok(Poll::Ready(0)) | Err(_) => return Poll::Ready(Ok(Event::ServerGone)),
                 Ok(Poll::Ready(_)) => input = true,
                 Ok(Poll::Pending) => {}
             }
         }
-        if input { Poll::Ready(Ok(Event::Input)) } else { Poll::Pending }
+        if input {
+            return Poll::Ready(Ok(Event::Input));
+        }
+        if self.grown && self.expected.is_empty() {
+            let Client { input, output, .. } = &mut self.client;
+            let clients = frame::release([input, output]);
+            self.grown = !(self.upstream.release() && clients);
+        }
+        Poll::Pending
     }
 
     /// Whether the server still does what came before the client's goodbye, as it does without guard. It hears
@@ -256,14 +271,20 @@ impl Session {
     }
 }
 
+/// Reads what is there; notes in `grown` that it was as much as was asked for.
 fn poll_read(
     stream: &mut ClientIo,
     input: &mut BytesMut,
+    grown: &mut bool,
     cx: &mut Context<'_>,
 ) -> Result<Poll<usize>, ProtocolError> {
-    input.reserve(CHUNK);
+    input.reserve(if *grown { CHUNK } else { FIRST_CHUNK });
     match pin!(stream.read_buf(input)).poll(cx) {
-        Poll::Ready(read) => Ok(Poll::Ready(read?)),
+        Poll::Ready(read) => {
+            let read = read?;
+            *grown |= read >= FIRST_CHUNK;
+            Ok(Poll::Ready(read))
+        }
         Poll::Pending => Ok(Poll::Pending),
     }
 }

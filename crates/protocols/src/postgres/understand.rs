@@ -12,7 +12,7 @@ use std::{
 };
 
 use guard_core::{Effect, Object, ObjectKind, Operation, Protocol, Verb};
-use guard_sql::{Names, Statement, StatementRole};
+use guard_sql::{Names, Statement, StatementRole, Template};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -64,13 +64,22 @@ enum Origin {
 pub(super) struct Understanding {
     pub(super) catalogs: Catalogs,
     kept: Mutex<HashMap<Arc<str>, Arc<Understood>>>,
+    templates: Mutex<HashMap<String, General>>,
+}
+
+/// What is known of a text without its literals.
+struct General {
+    /// With which catalog.
+    version: u64,
+    /// What each of its texts is, but for the text; `None` if each must be looked at.
+    understood: Option<Arc<Understood>>,
 }
 
 // === impl Understanding ===
 
 impl Understanding {
     pub(super) fn new(catalogs: Catalogs) -> Self {
-        Self { catalogs, kept: Mutex::default() }
+        Self { catalogs, kept: Mutex::default(), templates: Mutex::default() }
     }
 
     /// The statements of a text, as it would be run now.
@@ -96,6 +105,29 @@ impl Understanding {
             }
         }
         Ok(understood)
+    }
+
+    /// What is known of all texts that differ from this one in literals only, if that is all there is
+    /// to know of it. No name of a connection's own is behind it.
+    pub(super) fn general(&self, text: &str) -> Option<Arc<Understood>> {
+        let template = guard_sql::template(text)?;
+        let snapshot = self.catalogs.fresh()?;
+        {
+            let templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(general) = templates.get(&template.text)
+                && general.version == snapshot.version
+            {
+                return general.understood.clone();
+            }
+        }
+        let understood = analyze_general(&template, &snapshot).map(Arc::new);
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if templates.len() >= MAX_TEXTS {
+            templates.clear();
+        }
+        let general = General { version: snapshot.version, understood: understood.clone() };
+        templates.insert(template.text, general);
+        understood
     }
 
     async fn read_with(
@@ -308,6 +340,18 @@ async fn analyze(text: &Arc<str>, snapshot: &Arc<Snapshot>, names: &Known) -> Un
         Ok(Err(_)) => Understood::not(text.clone(), "?", "reading it failed"),
         Err(_) => Understood::not(text.clone(), "?", "it takes too long to be understood"),
     }
+}
+
+/// A template is short, so that it is looked at here; one that is not cheap is none.
+fn analyze_general(template: &Template, snapshot: &Snapshot) -> Option<Understood> {
+    if !is_cheap(&template.text) {
+        return None;
+    }
+    let text: Arc<str> = template.text.as_str().into();
+    let understood = analyze_here(&text, snapshot, &Known::default(), 0);
+    // What is missing is looked for when the text itself is read.
+    let is_all = !understood.missing && !understood.depends_on_names;
+    (is_all && Template::holds(&understood.statements)).then_some(understood)
 }
 
 fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known, depth: usize) -> Understood {

@@ -167,6 +167,11 @@ impl Upstream {
         (&mut self.stream, &mut self.output, &mut self.unflushed)
     }
 
+    /// Gives back the memory of buffers in which nothing is. Whether it was all.
+    pub(super) fn release(&mut self) -> bool {
+        super::frame::release([&mut self.input, &mut self.output])
+    }
+
     /// How much is to be sent.
     pub(super) fn unsent(&self) -> usize {
         self.output.len()

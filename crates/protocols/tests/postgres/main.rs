@@ -10,6 +10,7 @@
 
 mod attacks;
 mod budgets;
+mod literals;
 mod masks;
 mod meanings;
 mod read_only;
