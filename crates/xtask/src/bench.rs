@@ -5,14 +5,16 @@
 //! that each program between client and server took: that figure means something on a busy machine too.
 
 mod bouncer;
+mod cost;
 mod measure;
+mod memory;
 mod table;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use guard_tests::{Programs, Stage, policies};
+use guard_tests::{Programs, Stage};
 
 use crate::{install, interrupt, shell};
 use measure::{Cell, Sample, Ways};
@@ -48,6 +50,30 @@ const PGBENCH: [(&str, &[&str]); 10] = [
     ("connections, 1 client", &["-M", "simple", "-c", "1", "-C"]),
 ];
 
+/// Texts of 10 000 structures, each with literals of its own.
+const DISTINCT: &str = "\\set s random(1, 10000)\n\\set aid random(1, 1000000)\n\
+     SELECT abalance AS c:s FROM pgbench_accounts WHERE aid = :aid;\n";
+const DISTINCT_NAME: &str = "10 000 distinct, 8 clients";
+
+/// What is copied; `wide` and `ten` are as long.
+const COPIES: [(&str, &str); 3] = [
+    ("copy out", "COPY wide TO STDOUT"),
+    ("masked copy out, text", "COPY ten TO STDOUT"),
+    ("masked copy out, binary", "COPY ten TO STDOUT (FORMAT binary)"),
+];
+
+/// Allows reads; two columns of ten are masked.
+const POLICY: &str = "\
+policy: bench
+rules:
+  - name: reads
+    sql: { effects: [read, session, transaction, lock] }
+    decide: allow
+masks:
+  - sql: { columns: [public.ten.mail, public.ten.card] }
+    with: redact
+";
+
 /// Runs the bench, prints the table and writes `target/bench.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     install::need(&install::BENCH)?;
@@ -58,6 +84,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         shell::cargo().args(["build", "--release", "--quiet", "--workspace"]).args(programs),
     )?;
     let interrupted = interrupt::listen()?;
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let costs = if wanted("parse") { cost::measure()? } else { Vec::new() };
+    if options.only.as_deref() == Some("parse") {
+        cost::print(&costs);
+        return Ok(());
+    }
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
     let seconds = options.seconds.unwrap_or(if options.quick { 2 } else { 5 });
     let megabytes: u32 = if options.quick { 100 } else { 1000 };
@@ -66,24 +98,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = Programs::of(&shell::root().join("target/release"));
     let stage = Stage::builder()
         .programs(programs)
-        .policy(policies::READ_ONLY)
+        .policy(POLICY)
         .plain()
         .also_at_shim()
         .limit("6h")
         .setting("shared_buffers=512MB")
+        .setting("max_connections=900")
         .start()?;
     fill(&stage, megabytes)?;
     let ways = Ways::open(&stage)?;
 
-    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut cells = Vec::new();
     for (name, arguments) in PGBENCH.into_iter().filter(|(name, _)| wanted(name)) {
         cells.push(Cell::new(name, "transactions/s", move |way| {
             pgbench(&way.client("pgbench"), arguments, seconds)
         }));
     }
-    if wanted("copy out") {
-        cells.push(Cell::new("copy out", "MB/s", move |way| copy_out(way, megabytes)));
+    if wanted("distinct") {
+        let script = stage.dir().join("distinct.sql");
+        std::fs::write(&script, DISTINCT)?;
+        let script = script.display().to_string();
+        cells.push(Cell::new(DISTINCT_NAME, "transactions/s", move |way| {
+            pgbench(&way.client("pgbench"), &["-M", "simple", "-c", "8", "-f", &script], seconds)
+        }));
+    }
+    for (name, statement) in COPIES.into_iter().filter(|(name, _)| wanted(name)) {
+        cells.push(Cell::new(name, "MB/s", move |way| copy_out(way, statement, megabytes)));
     }
     for round in 1..=rounds {
         for cell in &mut cells {
@@ -95,8 +135,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     let start = if wanted("guard run") { Some(start_times(&stage, rounds * 10)?) } else { None };
+    let idle = if wanted("idle") { memory::measure(&ways, stage.dir())? } else { Vec::new() };
     table::print(&cells, start.as_ref());
-    table::write(&cells, start.as_ref(), rounds, seconds)
+    table::print_idle(&idle);
+    cost::print(&costs);
+    table::write(&cells, start.as_ref(), &idle, &costs, rounds, seconds)
 }
 
 fn fill(stage: &Stage, megabytes: u32) -> Result<()> {
@@ -110,7 +153,11 @@ fn fill(stage: &Stage, megabytes: u32) -> Result<()> {
     let sql = format!(
         "CREATE UNLOGGED TABLE wide AS SELECT 1000000000 + n AS id, timestamptz '2024-01-01 00:00:00.123456Z' AS at, \
          md5(n::text) AS a, md5((n + 1)::text) AS b, 'a note of 21 letters.' AS note \
-         FROM generate_series(1, {rows}) AS n; VACUUM (FREEZE, ANALYZE) wide"
+         FROM generate_series(1, {rows}) AS n; VACUUM (FREEZE, ANALYZE) wide; \
+         CREATE UNLOGGED TABLE ten AS SELECT 1000000000 + n AS id, 'ann' || 100000000 + n || '@example.org' AS mail, \
+         4111111111111111 + n || '' AS card, 'abcdefg' AS a, n % 7 AS b, 'hijklmnop' AS c, date '2024-01-01' AS d, \
+         'a note of 21 letters.' AS e, n % 2 = 0 AS f, 'the last' AS g \
+         FROM generate_series(1, {rows}) AS n; VACUUM (FREEZE, ANALYZE) ten"
     );
     for statement in sql.split("; ") {
         stage.postgres.sql("shop", statement)?;
@@ -120,9 +167,10 @@ fn fill(stage: &Stage, megabytes: u32) -> Result<()> {
 
 fn pgbench(client: &measure::Client, arguments: &[&str], seconds: u32) -> Result<Sample> {
     let threads = if arguments.contains(&"1") { "1" } else { "2" };
+    let select = if arguments.contains(&"-f") { "-n" } else { "-S" };
     let output = client
         .command()
-        .args(["-n", "-S", "-j", threads, "-T", &seconds.to_string()])
+        .args(["-n", select, "-j", threads, "-T", &seconds.to_string()])
         .args(arguments)
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -144,12 +192,12 @@ fn pgbench(client: &measure::Client, arguments: &[&str], seconds: u32) -> Result
     })
 }
 
-fn copy_out(way: &measure::Way, megabytes: u32) -> Result<Sample> {
+fn copy_out(way: &measure::Way, statement: &str, megabytes: u32) -> Result<Sample> {
     let start = Instant::now();
     let status = way
         .client("psql")
         .command()
-        .args(["-X", "-q", "-c", "COPY wide TO STDOUT"])
+        .args(["-X", "-q", "-c", statement])
         .stdout(std::process::Stdio::null())
         .status()?;
     if !status.success() {

@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Openssl,
     /// What guard is measured against.
     Pgbouncer,
+    /// Counts instructions.
+    Valgrind,
     /// psycopg 3, psycopg 2 and asyncpg.
     PythonDrivers,
     /// node-postgres.
@@ -62,17 +64,24 @@ pub(crate) const TEST: [Part; 9] = [
     Part::Nextest,
 ];
 /// What the measurement needs.
-pub(crate) const BENCH: [Part; 5] =
-    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl, Part::Pgbouncer];
-/// What PostgreSQL's own suite needs.
-pub(crate) const REGRESS: [Part; 4] =
-    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
-const ALL: [Part; 11] = [
+pub(crate) const BENCH: [Part; 6] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
     Part::Openssl,
     Part::Pgbouncer,
+    Part::Valgrind,
+];
+/// What PostgreSQL's own suite needs.
+pub(crate) const REGRESS: [Part; 4] =
+    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
+const ALL: [Part; 12] = [
+    Part::Compiler,
+    Part::Libclang,
+    Part::Postgres,
+    Part::Openssl,
+    Part::Pgbouncer,
+    Part::Valgrind,
     Part::PythonDrivers,
     Part::NodeDriver,
     Part::JavaDriver,
@@ -101,6 +110,7 @@ impl Part {
             Self::Postgres => "PostgreSQL",
             Self::Openssl => "openssl",
             Self::Pgbouncer => "PgBouncer",
+            Self::Valgrind => "valgrind",
             Self::PythonDrivers => "Python drivers",
             Self::NodeDriver => "node-postgres",
             Self::JavaDriver => "pgjdbc",
@@ -117,6 +127,7 @@ impl Part {
             Self::Postgres => &[Way::Apt(&["postgresql", "postgresql-contrib"])],
             Self::Openssl => &[Way::Apt(&["openssl"])],
             Self::Pgbouncer => &[Way::Apt(&["pgbouncer"])],
+            Self::Valgrind => &[Way::Apt(&["valgrind"])],
             Self::PythonDrivers => &[
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),

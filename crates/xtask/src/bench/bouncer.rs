@@ -30,8 +30,8 @@ pub(super) fn start(stage: &Stage) -> Result<(Process, u16)> {
     let text = format!(
         "[databases]\nshop = host=127.0.0.1 port={server} dbname=shop user={SUPERUSER} password={PASSWORD}\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-         auth_type = scram-sha-256\nauth_file = {}\npool_mode = session\nmax_client_conn = 200\n\
-         default_pool_size = 100\nignore_startup_parameters = extra_float_digits\n\
+         auth_type = scram-sha-256\nauth_file = {}\npool_mode = session\nmax_client_conn = 400\n\
+         default_pool_size = 300\nignore_startup_parameters = extra_float_digits\n\
          log_connections = 0\nlog_disconnections = 0\n",
         users.display()
     );

@@ -18,7 +18,7 @@ pub(crate) struct Way {
     url: String,
     programs: PathBuf,
     /// The programs between client and server, with their processes.
-    between: Vec<(&'static str, u32)>,
+    pub(super) between: Vec<(&'static str, u32)>,
 }
 
 /// A client program at the end of a way.
@@ -31,6 +31,16 @@ pub(super) struct Client {
 impl Way {
     pub(super) fn client(&self, program: &str) -> Client {
         Client { way: self.name, program: self.programs.join(program), url: self.url.clone() }
+    }
+
+    /// Kilobytes of memory that each program between has now (`VmRSS`, proc(5)).
+    pub(super) fn resident(&self) -> Vec<f64> {
+        let of = |pid: u32| -> Option<f64> {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        self.between.iter().map(|(_, pid)| of(*pid).unwrap_or(f64::NAN)).collect()
     }
 }
 

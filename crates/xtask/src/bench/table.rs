@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::measure::Cell;
+use super::{cost::Cost, measure::Cell, memory::Idle};
 use crate::shell;
 
 /// In the order of the table.
@@ -61,10 +61,21 @@ pub(super) fn print(cells: &[Cell], start: Option<&[Duration; 2]>) {
     );
 }
 
+/// Prints the memory of idle connections.
+pub(super) fn print_idle(idle: &[Idle]) {
+    for Idle { way, kilobytes } in idle {
+        let each: Vec<String> =
+            kilobytes.iter().map(|(name, each)| format!("{name} {each:.1} KiB")).collect();
+        println!("an idle connection, {way}: {}", each.join(", "));
+    }
+}
+
 /// Writes `target/bench.json`.
 pub(super) fn write(
     cells: &[Cell],
     start: Option<&[Duration; 2]>,
+    idle: &[Idle],
+    costs: &[Cost],
     rounds: usize,
     seconds: u32,
 ) -> Result<()> {
@@ -79,6 +90,12 @@ pub(super) fn write(
         "processors": processors,
         "cells": cells,
         "guard_run_true": start,
+        "idle_kilobytes": idle
+            .iter()
+            .map(|idle| (idle.way, idle.kilobytes.iter().copied().collect::<BTreeMap<_, _>>()))
+            .collect::<BTreeMap<_, _>>(),
+        "instructions":
+            costs.iter().map(|cost| (cost.what, cost.instructions)).collect::<BTreeMap<_, _>>(),
     });
     let path = shell::root().join("target/bench.json");
     fs::write(&path, serde_json::to_string_pretty(&all)?)?;
