@@ -243,8 +243,7 @@ async fn a_cancel_request_with_the_own_key_stops_the_statement() {
         let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%600%' \
             AND pid <> pg_backend_pid()";
         while stage.postgres.sql("shop", running).unwrap() != "1" {
-            // The session runs on this thread, too.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::task::yield_now().await;
         }
         cancel.cancel_query(tokio_postgres::NoTls).await
     });
