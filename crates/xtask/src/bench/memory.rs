@@ -38,7 +38,7 @@ pub(super) fn measure(ways: &Ways, dir: &Path) -> Result<Vec<Idle>> {
         println!("{}", shell::dim(&format!("{CONNECTIONS} idle connections: {}", way.name)));
         // Once before, so that what a process takes but once is not counted.
         drop(open(way, &script)?);
-        sleep(SETTLE);
+        settle(SETTLE);
         let before = way.resident();
         let held = open(way, &script)?;
         let after = way.resident();
@@ -77,10 +77,19 @@ fn open(way: &Way, script: &Path) -> Result<Held> {
         if held.0.try_wait()?.is_some() || start.elapsed() > OPEN_LIMIT {
             bail!("pgbench at {}: {}", way.name, fs::read_to_string(&log).unwrap_or_default());
         }
-        sleep(Duration::from_millis(100));
+        settle(Duration::from_millis(100));
     }
-    sleep(SETTLE);
+    settle(SETTLE);
     Ok(held)
+}
+
+/// Other processes come to rest, and none of them says when.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench of other processes, with a thread of its own"
+)]
+fn settle(time: Duration) {
+    sleep(time);
 }
 
 fn sockets(pid: u32) -> usize {
