@@ -355,9 +355,9 @@ async fn a_refusal_for_a_budget_has_the_statements_own_text() {
     }
     assert_eq!(codes, [None, Some(DenialCode::BudgetOfRate)]);
     let events = f.memory.events.lock().unwrap();
-    let refused = events.iter().find_map(|(event, _)| match event {
-        Event::Refused { text, .. } => text.as_ref().map(|text| text.reveal().to_string()),
-        _ => None,
+    let refused = events.iter().find_map(|(event, _)| {
+        let Event::Refused { text, .. } = event else { return None };
+        text.as_ref().map(|text| text.reveal().to_string())
     });
     assert_eq!(refused.as_deref(), Some("id = 2"));
 }
