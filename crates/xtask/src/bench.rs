@@ -64,7 +64,7 @@ const COPIES: [(&str, &str); 3] = [
 
 /// Allows reads; two columns of ten are masked.
 const POLICY: &str = "\
-policy: bench
+policy: stage
 rules:
   - name: reads
     sql: { effects: [read, session, transaction, lock] }
