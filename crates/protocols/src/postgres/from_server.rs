@@ -153,7 +153,9 @@ impl Session {
             // An Execute. Where masks are, its portal was described before it; where none are, any row passes.
             step.rows = match columns.get() {
                 Some(fields) => {
-                    results::rows(fields, &step.plan, snapshot.as_deref(), &self.shared.mask_keys)?
+                    let operation = &step.statement.operation;
+                    let keys = &self.shared.mask_keys;
+                    results::rows(fields, operation, &step.plan, snapshot.as_deref(), keys)?
                 }
                 None if step.plan.is_empty() => Rows::Pass,
                 None => Rows::Undescribed,
@@ -366,6 +368,7 @@ impl Session {
                 let snapshot = self.shared.understanding.catalogs.held();
                 step.rows = results::rows(
                     &results::fields(body)?,
+                    &step.statement.operation,
                     &step.plan,
                     snapshot.as_deref(),
                     &self.shared.mask_keys,

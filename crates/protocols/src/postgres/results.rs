@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use guard_core::{Flow, MaskPlan, Masking, Operation, Outputs};
+use guard_core::{Flow, Mask, MaskPlan, Masking, Operation, Outputs};
 use guard_sql::{CopyOptions, Relation};
 
 use super::{
@@ -65,9 +65,10 @@ pub(super) fn fields(body: &[u8]) -> Result<Vec<Field>, Broken> {
     Ok(fields)
 }
 
-/// What happens to the rows of a result with these fields.
+/// What happens to the rows of a result with these fields, which this operation asks for.
 pub(super) fn rows(
     fields: &[Field],
+    operation: &Operation,
     plan: &MaskPlan,
     snapshot: Option<&Snapshot>,
     keys: &MaskKeys,
@@ -84,6 +85,7 @@ pub(super) fn rows(
         .enumerate()
         .map(|(place, field)| {
             let planned = plan.outputs.get(place).copied().flatten();
+            let planned = planned.map(|mask| of_text(mask, operation, place, snapshot));
             let found = snapshot.and_then(|snapshot| mask_of_base_column(field, plan, snapshot));
             let mask = match (planned, found) {
                 (Some(planned), Some(found)) => Some(planned.stricter(found)),
@@ -102,6 +104,24 @@ pub(super) fn rows(
         })
         .collect();
     Ok(if any { Rows::Masked(Box::new(RowMasker::new(columns))) } else { Rows::Pass })
+}
+
+/// Part of a value is shown of a column of texts only: a number that is cast to a text is none.
+fn of_text(
+    masking: Masking,
+    operation: &Operation,
+    place: usize,
+    snapshot: Option<&Snapshot>,
+) -> Masking {
+    match masking.mask {
+        Mask::Partial => {
+            let own = output_type(operation, place, snapshot);
+            let oid = snapshot.map_or(own.oid, |snapshot| snapshot.type_for_mask(own.oid));
+            let is_text = ColumnType { oid, ..own }.is_text();
+            if is_text { masking } else { masking.stricter(Mask::Redact.into()) }
+        }
+        Mask::Redact | Mask::Null | Mask::Hash | Mask::Format => masking,
+    }
 }
 
 fn masker(

@@ -353,12 +353,12 @@ masks:
   - sql: { columns: [public.members.pin] }
     with: format
     predicates: block
-  - sql: { columns: [public.members.card] }
+  - sql: { columns: [public.members.card, public.members.pay, public.members.born] }
     with: partial
 ";
 
 const MEMBERS: &str = "
-CREATE TABLE members (id int PRIMARY KEY, email text, pin int, card text);
+CREATE TABLE members (id int PRIMARY KEY, email text, pin int, card text, pay int DEFAULT 739218, born date DEFAULT '1961-08-13');
 INSERT INTO members VALUES (1, 'ann@x.com', 4711, '4111111111111234'), (2, 'bob@x.com', 815, '378282246310005');
 CREATE VIEW all_members AS SELECT id, coalesce(email, '-') AS email FROM members;
 ";
@@ -407,4 +407,23 @@ async fn who_may_read_masks_cannot_compute_what_is_behind_them() {
         let said = stage.psql(sql).await;
         assert!(!said.contains("GRD-") && !said.contains("@x.com"), "{sql}: {said}");
     }
+}
+
+/// `partial` shows the end of a text; of a number or a date it would show what counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cast_to_text_makes_no_text_of_a_number() {
+    let stage = Stage::new(GUESSING, TlsMode::Disable, MEMBERS).await;
+    for sql in [
+        "SELECT pay::text FROM members",
+        "SELECT CAST(pay AS varchar), born::text FROM members",
+        "SELECT p FROM (SELECT pay::text AS p FROM members UNION ALL SELECT card FROM members) t",
+        "COPY (SELECT pay::text, born::text FROM members) TO STDOUT",
+        "PREPARE p AS SELECT pay::text, born::text FROM members; EXECUTE p",
+    ] {
+        let said = stage.psql(sql).await;
+        assert!(!said.contains("GRD-"), "{sql}: {said}");
+        assert!(!said.contains("9218") && !said.contains("8-13"), "{sql}: {said}");
+    }
+    let said = stage.psql("SELECT card::varchar FROM members").await;
+    assert!(said.contains("1234"), "{said}");
 }

@@ -49,6 +49,13 @@ pub(crate) struct ColumnType {
     pub(crate) not_null: bool,
 }
 
+impl ColumnType {
+    /// Whether its values are texts.
+    pub(crate) fn is_text(self) -> bool {
+        types::text_capacity(self.oid, self.modifier).is_some()
+    }
+}
+
 /// The key of the masks `hash` and `format`.
 ///
 /// Whoever can have values of their own choice hashed can find out a value by trying; the key keeps everybody
