@@ -12,8 +12,9 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     Catalog, Names, Relation, RelationKind, Statement,
-    bounded::{Origin, Queries},
+    bounded::Queries,
     draft::Draft,
+    origin::Origin,
     routines::{Events, RoutineId},
     value::{Columns, Rest, Value},
 };
@@ -421,55 +422,4 @@ fn hide_revealing(name: &ObjectName, mut columns: Columns) -> Columns {
         }
     }
     columns
-}
-
-/// The text of a name's part.
-pub(crate) fn string(node: &pg::Node) -> Option<&str> {
-    match node.node.as_ref() {
-        Some(NodeEnum::String(s)) => Some(&s.sval),
-        Some(_) | None => None,
-    }
-}
-
-/// The parts of a dotted name.
-pub(crate) fn strings(nodes: &[pg::Node]) -> Vec<&str> {
-    nodes.iter().filter_map(string).collect()
-}
-
-/// Schema (empty if none) and name of a dotted name.
-pub(crate) fn dotted(nodes: &[pg::Node]) -> (&str, &str) {
-    match strings(nodes).as_slice() {
-        [.., schema, name] => (schema, name),
-        [name] => ("", name),
-        [] => ("", ""),
-    }
-}
-
-/// A dotted name as the name of an object.
-pub(crate) fn object_name(nodes: &[pg::Node]) -> ObjectName {
-    match dotted(nodes) {
-        ("", name) => ObjectName::bare(name),
-        (schema, name) => ObjectName::qualified(schema, name),
-    }
-}
-
-/// The text of a constant.
-#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is no constant")]
-pub(crate) fn constant(node: &pg::Node) -> Option<String> {
-    use pg::a_const::Val;
-    match node.node.as_ref()? {
-        NodeEnum::AConst(constant) => match constant.val.as_ref()? {
-            Val::Ival(v) => Some(v.ival.to_string()),
-            Val::Fval(v) => Some(v.fval.clone()),
-            Val::Boolval(v) => Some(v.boolval.to_string()),
-            Val::Sval(v) => Some(v.sval.clone()),
-            Val::Bsval(v) => Some(v.bsval.clone()),
-        },
-        NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
-        NodeEnum::String(s) => Some(s.sval.clone()),
-        NodeEnum::Integer(i) => Some(i.ival.to_string()),
-        NodeEnum::Float(f) => Some(f.fval.clone()),
-        NodeEnum::Boolean(b) => Some(b.boolval.to_string()),
-        _ => None,
-    }
 }

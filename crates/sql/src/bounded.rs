@@ -7,54 +7,21 @@
 //! count, so a tautology that nobody thought of is unbounded. That a comparison happens to be true of
 //! every row that is there cannot be known from the text, but for the ends of a range (see [`ends`]).
 
+mod condition;
 mod ends;
-mod origin;
+mod facts;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use pg_query::{NodeEnum, protobuf as pg};
 
-use self::ends::{Test, exhaustive, says_nothing};
-pub(crate) use self::origin::{Facts, Origin, Queries, address, is_listed};
-use crate::{
-    analyzer::{constant, dotted, string, strings},
-    value::{Entry, Scope},
+pub(crate) use self::condition::Condition;
+pub(crate) use self::facts::{Facts, Queries, address, is_listed};
+use self::{
+    condition::row,
+    ends::{Compared, Test, exhaustive, says_nothing},
 };
-
-/// The row source that a condition is about, and what else the condition can name.
-pub(crate) struct Condition<'a> {
-    /// Its name in `scope`.
-    pub(crate) alias: &'a str,
-    /// The names of its columns that are base columns; `None` if they are not known.
-    pub(crate) columns: Option<&'a [Arc<str>]>,
-    /// Those that are known to take NULL.
-    pub(crate) nullable: &'a [Arc<str>],
-    /// The tables that it stands for.
-    pub(crate) family: &'a std::collections::BTreeSet<guard_core::ObjectName>,
-    /// All row sources at this place, itself among them.
-    pub(crate) scope: &'a Scope<'a>,
-    /// What is known of the sub-queries.
-    pub(crate) queries: &'a Queries,
-}
-
-/// A comparison of a column, for the arms of an OR.
-#[derive(Debug, Clone, PartialEq)]
-struct Compared {
-    column: String,
-    test: Test,
-    value: Option<String>,
-}
-
-/// What a name stands for.
-enum Place<'a> {
-    /// A column of the row source itself.
-    Own(String),
-    /// A column of another row source.
-    Other(&'a Origin),
-    Unknown,
-}
+use crate::nodes::{constant, dotted, is_null, operator_of, string};
 
 impl Condition<'_> {
     /// Whether the condition (or its negation) picks some rows and not all.
@@ -355,214 +322,6 @@ impl Condition<'_> {
             }
             Some(_) | None => {}
         }
-    }
-
-    fn any_tested(&self, node: &pg::Node) -> bool {
-        !self.all_tested(node).is_empty()
-    }
-
-    /// The tested columns of an expression that may be a row.
-    fn all_tested(&self, node: &pg::Node) -> Vec<String> {
-        match row(node) {
-            Some(items) => items.iter().filter_map(|item| self.tested(item)).collect(),
-            None => self.tested(node).into_iter().collect(),
-        }
-    }
-
-    /// The column that an expression is about, if it tells one value of it from another: the column
-    /// itself, or a form of it.
-    fn tested(&self, node: &pg::Node) -> Option<String> {
-        if let Some(column) = self.own_or_cast(node) {
-            return Some(column);
-        }
-        match &node.node {
-            Some(NodeEnum::TypeCast(cast)) => {
-                let to_boolean =
-                    cast.type_name.as_ref().is_none_or(|to| dotted(&to.names).1 == "bool");
-                cast.arg.as_deref().filter(|_| !to_boolean).and_then(|arg| self.tested(arg))
-            }
-            Some(NodeEnum::CollateClause(e)) => e.arg.as_deref().and_then(|arg| self.tested(arg)),
-            Some(NodeEnum::FuncCall(call)) => {
-                let (schema, name) = dotted(&call.funcname);
-                let is_form = matches!(schema, "" | "pg_catalog")
-                    && matches!(
-                        name,
-                        "lower"
-                            | "upper"
-                            | "btrim"
-                            | "ltrim"
-                            | "rtrim"
-                            | "date_trunc"
-                            | "date_part"
-                            | "extract"
-                            | "date"
-                            | "length"
-                            | "char_length"
-                            | "md5"
-                            | "age"
-                            | "to_char"
-                            | "timezone"
-                    );
-                let mut columns = call.args.iter().filter_map(|arg| self.tested(arg));
-                let found = columns.next().filter(|_| is_form && columns.next().is_none())?;
-                let rest = call.args.iter().filter(|arg| self.tested(arg).is_none());
-                rest.into_iter().all(|arg| self.is_free(arg)).then_some(found)
-            }
-            Some(NodeEnum::CoalesceExpr(e)) => match e.args.as_slice() {
-                [column, default] if constant(default).is_some() => self.tested(column),
-                _ => None,
-            },
-            Some(NodeEnum::AExpr(e)) if e.kind() == pg::AExprKind::AexprOp => {
-                let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
-                let operator = operator_of(e);
-                let (column, other) = match self.tested(left) {
-                    Some(column) => (column, right),
-                    None if operator == "-" => (self.tested(right)?, left),
-                    None => return None,
-                };
-                let keeps = match operator {
-                    "->" | "->>" | "#>" | "#>>" => true,
-                    "+" | "-" | "&" => !ends::is_zero(other),
-                    "%" => ends::number(other).is_some_and(|n| n.abs() >= 2.0),
-                    _ => false,
-                };
-                (keeps && self.is_free(other)).then_some(column)
-            }
-            Some(_) | None => None,
-        }
-    }
-
-    fn own_or_cast(&self, node: &pg::Node) -> Option<String> {
-        match &node.node {
-            Some(NodeEnum::ColumnRef(_)) => self.own(node),
-            Some(_) | None => None,
-        }
-    }
-
-    fn own(&self, node: &pg::Node) -> Option<String> {
-        let Some(NodeEnum::ColumnRef(column)) = &node.node else { return None };
-        match self.place(&column.fields) {
-            Place::Own(name) => Some(name),
-            Place::Other(_) | Place::Unknown => None,
-        }
-    }
-
-    fn place(&self, fields: &[pg::Node]) -> Place<'_> {
-        let parts = strings(fields);
-        if parts.len() != fields.len() {
-            return Place::Unknown;
-        }
-        let own = |name: &str| match self.columns {
-            _ if name == "ctid" => Place::Own(name.to_owned()),
-            Some(columns) if !columns.iter().any(|held| **held == *name) => Place::Unknown,
-            Some(_) | None => Place::Own(name.to_owned()),
-        };
-        match parts.as_slice() {
-            [name] => {
-                let sure = |entry: &&Entry| matches!(entry.columns.named(name), Some((_, true)));
-                let mut here = self.scope.entries.iter().filter(sure);
-                let found = match (here.next(), here.next()) {
-                    (found, None) => found,
-                    (Some(_), Some(_)) => return Place::Unknown,
-                    (None, Some(_)) => None,
-                };
-                match found {
-                    Some(entry) if *entry.alias == *self.alias => own(name),
-                    Some(entry) => Place::Other(&entry.columns.origin),
-                    // Of a table that is not known any name may be a column.
-                    None if self.columns.is_none() || *name == "ctid" => own(name),
-                    None => self.beyond(|scope| {
-                        scope.entries.iter().find(|entry| entry.columns.named(name).is_some())
-                    }),
-                }
-            }
-            [.., row, name] if *row == self.alias => own(name),
-            [.., row, _] => {
-                let here = self.scope.entries.iter().find(|entry| *entry.alias == **row);
-                match here {
-                    Some(entry) => Place::Other(&entry.columns.origin),
-                    None => self
-                        .beyond(|scope| scope.entries.iter().find(|entry| *entry.alias == **row)),
-                }
-            }
-            [] => Place::Unknown,
-        }
-    }
-
-    /// A row source of a place around this one.
-    fn beyond<'s>(&'s self, find: impl Fn(&'s Scope<'s>) -> Option<&'s Entry>) -> Place<'s> {
-        let mut around = self.scope.around();
-        while let Some(scope) = around {
-            if let Some(entry) = find(scope) {
-                return Place::Other(&entry.columns.origin);
-            }
-            around = scope.around();
-        }
-        Place::Unknown
-    }
-
-    /// Whether a value comes from elsewhere than the tables that the condition is about.
-    fn is_free(&self, node: &pg::Node) -> bool {
-        let all = |nodes: &[pg::Node]| nodes.iter().all(|node| self.is_free(node));
-        let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_none_or(|n| self.is_free(n));
-        match &node.node {
-            Some(
-                NodeEnum::AConst(_)
-                | NodeEnum::ParamRef(_)
-                | NodeEnum::SqlvalueFunction(_)
-                | NodeEnum::String(_)
-                | NodeEnum::Integer(_)
-                | NodeEnum::Float(_),
-            ) => true,
-            Some(NodeEnum::ColumnRef(column)) => match self.place(&column.fields) {
-                Place::Other(origin) => origin.is_apart(self.family),
-                Place::Own(_) | Place::Unknown => false,
-            },
-            Some(NodeEnum::TypeCast(e)) => one(&e.arg),
-            Some(NodeEnum::CollateClause(e)) => one(&e.arg),
-            Some(NodeEnum::AExpr(e)) => one(&e.lexpr) && one(&e.rexpr),
-            Some(NodeEnum::AArrayExpr(e)) => all(&e.elements),
-            Some(NodeEnum::RowExpr(e)) => all(&e.args),
-            Some(NodeEnum::List(e)) => all(&e.items),
-            Some(NodeEnum::CoalesceExpr(e)) => all(&e.args),
-            Some(NodeEnum::MinMaxExpr(e)) => all(&e.args),
-            Some(NodeEnum::FuncCall(e)) => all(&e.args),
-            Some(NodeEnum::SubLink(link)) => {
-                let kind = link.sub_link_type();
-                let Some(NodeEnum::SelectStmt(select)) =
-                    link.subselect.as_deref().and_then(|node| node.node.as_ref())
-                else {
-                    return false;
-                };
-                matches!(kind, pg::SubLinkType::ExprSublink | pg::SubLinkType::ArraySublink)
-                    && self
-                        .queries
-                        .get(&address(select))
-                        .is_some_and(|facts| facts.origin.is_apart(self.family))
-            }
-            Some(_) | None => false,
-        }
-    }
-}
-
-/// The items of a row.
-fn row(node: &pg::Node) -> Option<&[pg::Node]> {
-    match &node.node {
-        Some(NodeEnum::RowExpr(e)) => Some(&e.args),
-        Some(_) | None => None,
-    }
-}
-
-fn operator_of(e: &pg::AExpr) -> &str {
-    e.name.last().and_then(string).unwrap_or_default()
-}
-
-/// Whether an expression is the constant NULL, of whatever type.
-pub(crate) fn is_null(node: &pg::Node) -> bool {
-    match &node.node {
-        Some(NodeEnum::AConst(value)) => value.isnull,
-        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_null),
-        Some(_) | None => false,
     }
 }
 

@@ -14,8 +14,9 @@ use pg_query::{NodeEnum as N, protobuf as pg};
 
 use crate::{
     Names, Statement,
-    analyzer::{Analyzer, Local, constant, dotted, object_name},
+    analyzer::{Analyzer, Local},
     functions::{self, Class},
+    nodes::{constant, dotted, object_name},
     plpgsql::{self, Piece},
     routines::{Body, Callee, Events, Own, Routine, RoutineId},
     value::{Scope, Value},

@@ -5,7 +5,8 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     CopyFormat, CopyOptions, StatementRole,
-    analyzer::{Analyzer, constant, string},
+    analyzer::Analyzer,
+    nodes::{constant, string},
     value::{Columns, Scope, Value},
 };
 

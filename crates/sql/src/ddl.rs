@@ -4,7 +4,8 @@ use guard_core::{ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    analyzer::{Analyzer, object_name, string, strings},
+    analyzer::Analyzer,
+    nodes::{object_name, string, strings},
     value::{Columns, Scope, Value},
 };
 

@@ -7,7 +7,8 @@ use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
     analyzer::{Analyzer, Target},
-    bounded::{Condition, Origin},
+    bounded::Condition,
+    origin::Origin,
     value::{Columns, Rest, Scope, Value},
 };
 

@@ -4,9 +4,9 @@ use guard_core::{ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    analyzer::{Analyzer, constant, dotted, string, strings},
-    bounded::is_null,
+    analyzer::Analyzer,
     functions::{self, Class},
+    nodes::{constant, dotted, is_name, is_null, string, strings},
     value::{Scope, Value},
 };
 
@@ -342,7 +342,7 @@ impl Analyzer<'_> {
         }
         let mut constants: Vec<Option<String>> = call.args.iter().map(constant).collect();
         if let (Some(first), Some(node)) = (constants.first_mut(), call.args.first())
-            && crate::query::is_name(node)
+            && is_name(node)
         {
             first.clone_from(&self.setting);
         }

@@ -17,6 +17,8 @@ mod expr;
 mod fastpath;
 mod functions;
 mod fuzz;
+mod nodes;
+mod origin;
 mod parse;
 mod plpgsql;
 mod precheck;

@@ -4,27 +4,17 @@
 //! parser. Tokens are PostgreSQL's own, and a piece ends where the interpreter's grammar (`pl_gram.y`) ends it. Every
 //! token is part of a piece, or of a form in which nothing can run; what fits neither is an error, never left out.
 
+mod reader;
 mod tokens;
 
-use tokens::{Token, tokens};
+pub(crate) use self::reader::Piece;
+use self::{
+    reader::{Read, Reader, Span, unreadable},
+    tokens::{Token, tokens},
+};
 
 /// Deepest nesting of blocks, loops and conditions that is followed.
 const MAX_DEPTH: usize = 40;
-
-/// A piece of a block that runs as SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// A whole statement.
-    Statement(String),
-    /// What may stand after `SELECT`.
-    Expression(String),
-    /// An expression that gives the text of statements, which run.
-    Dynamic(String),
-    /// The type of a variable.
-    Type(String),
-    /// COMMIT or ROLLBACK.
-    Transaction,
-}
 
 /// A block, taken apart.
 #[derive(Debug, Default)]
@@ -45,20 +35,6 @@ pub(crate) fn read(text: &str) -> Block {
     Block { pieces: reader.pieces, doubt }
 }
 
-/// Reads tokens from left to right.
-struct Reader<'t> {
-    text: &'t str,
-    tokens: Vec<Token<'t>>,
-    at: usize,
-    depth: usize,
-    pieces: Vec<Piece>,
-}
-
-type Read<T = ()> = Result<T, String>;
-
-/// Tokens from one place to before another.
-type Span = (usize, usize);
-
 /// The words at which a list of statements ends.
 const ENDS: [&str; 6] = ["end", "else", "elsif", "elseif", "when", "exception"];
 
@@ -68,142 +44,7 @@ const QUERIES: [&str; 11] = [
     "(",
 ];
 
-fn unreadable<T>() -> Read<T> {
-    Err("procedural code that is not understood".into())
-}
-
 impl Reader<'_> {
-    // Tokens and spans.
-
-    fn peek(&self, ahead: usize) -> Option<&Token<'_>> {
-        self.tokens.get(self.at + ahead)
-    }
-
-    fn peek_is(&self, ahead: usize, word: &str) -> bool {
-        self.peek(ahead).is_some_and(|token| token.is(word))
-    }
-
-    fn accept(&mut self, word: &str) -> bool {
-        let found = self.peek_is(0, word);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, word: &str) -> Read {
-        if self.accept(word) { Ok(()) } else { unreadable() }
-    }
-
-    fn word(&mut self) -> Read {
-        if !self.peek(0).is_some_and(Token::is_word) {
-            return unreadable();
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// Everything up to one of these words outside of parentheses; goes on behind it.
-    fn until<'w>(&mut self, words: &[&'w str]) -> Read<(Span, &'w str)> {
-        let (start, mut level) = (self.at, 0_usize);
-        loop {
-            let Some(token) = self.peek(0) else { return unreadable() };
-            let found = words.iter().find(|word| level == 0 && token.is(word));
-            let (opens, closes) = (token.is("(") || token.is("["), token.is(")") || token.is("]"));
-            if let Some(word) = found {
-                let span = (start, self.at);
-                self.at += 1;
-                return Ok((span, word));
-            }
-            if token.is(";") || (closes && level == 0) {
-                return unreadable();
-            }
-            level = if opens { level + 1 } else { level - usize::from(closes) };
-            self.at += 1;
-        }
-    }
-
-    fn within(&self, (from, to): Span) -> &[Token<'_>] {
-        self.tokens.get(from..to).unwrap_or(&[])
-    }
-
-    fn said(&self, span: Span) -> &str {
-        match self.within(span) {
-            [] => "",
-            [only] => self.text.get(only.start..only.end).unwrap_or_default(),
-            [first, .., last] => self.text.get(first.start..last.end).unwrap_or_default(),
-        }
-    }
-
-    fn expression(&mut self, span: Span) {
-        if span.0 < span.1 {
-            let said = self.said(span).to_owned();
-            self.pieces.push(Piece::Expression(said));
-        }
-    }
-
-    fn dynamic(&mut self, span: Span) {
-        let said = self.said(span).to_owned();
-        self.pieces.push(Piece::Dynamic(said));
-    }
-
-    fn statement_text(&mut self, span: Span) {
-        let said = self.said(span).to_owned();
-        self.pieces.push(Piece::Statement(said));
-    }
-
-    /// Expressions with commas between them. A name before `:=`, `=>` or, in options, `=` is none.
-    fn list(&mut self, span: Span, named: &[&str]) {
-        let mut cuts = Vec::new();
-        let (mut from, mut level) = (span.0, 0_usize);
-        for (at, token) in (span.0..).zip(self.within(span)) {
-            match token {
-                token if token.is("(") || token.is("[") => level += 1,
-                token if token.is(")") || token.is("]") => level = level.saturating_sub(1),
-                token if token.is(",") && level == 0 => {
-                    cuts.push((from, at));
-                    from = at + 1;
-                }
-                _ => {}
-            }
-        }
-        cuts.push((from, span.1));
-        for (from, to) in cuts {
-            let is_named = match self.within((from, to)) {
-                [name, sign, ..] => name.is_word() && named.iter().any(|word| sign.is(word)),
-                _ => false,
-            };
-            self.expression((if is_named { from + 2 } else { from }, to));
-        }
-    }
-
-    /// A form in which nothing can run: names, numbers, and signs between them.
-    fn inert(&self, span: Span) -> Read {
-        let is_inert = |token: &Token<'_>| {
-            token.is_word()
-                || token.is_number()
-                || [",", ".", ":=", "=", "-", "+", "%"].iter().any(|sign| token.is(sign))
-        };
-        if self.within(span).iter().all(is_inert) { Ok(()) } else { unreadable() }
-    }
-
-    /// The variables after INTO.
-    fn target(&mut self) -> Read {
-        self.accept("strict");
-        loop {
-            if !self.peek(0).is_some_and(|token| token.is_word() || token.is_number()) {
-                return unreadable();
-            }
-            self.at += 1;
-            while self.accept(".") {
-                self.word()?;
-            }
-            if !self.accept(",") {
-                return Ok(());
-            }
-        }
-    }
-
-    // The grammar.
-
     fn whole(&mut self) -> Read {
         while self.accept("#") {
             self.word()?;

@@ -6,10 +6,7 @@ mod tests;
 use guard_core::{ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
-use crate::{
-    analyzer::{Analyzer, constant},
-    functions,
-};
+use crate::{analyzer::Analyzer, functions, nodes::constant};
 
 /// The settings that keep transactions from writing.
 const READ_ONLY: [&str; 2] = ["transaction_read_only", "default_transaction_read_only"];

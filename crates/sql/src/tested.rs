@@ -5,7 +5,8 @@ use guard_core::Test;
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    analyzer::{Analyzer, dotted, strings},
+    analyzer::Analyzer,
+    nodes::{constant, dotted, strings},
     value::{Columns, Scope, Value},
 };
 
@@ -55,8 +56,7 @@ impl Analyzer<'_> {
             let Some(key) = key else { continue };
             match &key.node {
                 Some(NodeEnum::AConst(_)) => {
-                    let place =
-                        crate::analyzer::constant(key).and_then(|n| n.parse::<usize>().ok());
+                    let place = constant(key).and_then(|n| n.parse::<usize>().ok());
                     let column = place.and_then(|n| columns.list.get(n.checked_sub(1)?));
                     let value = column.map_or_else(|| columns.whole(), |(_, value)| value.clone());
                     self.tested(&value);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use guard_core::{ColumnName, Flow, ObjectName, Output, Outputs, Source};
 
-use crate::bounded::Origin;
+use crate::origin::Origin;
 
 /// Most columns that a row source may have before guard gives up on it. PostgreSQL's own limit for
 /// a result is 1 664.
@@ -239,6 +239,29 @@ impl Columns {
                 *held = Rest::Each(value);
             }
         }
+    }
+
+    /// Puts the columns of another source behind these.
+    pub(crate) fn append(&mut self, more: &Self) {
+        let mut origin = self.origin.clone();
+        origin.absorb(&more.origin);
+        match (&mut self.rest, &more.rest) {
+            (Rest::Closed, Rest::Closed) => {
+                let mut list = std::mem::take(&mut self.list);
+                list.extend(more.list.iter().cloned());
+                *self = Self::closed(list);
+            }
+            (Rest::Closed, Rest::Relation(_)) if self.list.is_empty() => {
+                *self = more.clone();
+            }
+            _ => {
+                let mut value = self.whole();
+                value.absorb(&more.whole());
+                self.list.extend(more.list.iter().cloned());
+                self.rest = Rest::Each(value);
+            }
+        }
+        self.origin = origin;
     }
 
     /// Gives the first columns other names, as `AS t(a, b)` does.

@@ -3,8 +3,7 @@
 
 use pg_query::{NodeEnum, protobuf as pg};
 
-use super::Compared;
-use crate::analyzer::{constant, dotted, string};
+use crate::nodes::{constant, dotted, operator_of};
 
 /// How a column is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +65,14 @@ impl Test {
             Self::Is | Self::Not | Self::Like | Self::NotLike | Self::Null | Self::NotNull => self,
         }
     }
+}
+
+/// A comparison of a column, for the arms of an OR.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Compared {
+    pub(super) column: String,
+    pub(super) test: Test,
+    pub(super) value: Option<String>,
 }
 
 /// Numbers from here on end a range: the largest that the usual key has.
@@ -185,8 +192,7 @@ pub(super) fn is_now_or_later(node: &pg::Node) -> bool {
         Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_now_or_later),
         Some(NodeEnum::AExpr(e)) => {
             let now = |node: &Option<Box<pg::Node>>| node.as_deref().is_some_and(is_now_or_later);
-            let back = e.name.last().and_then(string) == Some("-")
-                && e.rexpr.as_deref().is_some_and(|by| !is_zero(by));
+            let back = operator_of(e) == "-" && e.rexpr.as_deref().is_some_and(|by| !is_zero(by));
             (now(&e.lexpr) && !back) || now(&e.rexpr)
         }
         Some(_) | None => false,
@@ -230,7 +236,7 @@ pub(super) fn number(node: &pg::Node) -> Option<f64> {
     match &node.node {
         Some(NodeEnum::AExpr(e)) if e.lexpr.is_none() => {
             let inner = number(e.rexpr.as_deref()?)?;
-            match e.name.last().and_then(string)? {
+            match operator_of(e) {
                 "-" => Some(-inner),
                 "+" => Some(inner),
                 _ => None,

@@ -5,7 +5,8 @@ use pg_query::{NodeEnum as N, protobuf as pg};
 
 use super::NO_STATEMENT;
 use crate::{
-    analyzer::{Analyzer, object_name},
+    analyzer::Analyzer,
+    nodes::object_name,
     value::{Columns, Scope, Value},
 };
 
@@ -266,30 +267,6 @@ impl Analyzer<'_> {
             ),
             _ => return None,
         })
-    }
-
-    pub(super) fn role(
-        &mut self,
-        role: Option<&pg::RoleSpec>,
-        label: &'static str,
-    ) -> &'static str {
-        let name = role.map_or("all", |role| &role.rolename);
-        self.named(Verb::Role, ObjectKind::Role, name, label)
-    }
-
-    pub(super) fn foreign(&mut self, verb: Verb, name: &str, label: &'static str) -> &'static str {
-        self.bare(Verb::Network, ObjectKind::Other, name);
-        self.named(verb, ObjectKind::Other, name, label)
-    }
-
-    pub(super) fn replicates(
-        &mut self,
-        verb: Verb,
-        name: &str,
-        label: &'static str,
-    ) -> &'static str {
-        self.bare(Verb::Replication, ObjectKind::Other, name);
-        self.named(verb, ObjectKind::Other, name, label)
     }
 
     fn code_of(&mut self, function: Option<&pg::ObjectWithArgs>) {
