@@ -4,8 +4,8 @@ use bytes::{BufMut as _, BytesMut};
 use guard_sql::{CopyFormat, CopyOptions};
 
 use super::{
-    ColumnMasker, Malformed, copy_binary::BinaryMasker, copy_csv::CsvMasker, copy_text::TextMasker,
-    detect::Found,
+    Malformed, copy_binary::BinaryMasker, copy_csv::CsvMasker, copy_text::TextMasker,
+    detect::Found, value::ColumnMasker,
 };
 
 /// Rewrites the data of one COPY: a stream of bytes, whose borders of messages mean nothing.

@@ -2,7 +2,13 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found, held::Held};
+use super::{
+    Malformed,
+    detect::Found,
+    held::Held,
+    types::Format,
+    value::{ColumnMasker, Scratch},
+};
 
 /// Signature, flags, length of the extension. The server sets no flag and has no extension; another one is
 /// refused, because what it means is not known.

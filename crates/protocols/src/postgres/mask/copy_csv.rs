@@ -7,7 +7,13 @@ use bytes::{BufMut as _, BytesMut};
 use guard_sql::CopyOptions;
 use memchr::{memchr2, memchr3};
 
-use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found, held::Held};
+use super::{
+    Malformed,
+    detect::Found,
+    held::Held,
+    types::Format,
+    value::{ColumnMasker, Scratch},
+};
 
 pub(super) struct CsvMasker {
     columns: Vec<Option<ColumnMasker>>,

@@ -7,9 +7,11 @@ use guard_sql::CopyOptions;
 use memchr::{memchr, memchr3};
 
 use super::{
-    ColumnMasker, Format, Malformed, Scratch,
+    Malformed,
     detect::Found,
     held::{Held, tail},
+    types::Format,
+    value::{ColumnMasker, Scratch},
 };
 
 pub(super) struct TextMasker {

@@ -7,16 +7,14 @@
 use guard_core::{Detector, Detectors};
 use memchr::{memchr_iter, memmem};
 
+use super::checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97};
+
 /// How often each detector found something, in the order of [`Detector::ALL`].
 pub(crate) type Found = [u64; Detector::ALL.len()];
 
 /// RFC 5321, section 4.5.3.1: bytes before and behind the `@` of an address.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
-/// Digits of the number of a payment card.
-const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
-/// Characters of an IBAN.
-const IBAN_LENGTH: std::ops::RangeInclusive<usize> = 15..=34;
 
 /// Hides what the detectors find; says whether there was anything. `numbers`: digits may be a number's.
 pub(crate) fn hide(
@@ -265,19 +263,8 @@ fn is_card(digits: &[u8]) -> bool {
         (5000..=5099 | 5600..=5899 | 6300..=6399 | 6700..=6799, 13..=19) => true,
         _ => false,
     };
-    if !issued {
-        return false;
-    }
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| {
-            let digit = u32::from(digit - b'0');
-            if place % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
-        })
-        .sum();
-    sum.is_multiple_of(10)
+    let values = digits.iter().rev().map(|digit| u16::from(digit - b'0'));
+    issued && luhn(values, false).is_multiple_of(10)
 }
 
 /// `AAA-GG-SSSS`, of areas that were given out (20 CFR 422.103 and the administration's own words).
@@ -328,14 +315,12 @@ fn iban(value: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// ISO/IEC 7064, MOD 97-10, over the characters with the first four at the end.
 fn is_iban(characters: &[u8]) -> bool {
-    let (head, account) = characters.split_at(characters.len().min(4));
-    let remainder = account.iter().chain(head).fold(0u32, |sum, byte| match byte {
-        b'0'..=b'9' => (sum * 10 + u32::from(byte - b'0')) % 97,
-        _ => (sum * 100 + u32::from(byte.saturating_sub(b'A')) + 10) % 97,
-    });
-    remainder == 1
+    let value = |byte: &u8| match byte {
+        b'0'..=b'9' => u16::from(byte - b'0'),
+        _ => u16::from(byte.saturating_sub(b'A')) + 10,
+    };
+    mod_97(characters.iter().map(value)) == 1
 }
 
 /// From `-----BEGIN … PRIVATE KEY` to its end, or as far as it looks like one (RFC 7468).

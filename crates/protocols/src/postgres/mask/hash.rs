@@ -1,9 +1,10 @@
 //! The mask `hash`: a keyed hash that the column's type takes.
 
 use super::{
-    Format, MaskKey,
-    numbers::Integer,
+    key::MaskKey,
+    numbers::LIMITS,
     permute::{Purpose, permute},
+    types::Format,
 };
 
 /// What was hashed, so that a text and an id of the same bytes are not the same.
@@ -36,12 +37,8 @@ pub(super) fn looks_like_address(value: &[u8]) -> bool {
     solid(local) && solid(domain) && domain.contains(&b'.')
 }
 
-/// Sizes of the integer types' halves that are not negative. A number stays in the smallest that it fits,
-/// so that one in an int4 column and the same one in an int8 column have the same hash.
-const LIMITS: [u64; 3] = [1 << 15, 1 << 31, 1 << 63];
-
-/// A number that is not negative and fits every integer type that the value fits. Numbers that are not negative
-/// keep being different from each other, so that unique keys stay unique.
+/// A number that is not negative and fits every integer type that the value fits, so that one in an int4 column and the
+/// same one in an int8 column have the same hash. Numbers that are not negative keep being different from each other, so that unique keys stay unique.
 pub(super) fn hash_integer(key: &MaskKey, number: i64) -> i64 {
     let (purpose, magnitude) = if number < 0 {
         (Purpose::NegativeHash, !number.cast_unsigned().cast_signed())
@@ -59,18 +56,6 @@ pub(super) fn hash_integer(key: &MaskKey, number: i64) -> i64 {
     }
     // Not reached: no magnitude is larger than the last limit.
     0
-}
-
-/// The same for a value of a column.
-pub(super) fn hash_integer_value(
-    key: &MaskKey,
-    value: &[u8],
-    integer: Integer,
-    format: Format,
-    out: &mut Vec<u8>,
-) -> Option<()> {
-    integer.write(hash_integer(key, integer.read(value, format)?), format, out);
-    Some(())
 }
 
 /// An id of version 4.

@@ -1,6 +1,6 @@
 //! What a COPY masker keeps of a value whose end has not come yet.
 
-use super::ColumnMasker;
+use super::value::ColumnMasker;
 
 /// A value of a masked column whose end has not come yet.
 #[derive(Default)]

@@ -7,6 +7,7 @@
 //! Whatever does not look as the server writes it is [`Malformed`]: the connection ends then, and
 //! nothing more of it goes to the client.
 
+mod checks;
 mod copy;
 mod copy_binary;
 mod copy_csv;
@@ -16,23 +17,26 @@ pub(crate) mod errors;
 pub(crate) mod fuzz;
 mod hash;
 mod held;
+mod how;
+mod key;
 mod moments;
 mod numbers;
+mod partial;
 mod permute;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
 mod shape;
+mod shape_numbers;
 mod sqlstates;
 mod types;
 mod value;
 
 pub(crate) use copy::CopyMasker;
+pub(crate) use key::MaskKeys;
 pub(crate) use rows::RowMasker;
-pub(crate) use types::UserType;
-pub(crate) use value::{ColumnMasker, ColumnType, Format, MaskKeys};
-
-use value::{MaskKey, Scratch};
+pub(crate) use types::{ColumnType, Format, UserType};
+pub(crate) use value::ColumnMasker;
 
 /// Longest value that is read whole to be masked, in bytes. A longer one is redacted whatever its mask,
 /// so that memory stays bounded; hashes and last characters of such values have no use.

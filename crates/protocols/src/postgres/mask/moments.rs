@@ -7,8 +7,9 @@
 use std::io::Write as _;
 
 use super::{
-    Format, MaskKey,
+    key::MaskKey,
     permute::{Purpose, permute},
+    types::Format,
 };
 
 /// Microseconds.

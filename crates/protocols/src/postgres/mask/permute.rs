@@ -5,7 +5,7 @@
 //! is unique stays unique. Who has the key can undo it. A set of few values stays one: of ten digits each is
 //! some other, and whoever can have values of their own hidden finds out which.
 
-use super::MaskKey;
+use super::key::MaskKey;
 
 /// FF1 has ten, FF3-1 eight. Patarin showed that six withstand any number of queries short of all.
 const ROUNDS: u8 = 8;
@@ -110,6 +110,14 @@ pub(super) struct Symbol {
     pub(super) number: u16,
     /// How many the alphabet has.
     pub(super) size: u16,
+}
+
+/// Room for work, so that no value needs memory of its own.
+#[derive(Default)]
+pub(super) struct Room {
+    pub(super) symbols: Vec<Symbol>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) decimal: Vec<u8>,
 }
 
 /// Takes a text to another of the same alphabets. `bytes` is room for work.

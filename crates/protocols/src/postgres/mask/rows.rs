@@ -2,7 +2,12 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ColumnMasker, Format, Malformed, Scratch, detect::Found};
+use super::{
+    Malformed,
+    detect::Found,
+    types::Format,
+    value::{ColumnMasker, Scratch},
+};
 
 /// Rewrites the rows of one result.
 ///

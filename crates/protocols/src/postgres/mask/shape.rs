@@ -6,18 +6,12 @@
 //! exist. A text with a character of no alphabet that is known here is hashed.
 
 use super::{
-    Format, MaskKey,
+    checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97},
     hash::{hash_text, hash_uuid, looks_like_address},
-    permute::{Symbol, permute_symbols},
+    key::MaskKey,
+    permute::{Room, Symbol, permute_symbols},
+    types::Format,
 };
-
-/// Room for work, so that no value needs memory of its own.
-#[derive(Default)]
-pub(super) struct Room {
-    pub(super) symbols: Vec<Symbol>,
-    pub(super) bytes: Vec<u8>,
-    pub(super) decimal: Vec<u8>,
-}
 
 /// Says that a domain does not exist (RFC 2606, section 2).
 const NOWHERE: &[u8] = b".invalid";
@@ -25,10 +19,6 @@ const NOWHERE: &[u8] = b".invalid";
 const SHORT_NOWHERE: &[u8] = b"@m.invalid";
 /// Digits of a hash before [`SHORT_NOWHERE`] that are worth having.
 const MIN_DIGITS: usize = 8;
-/// ISO/IEC 7812-1: digits of a payment card's number.
-const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
-/// ISO 13616-1: characters of an IBAN.
-const IBAN_LENGTH: std::ops::RangeInclusive<usize> = 15..=34;
 
 /// Alphabets: the first character, and how many follow each other from there.
 const ALPHABETS: [(char, u16); 30] = [
@@ -100,7 +90,7 @@ pub(super) fn shape_text(
         Some(Checked::Card) => {
             if let [digits @ .., check] = room.symbols.as_mut_slice() {
                 permute_symbols(key, digits, &mut room.bytes);
-                let sum = luhn(digits.iter().rev(), true);
+                let sum = luhn(digits_from_the_last(digits), true);
                 check.number = (10 - sum % 10) % 10;
             }
         }
@@ -108,7 +98,7 @@ pub(super) fn shape_text(
             if let [_, _, tens, ones, account @ ..] = room.symbols.as_mut_slice() {
                 permute_symbols(key, account, &mut room.bytes);
                 (tens.number, ones.number) = (0, 0);
-                let check = 98u16.saturating_sub(mod_97(text, &room.symbols));
+                let check = 98u16.saturating_sub(remainder(text, &room.symbols));
                 if let [_, _, tens, ones, ..] = room.symbols.as_mut_slice() {
                     (tens.number, ones.number) = (check / 10, check % 10);
                 }
@@ -161,7 +151,7 @@ impl Checked {
     fn of(text: &str, symbols: &[Symbol]) -> Option<Self> {
         if CARD_DIGITS.contains(&symbols.len())
             && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'))
-            && luhn(symbols.iter().rev(), false).is_multiple_of(10)
+            && luhn(digits_from_the_last(symbols), false).is_multiple_of(10)
         {
             return Some(Self::Card);
         }
@@ -172,36 +162,23 @@ impl Checked {
         if shaped && let [_, _, tens, ones, ..] = symbols {
             // 00, 01 and 99 would pass a division by 97, too, and are in no IBAN.
             let check = tens.number * 10 + ones.number;
-            let holds = (2..=98).contains(&check) && mod_97(text, symbols) == 1;
+            let holds = (2..=98).contains(&check) && remainder(text, symbols) == 1;
             return holds.then_some(Self::Iban);
         }
         None
     }
 }
 
-/// ISO/IEC 7812-1, annex B: the sum over digits from the last to the first, every other one doubled.
-fn luhn<'a>(digits: impl Iterator<Item = &'a Symbol>, first_doubled: bool) -> u16 {
-    let weigh = |(place, digit): (usize, &Symbol)| {
-        if (place % 2 == 0) == first_doubled {
-            digit.number * 2 / 10 + digit.number * 2 % 10
-        } else {
-            digit.number
-        }
-    };
-    digits.enumerate().map(weigh).sum()
+fn digits_from_the_last(symbols: &[Symbol]) -> impl Iterator<Item = u16> {
+    symbols.iter().rev().map(|symbol| symbol.number)
 }
 
-/// ISO/IEC 7064: the remainder of an IBAN, its first four characters moved to the end, letters as 10 to 35.
-fn mod_97(text: &str, symbols: &[Symbol]) -> u16 {
+/// The remainder of an IBAN of which a text has the shape.
+fn remainder(text: &str, symbols: &[Symbol]) -> u16 {
     let shape = text.bytes().filter(|byte| *byte != b' ');
-    let values = shape.zip(symbols).map(|(byte, symbol)| {
-        let letter = byte.is_ascii_uppercase();
-        if letter { (symbol.number + 10, 100) } else { (symbol.number, 10) }
-    });
-    let rotated = values.clone().skip(4).chain(values.take(4));
-    let remainder =
-        rotated.fold(0u32, |sum, (value, weight)| (sum * weight + u32::from(value)) % 97);
-    u16::try_from(remainder).unwrap_or_default()
+    mod_97(shape.zip(symbols).map(|(byte, symbol)| {
+        if byte.is_ascii_uppercase() { symbol.number + 10 } else { symbol.number }
+    }))
 }
 
 /// The symbols of a text; whether each of its characters is in an alphabet or between those that are.

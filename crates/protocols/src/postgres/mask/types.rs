@@ -1,9 +1,48 @@
-//! Built-in types and the constants that stand for a redacted value of each.
+//! Types of columns, and the constants that stand for a redacted value of each built-in one.
 //!
 //! Object ids are those of `pg_type.dat`, the same in every version. Text forms are ones that the
 //! input functions take whatever `DateStyle`, `IntervalStyle` or `lc_monetary` are.
 
 use std::sync::Arc;
+
+/// How values of a column travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// As the type's output function writes it.
+    Text,
+    /// As the type's send function writes it.
+    Binary,
+}
+
+impl Format {
+    /// A format code of Bind and RowDescription.
+    pub(crate) const fn from_code(code: i16) -> Option<Self> {
+        match code {
+            0 => Some(Self::Text),
+            1 => Some(Self::Binary),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a column's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ColumnType {
+    /// The type's object id; of a domain its base type's, of a text type of an extension (`citext`) 25.
+    /// What is not known to guard, 0 among it, can only become NULL.
+    pub(crate) oid: u32,
+    /// The type modifier, -1 for none.
+    pub(crate) modifier: i32,
+    /// Whether NULL cannot be stored: the mask `null` redacts then, so that a dump can be restored.
+    pub(crate) not_null: bool,
+}
+
+impl ColumnType {
+    /// Whether its values are texts.
+    pub(crate) fn is_text(self) -> bool {
+        text_capacity(self.oid, self.modifier).is_some()
+    }
+}
 
 /// Says that something was here.
 const MASKED: &str = "[masked]";

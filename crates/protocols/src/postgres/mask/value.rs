@@ -2,109 +2,22 @@
 
 use std::sync::Arc;
 
-use guard_core::{Detectors, Mask, Masking, Stability};
-use hmac::{Hmac, Mac as _};
-use sha2::Sha256;
+use guard_core::{Detectors, Mask, Masking};
 
 use super::{
     MAX_DETECTED, MAX_VALUE,
     detect::{self, Found},
-    hash::{hash_integer_value, hash_text, hash_uuid},
-    moments::{Moment, shape_moment},
-    numbers::{Integer, read_numeric, shape_double, shape_integer, shape_numeric, shape_single},
-    permute::{Purpose, permute},
-    shape::{Room, shape_text},
-    types::{self, Redacted, UserType, oid},
+    hash::{hash_integer, hash_text, hash_uuid},
+    how::{Detected, How},
+    key::{MaskKey, MaskKeys},
+    moments::shape_moment,
+    numbers::{Integer, read_numeric},
+    partial::partial,
+    permute::{Purpose, Room, permute},
+    shape::shape_text,
+    shape_numbers::{shape_double, shape_integer, shape_numeric, shape_single},
+    types::{self, ColumnType, Format, Redacted, UserType},
 };
-
-/// How values of a column travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// As the type's output function writes it.
-    Text,
-    /// As the type's send function writes it.
-    Binary,
-}
-
-impl Format {
-    /// A format code of Bind and RowDescription.
-    pub(crate) const fn from_code(code: i16) -> Option<Self> {
-        match code {
-            0 => Some(Self::Text),
-            1 => Some(Self::Binary),
-            _ => None,
-        }
-    }
-}
-
-/// What is known of a column's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ColumnType {
-    /// The type's object id; of a domain its base type's, of a text type of an extension (`citext`) 25.
-    /// What is not known to guard, 0 among it, can only become NULL.
-    pub(crate) oid: u32,
-    /// The type modifier, -1 for none.
-    pub(crate) modifier: i32,
-    /// Whether NULL cannot be stored: the mask `null` redacts then, so that a dump can be restored.
-    pub(crate) not_null: bool,
-}
-
-impl ColumnType {
-    /// Whether its values are texts.
-    pub(crate) fn is_text(self) -> bool {
-        types::text_capacity(self.oid, self.modifier).is_some()
-    }
-}
-
-/// The key of the masks `hash` and `format`.
-///
-/// Whoever can have values of their own choice hashed can find out a value by trying; the key keeps everybody
-/// else from it, and hashes of two sessions apart.
-#[derive(Clone)]
-pub(crate) struct MaskKey(Hmac<Sha256>);
-
-impl MaskKey {
-    /// Prepares a key, as [`crate::Resource::mask_key`] gives it.
-    pub(crate) fn new(key: &[u8]) -> Self {
-        // SHA-256 first, so that a key of any length fits the block.
-        let digest: [u8; 32] = <Sha256 as sha2::Digest>::digest(key).into();
-        let mut block = [0; 64];
-        for (to, from) in block.iter_mut().zip(digest) {
-            *to = from;
-        }
-        Self(<Hmac<Sha256> as hmac::Mac>::new(&block.into()))
-    }
-
-    pub(super) fn hash(&self, domain: u8, value: &[u8]) -> [u8; 32] {
-        let mut mac = self.0.clone();
-        mac.update(&[domain]);
-        mac.update(value);
-        mac.finalize().into_bytes().into()
-    }
-}
-
-/// The keys of a session.
-#[derive(Clone)]
-pub(crate) struct MaskKeys {
-    run: MaskKey,
-    lasting: Option<MaskKey>,
-}
-
-impl MaskKeys {
-    /// Prepares the session's key and the lasting one, if the resource has one.
-    pub(crate) fn new(run: &[u8], lasting: Option<&[u8]>) -> Self {
-        Self { run: MaskKey::new(run), lasting: lasting.map(MaskKey::new) }
-    }
-
-    /// The key for a mask. A session whose policy asks for a lasting key that is not there is not opened;
-    /// should one be, its values are hidden with the session's.
-    fn of(&self, stable: Stability) -> &MaskKey {
-        match stable {
-            Stability::Run => &self.run,
-            Stability::Always => self.lasting.as_ref().unwrap_or(&self.run),
-        }
-    }
-}
 
 /// Hides the values of one column.
 #[derive(Clone)]
@@ -115,112 +28,6 @@ pub(crate) struct ColumnMasker {
     redacted: Option<Redacted>,
     /// The labels of an enum.
     labels: Option<Arc<[Arc<str>]>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Null,
-    Redact,
-    HashText { capacity: usize, padded: bool },
-    HashInteger(Integer),
-    Uuid,
-    Partial,
-    ShapeText { capacity: usize, padded: bool },
-    ShapeInteger(Integer),
-    ShapeNumeric,
-    ShapeDouble,
-    ShapeSingle,
-    ShapeMoment(Moment),
-    Label,
-    Detect { detectors: Detectors, what: Detected },
-}
-
-/// In what kind of values something is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Detected {
-    Text,
-    /// It may have numbers in it that are no texts.
-    Mixed,
-    Integer,
-    Numeric,
-}
-
-impl Detected {
-    /// What to look for in a column; `None` if there is nothing that could be found.
-    const fn of(column: ColumnType) -> Option<Self> {
-        match column.oid {
-            oid::TEXT | oid::UNKNOWN | oid::CSTRING | oid::VARCHAR | oid::BPCHAR | oid::NAME => {
-                Some(Self::Text)
-            }
-            oid::INT8 => Some(Self::Integer),
-            oid::NUMERIC => Some(Self::Numeric),
-            oid::BOOL
-            | oid::BYTEA
-            | oid::CHAR
-            | oid::INT2
-            | oid::INT4
-            | oid::OID
-            | oid::XID
-            | oid::CID
-            | oid::XID8
-            | oid::XML
-            | oid::POINT
-            | oid::CIDR
-            | oid::INET
-            | oid::FLOAT4
-            | oid::FLOAT8
-            | oid::MACADDR
-            | oid::MACADDR8
-            | oid::MONEY
-            | oid::DATE
-            | oid::TIME
-            | oid::TIMESTAMP
-            | oid::TIMESTAMPTZ
-            | oid::TIMETZ
-            | oid::INTERVAL
-            | oid::BIT
-            | oid::VARBIT
-            | oid::UUID
-            | oid::PG_LSN => None,
-            _ => Some(Self::Mixed),
-        }
-    }
-}
-
-impl How {
-    /// How a mask hides values of a column. One that has no sense for the type redacts.
-    fn of(mask: Mask, column: ColumnType) -> Self {
-        let text = types::text_capacity(column.oid, column.modifier);
-        match (mask, text) {
-            (Mask::Null, _) if column.not_null => Self::Redact,
-            (Mask::Null, _) => Self::Null,
-            (Mask::Redact, _) | (Mask::Partial, None) => Self::Redact,
-            (Mask::Partial, Some(_)) => Self::Partial,
-            (Mask::Hash, Some(capacity)) => {
-                Self::HashText { capacity, padded: column.oid == oid::BPCHAR }
-            }
-            (Mask::Format, Some(capacity)) => {
-                Self::ShapeText { capacity, padded: column.oid == oid::BPCHAR }
-            }
-            (Mask::Hash, None) => match (Integer::of(column.oid), column.oid) {
-                (Some(integer), _) => Self::HashInteger(integer),
-                (None, oid::UUID) => Self::Uuid,
-                (None, _) => Self::Redact,
-            },
-            (Mask::Format, None) => match (Integer::of(column.oid), column.oid) {
-                (Some(integer), _) => Self::ShapeInteger(integer),
-                (None, oid::UUID) => Self::Uuid,
-                (None, oid::NUMERIC) => Self::ShapeNumeric,
-                (None, oid::FLOAT8) => Self::ShapeDouble,
-                (None, oid::FLOAT4) => Self::ShapeSingle,
-                (None, oid::DATE) => Self::ShapeMoment(Moment::Date),
-                (None, oid::TIME) => Self::ShapeMoment(Moment::Time),
-                (None, oid::TIMESTAMP) => Self::ShapeMoment(Moment::Timestamp),
-                (None, oid::TIMESTAMPTZ) => Self::ShapeMoment(Moment::TimestampTz),
-                (None, _) => Self::Redact,
-            },
-        }
-    }
 }
 
 /// Room in which a value is hidden, used again for the next one.
@@ -336,7 +143,9 @@ impl ColumnMasker {
                 hash_text(key, value, capacity, out);
                 Some(())
             }
-            How::HashInteger(integer) => hash_integer_value(key, value, integer, format, out),
+            How::HashInteger(integer) => integer.read(value, format).map(|number| {
+                integer.write(hash_integer(key, number), format, out);
+            }),
             How::Uuid => hash_uuid(key, value, format, out),
             How::Partial => {
                 partial(value, out);
@@ -436,51 +245,13 @@ fn detect(
     }
 }
 
-/// How many characters at the end stay readable.
-const READABLE: usize = 4;
-
-/// Stars for all but the last four characters; separators of groups stay, so that a card number still looks
-/// like one. A value of four characters or fewer is all stars. A text that is not UTF-8 is taken
-/// byte by byte.
-fn partial(value: &[u8], out: &mut Vec<u8>) {
-    match std::str::from_utf8(value) {
-        Ok(text) if !text.is_ascii() => {
-            let separates = |character: &char| matches!(character, '-' | ' ');
-            let mut hidden = hidden(text.chars().filter(|c| !separates(c)).count());
-            let mut buffer = [0; 4];
-            for character in text.chars() {
-                if separates(&character) || hidden == 0 {
-                    out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
-                } else {
-                    hidden -= 1;
-                    out.push(b'*');
-                }
-            }
-        }
-        Ok(_) | Err(_) => {
-            let separates = |byte: u8| matches!(byte, b'-' | b' ');
-            let mut hidden = hidden(value.iter().filter(|byte| !separates(**byte)).count());
-            out.extend(value.iter().map(|byte| {
-                if separates(*byte) || hidden == 0 {
-                    return *byte;
-                }
-                hidden -= 1;
-                b'*'
-            }));
-        }
-    }
-}
-
-/// How many of so many characters become stars.
-const fn hidden(count: usize) -> usize {
-    if count > READABLE { count - READABLE } else { count }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::*;
+    use guard_core::Stability;
+
+    use super::{super::types::oid, *};
 
     fn masker(mask: Mask, oid: u32, modifier: i32) -> ColumnMasker {
         let column = ColumnType { oid, modifier, not_null: false };
