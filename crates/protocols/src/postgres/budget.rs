@@ -9,25 +9,24 @@
 
 use std::{
     future::Future as _,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use guard_core::{Certainty, Denial, Exceeded, Operation, Outputs, Verb};
+use bytes::{BufMut as _, Bytes};
+use guard_core::{Exceeded, Operation, Outputs};
 use guard_gate::{Meter, Used};
 use guard_sql::{Statement, StatementRole};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{
-    expect::{Copy, Expect, Own, Step},
-    names::Group,
+    budgeting::{Ended, SHUTS_DOWN, Wrap},
+    countable::{changes_rows, is_open, is_transaction, keeps_changes, wraps_alone},
+    expect::{Copy, Expect, Step},
     refuse,
     session::Session,
-    upstream,
+    upstream::{self, Own},
 };
 use crate::ProtocolError;
 
@@ -36,78 +35,6 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest rest of a client's CopyData that is filled up so that the COPY can be ended behind it, in bytes.
 pub(super) const MAX_FILL: usize = 1 << 20;
-
-/// How the SQLSTATE begins with which a server ends connections.
-const SHUTS_DOWN: &str = "57P";
-
-/// What guard does of its own on a connection because of budgets.
-#[derive(Default)]
-pub(super) struct Budgeting {
-    /// The statement at the server is over for the client, and this is what it gets to know.
-    pub(super) ended: Option<Ended>,
-    /// When the statement at the server has used up its time.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// The cancelling of the statement at the server. Nothing else is sent before it is done, so that
-    /// nothing else is cancelled.
-    cancelling: Option<BoxFuture<'static, ()>>,
-    /// What is sent when it is done.
-    after: BytesMut,
-    /// The transaction that guard has put around a message.
-    pub(super) wrap: Wrap,
-    /// The group of the last Execute: while it is the current one, its Sync has not come, and it may have begun a
-    /// transaction that no ReadyForQuery tells of yet.
-    pub(super) executed_in: Option<Group>,
-}
-
-/// Why a statement is over.
-pub(super) struct Ended {
-    pub(super) denial: Box<Denial>,
-    /// It ran out of time: if it is complete before it could be cancelled, it was quick enough.
-    late: bool,
-}
-
-/// The transaction that guard puts around a message.
-#[derive(Default)]
-pub(super) enum Wrap {
-    /// There is none.
-    #[default]
-    No,
-    /// It has begun. Keeps the end of the message's last statement until it is committed.
-    Around { last: Option<(Box<Step>, Bytes)> },
-}
-
-impl Budgeting {
-    /// Whether the client has to wait for what guard does.
-    pub(super) fn is_busy(&self) -> bool {
-        self.cancelling.is_some() || !self.after.is_empty()
-    }
-
-    /// Whether nothing of the statement's answer passes any more. What has run out of time may be complete before it
-    /// can be cancelled, and then it is.
-    pub(super) fn silences(&self) -> bool {
-        self.ended.as_ref().is_some_and(|ended| !ended.late)
-    }
-
-    /// The client does not take what comes: of a statement that is out of time nothing more is kept for it.
-    pub(super) fn give_up(&mut self) {
-        if let Some(ended) = &mut self.ended {
-            ended.late = false;
-        }
-    }
-
-    /// What the client gets to know in place of this error of the server's.
-    pub(super) fn take_ended(&mut self, code: &str) -> Option<Ended> {
-        // A server that shuts down says so itself.
-        let shuts_down = code.starts_with(SHUTS_DOWN);
-        let ended = self.ended.take().filter(|_| !shuts_down)?;
-        (!ended.late || code == refuse::QUERY_CANCELED).then_some(ended)
-    }
-
-    /// Whether the client's message stands in a transaction of guard's.
-    pub(super) fn is_wrapped(&self) -> bool {
-        matches!(self.wrap, Wrap::Around { .. })
-    }
-}
 
 impl Session {
     /// Counts what a statement uses, if the policy bounds that.
@@ -492,51 +419,4 @@ impl Session {
             self.upstream.own_words(words);
         }
     }
-}
-
-/// Whether it adds, changes or removes rows.
-fn changes_rows(operation: &Operation) -> bool {
-    let changes = |verb: Verb| matches!(verb, Verb::Insert | Verb::Update | Verb::Delete);
-    operation.effects.iter().any(|effect| changes(effect.verb))
-}
-
-/// Whether a statement alone in its message changes rows that its command tag counts, and can do so in a transaction.
-fn wraps_alone(operation: &Operation) -> bool {
-    let makes = operation.effects.iter().any(|effect| effect.verb == Verb::Create);
-    match operation.label.as_ref() {
-        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" | "EXECUTE" => !operation.is_passive(),
-        "SELECT" => makes || changes_rows(operation),
-        "CREATE TABLE AS" | "CREATE MATERIALIZED VIEW" => true,
-        _ => false,
-    }
-}
-
-/// Whether nobody knows what it is, or it is a command of the replication protocol.
-fn is_open(operation: &Operation) -> bool {
-    let replicates = operation.effects.iter().any(|effect| effect.verb == Verb::Replication);
-    replicates || matches!(operation.certainty, Certainty::Unparsed(_))
-}
-
-fn is_transaction(operation: &Operation) -> bool {
-    operation.effects.iter().any(|effect| effect.verb == Verb::Transaction)
-}
-
-/// The first of several statements after which what others of them changed cannot be undone any more: it ends
-/// their transaction, or is a savepoint behind them, to which the client could go back from guard's error.
-fn keeps_changes(statements: &[Arc<Statement>]) -> Option<&Arc<Statement>> {
-    let mut changed = false;
-    statements.iter().find(|statement| {
-        let operation = &statement.operation;
-        let keeps = changed && is_transaction(operation) && &*operation.label == "SAVEPOINT";
-        changed |= !operation.is_passive();
-        keeps || ends_transaction(operation)
-    })
-}
-
-fn ends_transaction(operation: &Operation) -> bool {
-    is_transaction(operation)
-        && !matches!(
-            operation.label.as_ref(),
-            "BEGIN" | "START TRANSACTION" | "SAVEPOINT" | "RELEASE"
-        )
 }

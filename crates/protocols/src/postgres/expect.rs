@@ -10,6 +10,7 @@ use super::{
     mask::{CopyMasker, detect::Found},
     names::Ticket,
     results::{Columns, Rows},
+    upstream::Own,
 };
 
 /// One message that the server will answer.
@@ -37,14 +38,6 @@ pub(super) enum Expect {
     FunctionCall { running: Vec<Running> },
     /// Words of guard's own, of which the client does not know.
     Own(Own),
-}
-
-/// What guard says to the server on its own account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Own {
-    Begin,
-    Commit,
-    Rollback,
 }
 
 /// A change to one of the two name spaces.

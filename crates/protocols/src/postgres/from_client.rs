@@ -8,14 +8,14 @@ use guard_gate::{Ask, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
+    definitions::Definitions,
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
-    from_server::Definitions,
     names::{Found, Group, Portal, TooMany},
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     settled::Settled,
     startup::client,
-    understand::Understood,
+    understood::Understood,
     upstream::Carried,
 };
 use crate::ProtocolError;

@@ -1,11 +1,12 @@
 //! The server's messages: put to what they answer, masked where they must be, and passed.
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use guard_core::{Certainty, Exceeded, ObjectKind, Operation, Verb};
+use guard_core::Exceeded;
 use guard_gate::Admitted;
 
 use super::{
     count::{all, copied, length},
+    definitions::Definitions,
     expect::{Change, Copy, Expect, Step, rows_of_tag},
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
     mask::{detect, errors},
@@ -17,71 +18,6 @@ use crate::ProtocolError;
 
 /// As long as a part of a masked COPY's message is smaller it is waited for, so that the message stays one.
 const MAX_WHOLE_COPY_DATA: usize = 64 << 10;
-
-/// Definitions that this connection changed and the shared catalog may not show yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Definitions {
-    /// None.
-    #[default]
-    Unchanged,
-    /// Relations were made: looked for when somebody names one.
-    Made,
-    /// Something that is known was changed, or what is called.
-    Changed,
-}
-
-impl Definitions {
-    /// What an operation that is sent may change.
-    pub(super) fn note_sent(&mut self, operation: &Operation) {
-        for effect in &operation.effects {
-            let made = match effect.verb {
-                Verb::Create => match effect.object.kind {
-                    ObjectKind::Table
-                    | ObjectKind::View
-                    | ObjectKind::Index
-                    | ObjectKind::Sequence
-                    | ObjectKind::Schema => Self::Made,
-                    ObjectKind::Column
-                    | ObjectKind::Function
-                    | ObjectKind::Database
-                    | ObjectKind::Role
-                    | ObjectKind::Setting
-                    | ObjectKind::Extension
-                    | ObjectKind::Trigger
-                    | ObjectKind::Type
-                    | ObjectKind::LargeObject
-                    | ObjectKind::Channel
-                    | ObjectKind::Other => Self::Changed,
-                },
-                Verb::Alter | Verb::Drop | Verb::Code => Self::Changed,
-                Verb::Read
-                | Verb::Insert
-                | Verb::Update
-                | Verb::Delete
-                | Verb::Truncate
-                | Verb::Grant
-                | Verb::Role
-                | Verb::Call
-                | Verb::Program
-                | Verb::File
-                | Verb::Network
-                | Verb::Signal
-                | Verb::Config
-                | Verb::Session
-                | Verb::Transaction
-                | Verb::Lock
-                | Verb::Notify
-                | Verb::Maintain
-                | Verb::Replication => continue,
-            };
-            *self = (*self).max(made);
-        }
-        match operation.certainty {
-            Certainty::Unparsed(_) => *self = Self::Changed,
-            Certainty::Exact | Certainty::Partial(_) => {}
-        }
-    }
-}
 
 impl Session {
     /// Looks at what the server sent, as far as it is there.

@@ -19,9 +19,12 @@
 mod after_error;
 pub(crate) mod auth;
 mod budget;
+mod budgeting;
 mod cancel;
 mod catalog;
 mod count;
+mod countable;
+mod definitions;
 mod encoding;
 mod expect;
 mod frame;
@@ -40,6 +43,7 @@ mod startup;
 mod texts;
 mod turn_away;
 mod understand;
+mod understood;
 mod upstream;
 
 use std::{
@@ -199,14 +203,14 @@ impl PostgresHandler {
             flushed: false,
             skipping: None,
             skipping_refused: false,
-            changed: from_server::Definitions::Unchanged,
+            changed: definitions::Definitions::Unchanged,
             copying: 0,
             discarding: 0,
             passing: 0,
             masking: 0,
             wanted: 0,
             dropping: 0,
-            budgeting: budget::Budgeting::default(),
+            budgeting: budgeting::Budgeting::default(),
             grown: false,
             goodbye: false,
         };

@@ -11,7 +11,7 @@ use std::{
 
 use guard_gate::Used;
 
-use super::{results::Field, understand::Understood};
+use super::{results::Field, understood::Understood};
 
 /// Names of each kind that a connection may have.
 const MAX_NAMES: usize = 65_536;

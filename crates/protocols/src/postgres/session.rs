@@ -21,8 +21,9 @@ use tokio::{
 
 use super::{
     Shared,
-    budget::Budgeting,
+    budgeting::Budgeting,
     cancel::CancelKey,
+    definitions::Definitions,
     encoding::Reading,
     expect::{Copy, Expect},
     frame,
@@ -88,7 +89,7 @@ pub(super) struct Session {
     /// That error is a refusal of guard's.
     pub(super) skipping_refused: bool,
     /// Definitions that were changed, and may not be visible to others yet.
-    pub(super) changed: super::from_server::Definitions,
+    pub(super) changed: Definitions,
 
     /// Bytes of the client's current message that still go to the server as they are.
     pub(super) copying: usize,

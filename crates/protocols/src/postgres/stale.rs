@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guard_core::{Certainty, Operation};
 use guard_sql::Statement;
 
-use super::{from_server::Definitions, session::Session, settled::Settled};
+use super::{definitions::Definitions, session::Session, settled::Settled};
 
 impl Session {
     /// What statements do after this connection has changed definitions that only it can see yet, or how strings are

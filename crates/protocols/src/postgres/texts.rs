@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
+    definitions::Definitions,
     encoding::{Reading, is_plain},
-    from_server::Definitions,
     refusing::UNSETTLED,
     session::Session,
     settled::Settled,
-    understand::Understood,
+    understood::Understood,
 };
 use crate::ProtocolError;
 

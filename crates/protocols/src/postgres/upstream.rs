@@ -15,7 +15,6 @@ use tokio_rustls::TlsConnector;
 use super::{
     auth::client::{self, ExpectServerFirst, NotShown},
     cancel::CancelKey,
-    expect::Own,
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, put, put_sized, put_text},
 };
 use crate::{ClientIo, Credential, ProtocolError, Resource};
@@ -49,6 +48,14 @@ pub(super) struct Greeting {
     pub(super) key: CancelKey,
     /// State of the transaction.
     pub(super) status: u8,
+}
+
+/// What guard says to the server on its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Begin,
+    Commit,
+    Rollback,
 }
 
 /// What stands in place of a refused Query: one that fails.
