@@ -7,6 +7,7 @@ mod ending;
 mod leases;
 mod mask_keys;
 mod opening;
+mod secrets;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,22 +1,16 @@
 //! Leases: stored before they are handed out, given back with their session at the latest.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use guard_audit::Event;
-use guard_core::{EnforceAt, LeaseId, ResourceName, Secret, control::Lease};
-use tokio::io::AsyncReadExt as _;
-use zeroize::Zeroizing;
+use guard_core::{EnforceAt, LeaseId, ResourceName, control::Lease};
 
-use super::{Caller, Session, Sessions, opening::lease_id};
-use crate::{config::SecretSource, error::Refusal, store::LeaseRow};
+use super::{Caller, Session, Sessions, secrets};
+use crate::{error::Refusal, store::LeaseRow};
 
 /// Leases that one session may have out. An enforcement point needs one for each resource, and takes a
 /// new one when it starts again.
 const MAX_LEASES: usize = 64;
-/// A password file is not longer.
-const MAX_PASSWORD: u64 = 64 * 1024;
-/// A file system that does not answer for this long is down.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Sessions {
     /// Takes a credential for an enforcement point of a session.
@@ -42,9 +36,10 @@ impl Sessions {
         if session.leases.borrow().len() >= MAX_LEASES {
             return Err(Refusal::LeaseUnavailable("the session has too many leases".into()));
         }
-        let password = read_secret(&configured.credential.password).await?;
+        let password = secrets::read(&configured.credential.password).await?;
         let holder = caller.name().to_owned();
-        let lease = LeaseRow { id: lease_id(), resource: resource.clone(), holder };
+        let id = LeaseId::from_uuid(uuid::Uuid::now_v7());
+        let lease = LeaseRow { id, resource: resource.clone(), holder };
         self.store.add_lease(session.row.id, &lease).await?;
         session.leases.send_modify(|leases| {
             leases.insert(lease.id, lease.clone());
@@ -101,36 +96,4 @@ impl Session {
         appended.await.map_err(|error| Refusal::Internal(error.to_string()))??;
         Ok(())
     }
-}
-
-/// Reads a secret where the configuration says that it is.
-pub(super) async fn read_secret(source: &SecretSource) -> Result<Secret, Refusal> {
-    let unavailable = |reason: String| {
-        tracing::error!(reason, "a credential cannot be had");
-        Refusal::LeaseUnavailable("the credential cannot be had".into())
-    };
-    let text = match source {
-        SecretSource::File(path) => {
-            let shown = path.display();
-            let read = async {
-                let mut text = Zeroizing::new(String::new());
-                let file = tokio::fs::File::open(path).await?;
-                file.take(MAX_PASSWORD).read_to_string(&mut text).await?;
-                Ok::<_, std::io::Error>(text)
-            };
-            let read = tokio::time::timeout(READ_TIMEOUT, read).await;
-            let text = read
-                .map_err(|_| unavailable(format!("`{shown}` does not answer")))?
-                .map_err(|error| unavailable(format!("`{shown}` cannot be read: {error}")))?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
-        }
-        SecretSource::Env(name) => std::env::var(name)
-            .map(Zeroizing::new)
-            .map_err(|_| unavailable(format!("the variable `{name}` is not set")))?,
-    };
-    if text.is_empty() {
-        return Err(unavailable("the secret is empty".into()));
-    }
-    Ok(Secret::new(text.as_str()))
 }

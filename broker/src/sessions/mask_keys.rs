@@ -9,7 +9,7 @@ use guard_policy::Policy;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::leases::read_secret;
+use super::secrets;
 use crate::{config::ResourceConfig, error::Refusal};
 
 /// A key of fewer bytes could be found by trying.
@@ -39,7 +39,7 @@ pub(super) async fn lasting(
     let Some(source) = &resource.mask_key else {
         return Err(missing("is not configured"));
     };
-    let secret = read_secret(source).await.map_err(|_| missing("cannot be read"))?;
+    let secret = secrets::read(source).await.map_err(|_| missing("cannot be read"))?;
     if secret.expose().len() < MIN_KEY {
         return Err(missing("is shorter than 32 bytes"));
     }

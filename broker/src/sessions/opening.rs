@@ -13,7 +13,7 @@ use base64::{
 };
 use guard_audit::{Event, GrantRecord, SealingKey};
 use guard_core::{
-    Digest, EnforceAt, LeaseId, Mode, Secret, SessionId,
+    Digest, EnforceAt, Mode, Secret, SessionId,
     control::{GrantInfo, PolicySource, SessionInfo},
 };
 use guard_policy::{Admission, Policy};
@@ -223,9 +223,4 @@ fn random() -> Result<Zeroizing<[u8; 32]>, Refusal> {
         .try_fill_bytes(bytes.as_mut())
         .map_err(|error| Refusal::Internal(format!("no randomness: {error}")))?;
     Ok(bytes)
-}
-
-/// A new lease's id.
-pub(super) fn lease_id() -> LeaseId {
-    LeaseId::from_uuid(uuid::Uuid::now_v7())
 }
