@@ -3,17 +3,19 @@
 //! Rows are rendered one by one against a budget, so that the page opens fast whatever a job did; what
 //! is not listed is said.
 
+mod rows;
+
 use std::collections::BTreeSet;
 
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use guard_core::{Certainty, Digest, Effect, EndReason, Timestamp, Verb};
+use guard_core::{Digest, EndReason, Verb};
 
+use self::rows::{OperationView, RefusedView};
 use super::{
-    Class, Holds, ManifestColumn, ManifestTable, OperationReport, OverBudget, Refusal, Report,
-    StatementText, Whole,
-    build::is_unbounded,
-    text::{beginning, duration, grouped, size, visible},
+    Class, Holds, OverBudget, Report, Whole,
+    text::{duration, grouped, size},
+    words::{MAX_EFFECTS, detected, end_words, masked_columns, short, time},
 };
 
 const STYLE: &str = include_str!("../../templates/report.css");
@@ -28,13 +30,7 @@ const MAX_BUDGETS: usize = 200;
 const MAX_CONNECTIONS: usize = 200;
 /// Tables of the manifest that a page lists.
 const MAX_MANIFEST: usize = 1_000;
-/// Effects that a row lists.
-const MAX_EFFECTS: usize = 12;
-/// Characters of a short text: a name, a claim, a reason.
-const SHORT: usize = 500;
-/// Characters of a statement in a row's title.
-const TITLE: usize = 160;
-
+/// A name and what stands beside it.
 type Fact = (&'static str, String);
 
 #[derive(Template)]
@@ -103,38 +99,6 @@ struct ClassView {
     total: usize,
     rows: Vec<String>,
     note: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "refused.html")]
-struct RefusedView {
-    what: String,
-    code: &'static str,
-    rule: String,
-    policy: String,
-    resource: String,
-    times: String,
-    text: String,
-    cut: Option<String>,
-    effects: String,
-    detail: Option<String>,
-    hint: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "operation.html")]
-struct OperationView {
-    title: String,
-    count: String,
-    rows: String,
-    bytes: String,
-    time: String,
-    effects: String,
-    masked: Option<String>,
-    marks: Vec<String>,
-    text: String,
-    cut: Option<String>,
-    facts: Vec<Fact>,
 }
 
 impl Report {
@@ -473,98 +437,6 @@ impl GrantView {
     }
 }
 
-impl RefusedView {
-    fn new(refusal: &Refusal) -> Self {
-        let denial = &refusal.denial;
-        let text = |text: &Option<String>| text.as_deref().map(short);
-        Self {
-            what: short(&denial.what),
-            code: refusal.code,
-            rule: denial.rule.to_string(),
-            policy: denial.policy.to_string(),
-            resource: refusal.resource.to_string(),
-            times: match refusal.count {
-                1 => time(refusal.first_at),
-                count => format!(
-                    "{} times, {} to {}",
-                    grouped(count),
-                    time(refusal.first_at),
-                    time(refusal.last_at)
-                ),
-            },
-            text: visible(&refusal.statement.text).into_owned(),
-            cut: cut(&refusal.statement),
-            effects: effects(&refusal.effects, &refusal.certainty),
-            detail: text(&denial.detail),
-            hint: text(&denial.hint),
-        }
-    }
-}
-
-impl OperationView {
-    fn new(operation: &OperationReport) -> Self {
-        let statement = &operation.statement;
-        let one_line: String = statement.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let masked = operation.masks.iter().flatten().count();
-        let mut marks = Vec::new();
-        if operation.effects.iter().any(is_unbounded) {
-            marks.push("without a restriction".to_owned());
-        }
-        for (code, count) in &operation.errors {
-            marks.push(format!("error {} ×{}", short(code), grouped(*count)));
-        }
-        if operation.lost > 0 {
-            marks.push(format!("outcome unknown ×{}", grouped(operation.lost)));
-        }
-        let mut facts = vec![
-            ("decision", format!("{} by rule {}", operation.decision, operation.rule)),
-            ("resource", operation.resource.to_string()),
-            ("first", time(operation.first_at)),
-        ];
-        if operation.last_at != operation.first_at {
-            facts.push(("last", time(operation.last_at)));
-        }
-        if operation.prepared > 0 {
-            facts.push(("made ready", format!("{}×", grouped(operation.prepared))));
-        }
-        if masked > 0 {
-            let columns = operation.masks.iter().enumerate().filter_map(|(index, mask)| {
-                mask.map(|mask| format!("column {} {}", index + 1, mask.as_str()))
-            });
-            facts.push(("masks", columns.take(MAX_EFFECTS * 4).collect::<Vec<_>>().join(", ")));
-        }
-        facts.push(("fingerprint", statement.fingerprint.to_string()));
-        Self {
-            title: beginning(&visible(&one_line), TITLE).into_owned(),
-            count: grouped(operation.count),
-            rows: grouped(operation.rows),
-            bytes: size(operation.bytes),
-            time: duration(operation.micros),
-            effects: effects(&operation.effects, &operation.certainty),
-            masked: (masked > 0).then(|| {
-                format!("{} values masked in {masked} column(s)", grouped(operation.masked))
-            }),
-            marks,
-            text: visible(&statement.text).into_owned(),
-            cut: cut(statement),
-            facts,
-        }
-    }
-}
-
-/// The masked columns of a table, each with how it was masked.
-pub(super) fn masked_columns(table: &ManifestTable) -> String {
-    let column = |column: &ManifestColumn| format!("{} {}", column.column, column.mask.as_str());
-    let columns: Vec<_> = table.columns.iter().take(MAX_EFFECTS * 4).map(column).collect();
-    beginning(&visible(&columns.join(", ")), SHORT * 2).into_owned()
-}
-
-/// What detectors found in a table.
-pub(super) fn detected(table: &ManifestTable) -> String {
-    let found = table.detected.iter().map(|(what, count)| format!("{what} ×{}", grouped(*count)));
-    found.collect::<Vec<_>>().join(", ")
-}
-
 /// Adds a row if the budget has room for it.
 fn push(rows: &mut Vec<String>, row: String, budget: &mut usize) -> bool {
     match budget.checked_sub(row.len()) {
@@ -590,56 +462,12 @@ const fn title(class: Class) -> &'static str {
     }
 }
 
-/// What an operation does, in a line.
-pub(super) fn effects(effects: &[Effect], certainty: &Certainty) -> String {
-    let listed = effects.iter().take(MAX_EFFECTS).map(ToString::to_string);
-    let mut line = listed.collect::<Vec<_>>().join(", ");
-    if effects.len() > MAX_EFFECTS {
-        line.push_str(&format!(" and {} more", effects.len() - MAX_EFFECTS));
-    }
-    match certainty {
-        Certainty::Exact if line.is_empty() => line.push_str("nothing"),
-        Certainty::Exact => {}
-        Certainty::Partial(why) => {
-            if line.is_empty() {
-                line.push_str("not all is known");
-            }
-            line.push_str(&format!("; not understood in full: {why}"));
-        }
-        Certainty::Unparsed(why) => line.push_str(&format!("not understood: {why}")),
-    }
-    beginning(&visible(&line), SHORT * 2).into_owned()
-}
-
-fn cut(statement: &StatementText) -> Option<String> {
-    (statement.text_bytes > statement.text.len() as u64).then(|| {
-        format!("the beginning of {}; the record has the whole text", size(statement.text_bytes))
-    })
-}
-
-pub(super) fn end_words(reason: Option<EndReason>, exit_code: Option<i32>) -> String {
-    match (reason, exit_code) {
-        (None, _) => "no end in the record".to_owned(),
-        (Some(reason), None) => reason.to_string(),
-        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
-    }
-}
-
 const fn end_tone(reason: Option<EndReason>, exit_code: Option<i32>) -> &'static str {
     match (reason, exit_code) {
         (Some(EndReason::Finished), Some(0)) => "good",
         (Some(EndReason::Finished | EndReason::Expired | EndReason::Revoked), _) => "warn",
         (None | Some(EndReason::Lost | EndReason::Unrecorded), _) => "bad",
     }
-}
-
-pub(super) fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// A short text of the job's, on one page with others.
-fn short(text: &str) -> String {
-    beginning(&visible(text), SHORT).into_owned()
 }
 
 /// Whether an address may stand behind a link: only the web, and nothing that a browser would read otherwise.

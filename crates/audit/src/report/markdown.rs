@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use super::{
     Listed, Refusal, Report, Whole,
-    html::{detected, effects, end_words, masked_columns, time},
     text::{beginning, grouped, printable, size},
+    words::{detected, effects, end_words, masked_columns, time},
 };
 
 /// Refusals that a summary lists.

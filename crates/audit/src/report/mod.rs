@@ -4,11 +4,14 @@
 //! JSON (`schemas/report.schema.json`). The HTML page and the Markdown summary are renderings of it.
 
 mod build;
+mod gaps;
+mod gathering;
 mod html;
 mod manifest;
 mod markdown;
 mod promise;
 mod text;
+mod words;
 mod write;
 
 use std::collections::BTreeMap;
