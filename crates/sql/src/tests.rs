@@ -8,7 +8,7 @@
     reason = "tests"
 )]
 
-mod tools;
+pub(crate) mod tools;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -26,19 +26,6 @@ impl Names for Nothing {
     }
     fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
         Vec::new()
-    }
-}
-
-/// What a connection would remember.
-#[derive(Default)]
-struct Remembered(std::cell::RefCell<std::collections::HashMap<Arc<str>, Arc<Statement>>>);
-
-impl Names for Remembered {
-    fn prepared(&self, name: &str) -> Vec<Arc<Statement>> {
-        self.0.borrow().get(name).cloned().into_iter().collect()
-    }
-    fn cursor(&self, name: &str) -> Vec<Arc<Statement>> {
-        self.prepared(name)
     }
 }
 
@@ -213,45 +200,6 @@ fn check(cases: &str) {
         std::fs::write(path, &wrong).unwrap();
     }
     assert!(wrong.is_empty(), "\n{wrong}");
-}
-
-#[test]
-fn what_real_tools_send_is_understood() {
-    let system =
-        include_str!("../fixtures/system_relations.txt").lines().enumerate().map(|(n, line)| {
-            let mut parts = line.splitn(3, ' ');
-            let (name, kind, columns) =
-                (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-            let kind = if kind == "v" { RelationKind::View } else { RelationKind::Table };
-            relation(1000 + u32::try_from(n).unwrap(), name, kind, columns)
-        });
-    let catalog = Catalog::new(system, []);
-    let remembered = Remembered::default();
-    let mut wrong = String::new();
-    for text in include_str!("../fixtures/tools.sql").split("\n----\n") {
-        for statement in analyze(&text.into(), &catalog, &remembered) {
-            let op = &statement.operation;
-            match &statement.role {
-                StatementRole::Prepare { name, inner } | StatementRole::Declare { name, inner } => {
-                    remembered.0.borrow_mut().insert(name.clone(), inner.clone());
-                }
-                StatementRole::Plain
-                | StatementRole::Deallocate(_)
-                | StatementRole::Fetch(_)
-                | StatementRole::Close(_)
-                | StatementRole::CopyOut(_)
-                | StatementRole::CopyIn(_)
-                | StatementRole::DiscardAll => {}
-            }
-            // The database that was dumped has a default and a trigger that call a user's function.
-            let is_known = text.contains("purge_orders") || text.contains("trg_purge");
-            let unknown = matches!(&op.outputs, Outputs::Unknown(_));
-            if (op.certainty != Certainty::Exact || unknown) && !is_known {
-                writeln!(wrong, "{:?} {:?}\n  {text}", op.certainty, op.outputs).unwrap();
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]
