@@ -75,3 +75,29 @@ pub struct Identity {
     /// Every claim of the token with its value as text: what trust rules match on and reports show.
     pub claims: BTreeMap<String, String>,
 }
+
+impl Identity {
+    /// A nightly job of nobody's, for what asks a policy without a run, and for tests. No token stands behind it.
+    #[doc(hidden)]
+    pub fn example() -> Self {
+        Self {
+            platform: Platform::Github,
+            issuer_name: "github".into(),
+            run: RunKey {
+                issuer: "https://issuer".into(),
+                repository_id: "1".into(),
+                run_id: "2".into(),
+                attempt: "1".into(),
+                job: "3".into(),
+            },
+            subject: "s".into(),
+            repository: "acme/shop".into(),
+            git_ref: "refs/heads/main".into(),
+            event: "schedule".into(),
+            workflow: "w".into(),
+            actor: "a".into(),
+            run_url: None,
+            claims: BTreeMap::new(),
+        }
+    }
+}

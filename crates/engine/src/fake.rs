@@ -14,8 +14,8 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
-    Digest, EndReason, EnforceAt, Grant, Identity, LeaseId, Platform, PolicyName, ResourceKind,
-    ResourceName, ResourceSpec, RunKey, Secret, SessionId, Timestamp, TlsMode,
+    Digest, EndReason, EnforceAt, Grant, Identity, LeaseId, PolicyName, ResourceKind, ResourceName,
+    ResourceSpec, Secret, SessionId, Timestamp, TlsMode,
     control::{
         AppendEvents, Appended, AskLease, Authorize, Enforcement, Lease, PolicySource, SessionState,
     },
@@ -89,25 +89,7 @@ pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
     let policy = PolicyName::new("nightly").unwrap();
     Enforcement {
         session: session(),
-        identity: Identity {
-            platform: Platform::Github,
-            issuer_name: "github".into(),
-            run: RunKey {
-                issuer: "https://issuer".into(),
-                repository_id: "1".into(),
-                run_id: "2".into(),
-                attempt: "1".into(),
-                job: "3".into(),
-            },
-            subject: "s".into(),
-            repository: "acme/shop".into(),
-            git_ref: "refs/heads/main".into(),
-            event: "schedule".into(),
-            workflow: "w".into(),
-            actor: "a".into(),
-            run_url: None,
-            claims: std::collections::BTreeMap::new(),
-        },
+        identity: Identity::example(),
         grant: Grant { resource: resource.clone(), policy: policy.clone(), until },
         resource: ResourceSpec {
             name: resource,

@@ -2,20 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::{Event, Outcome, StatementPhase};
 use guard_core::{
     Certainty, DenialCode, Digest, Effect, EndReason, EnforceAt, Identity, Object, ObjectKind,
-    ObjectName, Operation, Outputs, Platform, Protocol, ResourceName, RunKey, Sensitive, SessionId,
-    SessionView, Timestamp, Verb,
+    ObjectName, Operation, Outputs, Protocol, ResourceName, Sensitive, SessionId, SessionView,
+    Timestamp, Verb,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -99,25 +96,7 @@ async fn fixture_with(until: i64, policy: &str) -> Fixture {
     let memory = Arc::new(Memory::default());
     let view = SessionView {
         id: SessionId::from_uuid(uuid::Uuid::nil()),
-        identity: Identity {
-            platform: Platform::Github,
-            issuer_name: "github".into(),
-            run: RunKey {
-                issuer: "https://issuer".into(),
-                repository_id: "1".into(),
-                run_id: "2".into(),
-                attempt: "1".into(),
-                job: "3".into(),
-            },
-            subject: "s".into(),
-            repository: "acme/shop".into(),
-            git_ref: "refs/heads/main".into(),
-            event: "schedule".into(),
-            workflow: "w".into(),
-            actor: "a".into(),
-            run_url: None,
-            claims: BTreeMap::new(),
-        },
+        identity: Identity::example(),
         resource: ResourceName::new("orders").unwrap(),
         until: Timestamp::from_second(until).unwrap(),
     };

@@ -18,8 +18,8 @@ use axum::{
 };
 use guard_audit::{ChainWriter, Event, Seal, SealingKey};
 use guard_core::{
-    Denial, DenialCode, Digest, EndReason, EnforceAt, Grant, Identity, Platform, PolicyName,
-    ResourceKind, ResourceName, RuleId, RunKey, Secret, SessionId, Timestamp,
+    Denial, DenialCode, Digest, EndReason, EnforceAt, Grant, Identity, PolicyName, ResourceKind,
+    ResourceName, RuleId, RunKey, Secret, SessionId, Timestamp,
     control::{
         ACCESS_TOKEN_TYPE, Audience, EndSession, ExchangeAnswer, GatewayInfo, GrantInfo, Notice,
         SealingKeyInfo, SealingKeys, SessionEnded, SessionInfo, SessionState,
@@ -173,25 +173,9 @@ fn session() -> SessionId {
 }
 
 fn identity() -> Identity {
-    Identity {
-        platform: Platform::Github,
-        issuer_name: "github".into(),
-        run: RunKey {
-            issuer: "https://issuer".into(),
-            repository_id: "1".into(),
-            run_id: "42".into(),
-            attempt: "1".into(),
-            job: "backup".into(),
-        },
-        subject: "s".into(),
-        repository: "acme/shop".into(),
-        git_ref: "refs/heads/main".into(),
-        event: "schedule".into(),
-        workflow: "w".into(),
-        actor: "a".into(),
-        run_url: None,
-        claims: std::collections::BTreeMap::new(),
-    }
+    let example = Identity::example();
+    let run = RunKey { run_id: "42".into(), job: "backup".into(), ..example.run };
+    Identity { run, ..example }
 }
 
 async fn exchange(State(state): State<Arc<Inner>>) -> Response {

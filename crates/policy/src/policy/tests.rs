@@ -6,12 +6,10 @@ mod loading;
 mod masking;
 mod predicates;
 
-use std::collections::BTreeMap;
-
 use guard_core::{
     Bounded, Certainty, ColumnName, Decision, Denial, Digest, Effect, Flow, Identity, Object,
-    ObjectKind, ObjectName, Operation, Output, Outputs, Platform, Protocol, ResourceName, Ruling,
-    RunKey, Sensitive, SessionId, SessionView, Source, Timestamp, Verb,
+    ObjectKind, ObjectName, Operation, Output, Outputs, Protocol, ResourceName, Ruling, Sensitive,
+    SessionId, SessionView, Source, Timestamp, Verb,
 };
 
 use super::Policy;
@@ -19,25 +17,7 @@ use super::Policy;
 fn session() -> SessionView {
     SessionView {
         id: SessionId::from_uuid("00000000-0000-0000-0000-000000000000".parse().unwrap()),
-        identity: Identity {
-            platform: Platform::Github,
-            issuer_name: "github".into(),
-            run: RunKey {
-                issuer: "https://issuer".into(),
-                repository_id: "1".into(),
-                run_id: "2".into(),
-                attempt: "1".into(),
-                job: "3".into(),
-            },
-            subject: "s".into(),
-            repository: "acme/shop".into(),
-            git_ref: "refs/heads/main".into(),
-            event: "schedule".into(),
-            workflow: "w".into(),
-            actor: "a".into(),
-            run_url: None,
-            claims: BTreeMap::new(),
-        },
+        identity: Identity::example(),
         resource: ResourceName::new("orders").unwrap(),
         until: Timestamp::from_second(2_000).unwrap(),
     }

@@ -32,24 +32,13 @@ fn load(text: &str) -> Result<TrustRules, String> {
 }
 
 fn identity(platform: Platform, claims: &[(&str, &str)]) -> Identity {
+    let example = Identity::example();
     Identity {
         platform,
         issuer_name: platform.as_str().into(),
-        run: RunKey {
-            issuer: "https://issuer".into(),
-            repository_id: "456789".into(),
-            run_id: "2".into(),
-            attempt: "1".into(),
-            job: "3".into(),
-        },
-        subject: "s".into(),
-        repository: "acme/shop".into(),
-        git_ref: "refs/heads/main".into(),
-        event: "schedule".into(),
-        workflow: "w".into(),
-        actor: "a".into(),
-        run_url: None,
+        run: RunKey { repository_id: "456789".into(), ..example.run },
         claims: claims.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        ..example
     }
 }
 

@@ -1,7 +1,6 @@
 //! A real server, a handler before it, and a policy between them; the record is kept in memory.
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{Arc, Mutex},
 };
@@ -11,8 +10,8 @@ use fallible_iterator::FallibleIterator as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
-    Denial, EndReason, EnforceAt, Identity, Platform, ResourceKind, ResourceName, ResourceSpec,
-    RunKey, Secret, SessionId, SessionView, Timestamp, TlsMode,
+    Denial, EndReason, EnforceAt, Identity, ResourceKind, ResourceName, ResourceSpec, Secret,
+    SessionId, SessionView, Timestamp, TlsMode,
 };
 use guard_gate::{Durability, RecordUnavailable, Recorder, SessionGate};
 use guard_policy::Policy;
@@ -118,25 +117,7 @@ impl Stage {
         let events = recorder.0.clone();
         let view = SessionView {
             id: SessionId::from_uuid(uuid::Uuid::nil()),
-            identity: Identity {
-                platform: Platform::Github,
-                issuer_name: "github".into(),
-                run: RunKey {
-                    issuer: "https://issuer".into(),
-                    repository_id: "1".into(),
-                    run_id: "2".into(),
-                    attempt: "1".into(),
-                    job: "3".into(),
-                },
-                subject: "s".into(),
-                repository: "acme/shop".into(),
-                git_ref: "refs/heads/main".into(),
-                event: "schedule".into(),
-                workflow: "w".into(),
-                actor: "a".into(),
-                run_url: None,
-                claims: BTreeMap::new(),
-            },
+            identity: Identity::example(),
             resource: ResourceName::new("shop").unwrap(),
             until: "2999-01-01T00:00:00Z".parse().unwrap(),
         };

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use guard_core::{
-    Decision, Identity, ObjectName, Operation, Platform, ResourceName, Ruling, RunKey, SessionView,
-    Timestamp,
+    Decision, Identity, ObjectName, Operation, ResourceName, Ruling, SessionView, Timestamp,
 };
 use guard_policy::{Cases, Policy};
 use guard_sql::{Catalog, Column, Names, Relation, RelationKind, Statement};
@@ -101,28 +100,9 @@ pub(super) fn is_resolved(name: Option<&ObjectName>) -> bool {
 
 /// No rule looks at the session today; a policy is tested without a run.
 fn session() -> Option<SessionView> {
-    let nothing = String::new;
     Some(SessionView {
         id: "00000000-0000-0000-0000-000000000000".parse().ok()?,
-        identity: Identity {
-            platform: Platform::Github,
-            issuer_name: nothing(),
-            run: RunKey {
-                issuer: nothing(),
-                repository_id: nothing(),
-                run_id: nothing(),
-                attempt: nothing(),
-                job: nothing(),
-            },
-            subject: nothing(),
-            repository: nothing(),
-            git_ref: nothing(),
-            event: nothing(),
-            workflow: nothing(),
-            actor: nothing(),
-            run_url: None,
-            claims: std::collections::BTreeMap::new(),
-        },
+        identity: Identity::example(),
         resource: ResourceName::new("resource").ok()?,
         until: Timestamp::MAX,
     })
