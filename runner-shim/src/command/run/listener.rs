@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use guard_core::{Secret, control::GrantInfo};
-use guard_engine::ClientAuth;
+use guard_engine::{ClientAuth, ClientIo};
 use rand::{TryRngCore as _, rngs::OsRng};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -70,9 +70,15 @@ impl<'a> Listeners<'a> {
             tcp.set_nonblocking(true)?;
             let port = tcp.local_addr()?.port();
             let socket = UnixListener::bind(listeners.folder.join(format!(".s.PGSQL.{port}")))?;
-            let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
-            listeners.spawn_unix(socket, route, &slots);
-            listeners.spawn_tcp(TcpListener::from_std(tcp)?, route, &slots, &password);
+            let place = Place {
+                route: route.clone(),
+                slots: Arc::new(Semaphore::new(MAX_CLIENTS)),
+                clients: listeners.clients.clone(),
+                stop: listeners.stop.clone(),
+                cut: listeners.cut.clone(),
+            };
+            listeners.spawn_unix(socket, place.clone());
+            listeners.spawn_tcp(TcpListener::from_std(tcp)?, place, password.clone());
             let (folder, password) = (listeners.folder.clone(), password.clone());
             listeners.endpoints.push(Endpoint { grant, folder, port, password });
         }
@@ -94,76 +100,68 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    fn spawn_unix(&self, listener: UnixListener, route: &Arc<Route>, slots: &Arc<Semaphore>) {
+    fn spawn_unix(&self, listener: UnixListener, place: Place) {
         let own = rustix::process::geteuid().as_raw();
-        let (route, slots, stop) = (route.clone(), slots.clone(), self.stop.clone());
-        let (clients, cut) = (self.clients.clone(), self.cut.clone());
         self.clients.spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = stop.cancelled() => return,
-                };
-                let stream = match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(_) => {
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
+            while let Some((stream, _)) = place.next(|| listener.accept()).await {
                 // The folder keeps others out already; root can enter it.
                 if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
                     say("refused a connection of another user on the run's socket");
                     continue;
                 }
-                let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-                let (route, cut) = (route.clone(), cut.clone());
-                clients.spawn(async move {
-                    let _slot = slot;
-                    tokio::select! {
-                        () = route.serve(Box::new(stream), ClientAuth::Proven) => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
+                place.serve(Box::new(stream), ClientAuth::Proven);
             }
         });
     }
 
-    fn spawn_tcp(
-        &self,
-        listener: TcpListener,
-        route: &Arc<Route>,
-        slots: &Arc<Semaphore>,
-        password: &Secret,
-    ) {
-        let (route, slots, stop) = (route.clone(), slots.clone(), self.stop.clone());
-        let (clients, cut, password) = (self.clients.clone(), self.cut.clone(), password.clone());
+    fn spawn_tcp(&self, listener: TcpListener, place: Place, password: Secret) {
         self.clients.spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = stop.cancelled() => return,
-                };
-                let stream = match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(_) => {
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
-                if stream.set_nodelay(true).is_err() {
-                    continue;
+            while let Some((stream, _)) = place.next(|| listener.accept()).await {
+                if stream.set_nodelay(true).is_ok() {
+                    place.serve(Box::new(stream), ClientAuth::Password(password.clone()));
                 }
-                let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-                let (route, cut) = (route.clone(), cut.clone());
-                let auth = ClientAuth::Password(password.clone());
-                clients.spawn(async move {
-                    let _slot = slot;
-                    tokio::select! {
-                        () = route.serve(Box::new(stream), auth) => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
+            }
+        });
+    }
+}
+
+/// What the listeners of one resource share.
+#[derive(Clone)]
+struct Place {
+    route: Arc<Route>,
+    slots: Arc<Semaphore>,
+    clients: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Place {
+    /// The next client; `None` when no more are taken.
+    async fn next<T, F>(&self, accept: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept() => accepted,
+                () = self.stop.cancelled() => return None,
+            };
+            match accepted {
+                Ok(client) => return Some(client),
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    /// Serves a client beside the others, if there is room for one more.
+    fn serve(&self, stream: ClientIo, auth: ClientAuth) {
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
+        let (route, cut) = (self.route.clone(), self.cut.clone());
+        self.clients.spawn(async move {
+            let _slot = slot;
+            tokio::select! {
+                () = route.serve(stream, auth) => {}
+                () = cut.cancelled() => {}
             }
         });
     }
