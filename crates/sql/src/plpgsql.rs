@@ -189,7 +189,7 @@ impl Reader<'_> {
         let first = first.unwrap_or_default().to_ascii_lowercase();
         self.at += 1;
         match first.as_str() {
-            "if" => self.condition(),
+            "if" => self.branches(&["elsif", "elseif"], "if"),
             "case" => self.case(),
             "exit" | "continue" => {
                 if self.peek(0).is_some_and(|token| token.is_word() && !token.is("when")) {
@@ -294,12 +294,19 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn condition(&mut self) -> Read {
+    fn case(&mut self) -> Read {
+        let (of, _) = self.until(&["when"])?;
+        self.expression(of);
+        self.branches(&["when"], "case")
+    }
+
+    /// Conditions, each with what is done then, up to the end of the whole.
+    fn branches(&mut self, more: &[&str], whole: &str) -> Read {
         loop {
             let (when, _) = self.until(&["then"])?;
             self.expression(when);
             self.statements()?;
-            if !self.accept("elsif") && !self.accept("elseif") {
+            if !more.iter().any(|word| self.accept(word)) {
                 break;
             }
         }
@@ -307,26 +314,7 @@ impl Reader<'_> {
             self.statements()?;
         }
         self.expect("end")?;
-        self.expect("if")?;
-        self.expect(";")
-    }
-
-    fn case(&mut self) -> Read {
-        let (of, _) = self.until(&["when"])?;
-        self.expression(of);
-        loop {
-            let (values, _) = self.until(&["then"])?;
-            self.expression(values);
-            self.statements()?;
-            if !self.accept("when") {
-                break;
-            }
-        }
-        if self.accept("else") {
-            self.statements()?;
-        }
-        self.expect("end")?;
-        self.expect("case")?;
+        self.expect(whole)?;
         self.expect(";")
     }
 
