@@ -95,11 +95,23 @@ pub(crate) struct SessionTimes {
 /// Reads `guard.yaml` and all that it names.
 pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
     let mut problems = Problems::new();
-    let config = document::read(path, &mut problems).and_then(|node| {
+    let config = parse(path, &mut problems).and_then(|node| {
         let base = path.parent().unwrap_or_else(|| Path::new(""));
         read(&node, base, &mut problems)
     });
     in_order(&problems, path).into_result(config)
+}
+
+/// The document in a file. Notes what is wrong and gives `None` then.
+fn parse(path: &Path, problems: &mut Problems) -> Option<Node> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => document::parse(&name, &text, problems),
+        Err(error) => {
+            problems.add(&name, Position::START, format!("cannot be read: {error}"));
+            None
+        }
+    }
 }
 
 /// The problems as a person goes through them: the configuration from its top, then the other files.

@@ -10,7 +10,7 @@
 mod node;
 mod problem;
 
-use std::{collections::HashSet, path::Path};
+use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -25,18 +25,6 @@ pub const MAX_DOCUMENT: usize = 1 << 20;
 
 /// Nesting deeper than this is refused.
 const MAX_DEPTH: usize = 32;
-
-/// Reads a file and parses it. Notes what is wrong and returns `None` then.
-pub fn read(path: &Path, problems: &mut Problems) -> Option<Node> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&name, &text, problems),
-        Err(error) => {
-            problems.add(&name, Position::START, format!("cannot be read: {error}"));
-            None
-        }
-    }
-}
 
 /// Parses one document. Notes what is wrong and returns `None` then.
 pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
