@@ -51,6 +51,12 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The files that git knows or would know, of all kinds or those that fit a pattern, a line each.
+pub(crate) fn files(pattern: Option<&str>) -> Result<String> {
+    let listing = ["ls-files", "--cached", "--others", "--exclude-standard"];
+    read(command("git").args(listing).args(pattern))
+}
+
 /// Whether a program of that name is on the path.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

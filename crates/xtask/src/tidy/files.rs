@@ -12,13 +12,7 @@ const MAX_LINES: usize = 700;
 
 /// Checks every Rust file that git knows or would know.
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
-    let listed = shell::read(shell::command("git").args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "*.rs",
-    ]))?;
+    let listed = shell::files(Some("*.rs"))?;
     let mut findings = Vec::new();
     for path in listed.lines().map(PathBuf::from) {
         let full = root.join(&path);

@@ -40,12 +40,7 @@ const README: [&str; 4] = ["cargo xtask demo", "cargo xtask test", "ARCHITECTURE
 
 /// Checks the top of the tree as git knows it.
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
-    let listed = shell::read(shell::command("git").args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]))?;
+    let listed = shell::files(None)?;
     let readme =
         std::fs::read_to_string(root.join("README.md")).context("cannot read README.md")?;
     let mut findings = strangers(&listed);
