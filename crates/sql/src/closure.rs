@@ -7,13 +7,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use guard_core::{Effect, ObjectKind, ObjectName, Outputs, Verb};
 use pg_query::{NodeEnum as N, protobuf as pg};
 
 use crate::{
-    Names, Statement,
+    NoNames,
     analyzer::{Analyzer, Local},
     functions::{self, Class},
     nodes::{constant, dotted, object_name},
@@ -30,19 +30,6 @@ pub const MAX_BODY: usize = 128 << 10;
 
 /// Deepest nesting of code given as text within code given as text.
 const MAX_CODE: usize = 4;
-
-/// A body sees no names of a connection: it is read for all of them.
-struct NoNames;
-
-impl Names for NoNames {
-    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-
-    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-}
 
 /// Whether what functions and triggers do is another thing afterwards.
 pub(crate) fn changes_what_runs(effects: &[Effect]) -> bool {

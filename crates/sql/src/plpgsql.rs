@@ -347,13 +347,7 @@ impl Reader<'_> {
     /// What a FOR loop goes through, and its LOOP.
     fn rows(&mut self) -> Read {
         if self.accept("execute") {
-            let (text, end) = self.until(&["using", "loop"])?;
-            self.dynamic(text);
-            if end == "using" {
-                let (values, _) = self.until(&["loop"])?;
-                self.list(values, &[]);
-            }
-            return Ok(());
+            return self.executed("loop");
         }
         let from = self.at;
         let (first, end) = self.until(&["..", "loop"])?;
@@ -391,18 +385,7 @@ impl Reader<'_> {
 
     fn returned(&mut self) -> Read {
         if self.accept("query") {
-            if self.accept("execute") {
-                let (text, end) = self.until(&["using", ";"])?;
-                self.dynamic(text);
-                if end == "using" {
-                    let (values, _) = self.until(&[";"])?;
-                    self.list(values, &[]);
-                }
-                return Ok(());
-            }
-            let (query, _) = self.until(&[";"])?;
-            self.statement_text(query);
-            return Ok(());
+            return self.query();
         }
         self.accept("next");
         let (value, _) = self.until(&[";"])?;
@@ -434,17 +417,27 @@ impl Reader<'_> {
             return self.cursor(cursor);
         }
         self.inert(cursor)?;
+        self.query()
+    }
+
+    /// A query to its semicolon, or a text that is one.
+    fn query(&mut self) -> Read {
         if self.accept("execute") {
-            let (text, end) = self.until(&["using", ";"])?;
-            self.dynamic(text);
-            if end == "using" {
-                let (values, _) = self.until(&[";"])?;
-                self.list(values, &[]);
-            }
-            return Ok(());
+            return self.executed(";");
         }
         let (query, _) = self.until(&[";"])?;
         self.statement_text(query);
+        Ok(())
+    }
+
+    /// The text behind EXECUTE and its values, up to a word.
+    fn executed(&mut self, end: &str) -> Read {
+        let (text, found) = self.until(&["using", end])?;
+        self.dynamic(text);
+        if found == "using" {
+            let (values, _) = self.until(&[end])?;
+            self.list(values, &[]);
+        }
         Ok(())
     }
 

@@ -15,19 +15,8 @@ use std::{fmt::Write as _, sync::Arc};
 use guard_core::{Certainty, Flow, ObjectName, Operation, Outputs};
 
 use crate::{
-    Catalog, Column, Names, Relation, RelationKind, Statement, StatementRole, analyze, cheap,
+    Catalog, Column, NoNames, Relation, RelationKind, Statement, StatementRole, analyze, cheap,
 };
-
-pub(crate) struct Nothing;
-
-impl Names for Nothing {
-    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-}
 
 pub(crate) fn relation(oid: u32, name: &str, kind: RelationKind, columns: &str) -> Relation {
     let (schema, name) = name.split_once('.').unwrap();
@@ -183,7 +172,7 @@ fn conditions_orders_and_groups_say_what_they_look_at() {
 }
 
 pub(crate) fn read(sql: &str) -> Vec<Arc<Statement>> {
-    analyze(&sql.into(), &catalog(), &Nothing)
+    analyze(&sql.into(), &catalog(), &NoNames)
 }
 
 fn check(cases: &str) {
@@ -209,7 +198,7 @@ fn statements_do_what_the_table_says() {
 
 #[test]
 fn what_the_catalog_does_not_have_is_said_to_be_missing() {
-    let missing = |sql: &str| crate::examine(&sql.into(), &catalog(), &Nothing).missing;
+    let missing = |sql: &str| crate::examine(&sql.into(), &catalog(), &NoNames).missing;
     for sql in [
         "SELECT * FROM fresh",
         "SELECT * FROM public.fresh",

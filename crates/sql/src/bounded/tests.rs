@@ -6,7 +6,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use guard_core::{Bounded, ObjectName, Verb};
 
-use crate::{Catalog, Column, Relation, RelationKind, analyze, tests::Nothing};
+use crate::{Catalog, Column, NoNames, Relation, RelationKind, analyze};
 
 fn table(oid: u32, name: &str, kind: RelationKind, columns: &str, definition: &str) -> Relation {
     let column = |(n, name): (usize, &str)| Column {
@@ -54,7 +54,7 @@ fn wrong(lines: &str, expected: Bounded) -> String {
         let whole = ["DELETE", "UPDATE", "MERGE", "WITH"].iter().any(|word| line.starts_with(word));
         let text: Arc<str> =
             if whole { line.into() } else { format!("DELETE FROM users WHERE {line}").into() };
-        let statements = analyze(&text, &catalog, &Nothing);
+        let statements = analyze(&text, &catalog, &NoNames);
         let effects = statements.iter().flat_map(|s| s.operation.effects.iter());
         let limits: Vec<Bounded> = effects
             .filter(|effect| matches!(effect.verb, Verb::Update | Verb::Delete))

@@ -3,8 +3,8 @@
 use guard_core::Certainty;
 
 use crate::{
-    Body, Callee, Catalog, Events, Follow, Reference, RelationKind, Routine, Routines, analyze,
-    tests::{Nothing, relation},
+    Body, Callee, Catalog, Events, Follow, NoNames, Reference, RelationKind, Routine, Routines,
+    analyze, tests::relation,
 };
 
 const USERS: u32 = 1;
@@ -67,7 +67,7 @@ fn catalog() -> Catalog {
 
 /// What a statement writes to, besides what it reads and calls.
 fn writes(sql: &str) -> String {
-    let statements = analyze(&sql.into(), &catalog(), &Nothing);
+    let statements = analyze(&sql.into(), &catalog(), &NoNames);
     let operation = &statements.last().expect(sql).operation;
     assert_eq!(operation.certainty, Certainty::Exact, "{sql}");
     let effects = operation.effects.iter().map(|effect| effect.to_string().replace('`', ""));
@@ -149,7 +149,7 @@ fn a_table_that_is_not_known_and_refers_is_doubt() {
     let references = vec![refers((99, 1), (USERS, 1), Follow::Cascade, Follow::Refuse)];
     let routines = Routines { references, ..Routines::default() };
     let catalog = Catalog::new([users], []).with_routines(routines);
-    let statements = analyze(&"DELETE FROM users WHERE id = 1".into(), &catalog, &Nothing);
+    let statements = analyze(&"DELETE FROM users WHERE id = 1".into(), &catalog, &NoNames);
     let certainty = &statements.last().expect("one").operation.certainty;
     assert!(matches!(certainty, Certainty::Partial(_)), "{certainty:?}");
 }

@@ -3,8 +3,8 @@
 use guard_core::{Certainty, ObjectName};
 
 use crate::{
-    Body, Callee, Cast, CastContext, Catalog, Column, Events, RULE, Relation, RelationKind,
-    Routine, Routines, Statement, analyze, tests::Nothing,
+    Body, Callee, Cast, CastContext, Catalog, Column, Events, NoNames, RULE, Relation,
+    RelationKind, Routine, Routines, Statement, analyze,
 };
 
 const PURGE: u64 = 1;
@@ -102,7 +102,7 @@ fn catalog_with(more: Vec<Routine>) -> Catalog {
 
 /// The effects of the last statement, and why it is not exact.
 fn read(catalog: &Catalog, sql: &str) -> (String, Option<String>) {
-    let statements: Vec<std::sync::Arc<Statement>> = analyze(&sql.into(), catalog, &Nothing);
+    let statements: Vec<std::sync::Arc<Statement>> = analyze(&sql.into(), catalog, &NoNames);
     let operation = &statements.last().expect(sql).operation;
     let effects: Vec<String> = operation.effects.iter().map(ToString::to_string).collect();
     let doubt = match &operation.certainty {
@@ -368,7 +368,7 @@ fn variables_are_no_columns_that_are_missing() {
     let body = "DECLARE r record; n int; BEGIN n := p_id + 1; INSERT INTO t (id) VALUES (n), (r.id), (new.id); \
                 IF TG_OP = 'INSERT' AND NOT FOUND THEN RETURN new; END IF; RETURN NULL; END";
     let catalog = catalog_with(vec![routine(50, "own", Body::Plpgsql(body.into()))]);
-    let analysis = crate::examine(&"SELECT own()".into(), &catalog, &Nothing);
+    let analysis = crate::examine(&"SELECT own()".into(), &catalog, &NoNames);
     assert!(!analysis.missing);
     assert_eq!(read(&catalog, "SELECT own()").1, None);
 }

@@ -2,29 +2,17 @@
 
 mod query;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use guard_core::{Certainty, ObjectName, Operation, Outputs};
 
 use self::query::{Column, Masked, Writer};
-use crate::{Catalog, Names, Relation, RelationKind, Statement, analyze};
-
-/// A connection without names.
-struct Nothing;
-
-impl Names for Nothing {
-    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-}
+use crate::{Catalog, NoNames, Relation, RelationKind, analyze};
 
 /// Analyses arbitrary bytes: must not panic.
 pub fn fuzz_analyze(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        drop(analyze(&text.into(), &Catalog::default(), &Nothing));
+        drop(analyze(&text.into(), &Catalog::default(), &NoNames));
     }
 }
 
@@ -33,7 +21,7 @@ pub fn fuzz_analyze(data: &[u8]) {
 pub fn fuzz_lineage(data: &[u8]) {
     let mut writer = Writer::new(data);
     let written = statement(&mut writer);
-    for statement in analyze(&written.text.as_str().into(), &catalog(), &Nothing) {
+    for statement in analyze(&written.text.as_str().into(), &catalog(), &NoNames) {
         check(&written, &statement.operation);
     }
 }
@@ -164,7 +152,7 @@ mod tests {
             let data = bytes(seed, 160);
             fuzz_lineage(&data);
             let written = statement(&mut Writer::new(&data));
-            let read = analyze(&written.text.as_str().into(), &catalog(), &Nothing);
+            let read = analyze(&written.text.as_str().into(), &catalog(), &NoNames);
             let [one] = read.as_slice() else { continue };
             match &one.operation.certainty {
                 Certainty::Unparsed(_) => {}
@@ -186,7 +174,7 @@ mod tests {
 
     /// What comes back of the columns of a query, as `table.column` lists.
     fn sources(sql: &str) -> Vec<String> {
-        let read = analyze(&sql.into(), &catalog(), &Nothing);
+        let read = analyze(&sql.into(), &catalog(), &NoNames);
         match read.first().map(|one| &one.operation.outputs) {
             Some(Outputs::Columns(columns)) => {
                 columns.iter().flat_map(|c| &c.sources).map(|s| s.column.to_string()).collect()

@@ -6,7 +6,7 @@ use guard_core::{
     Decision, Identity, ObjectName, Operation, ResourceName, Ruling, SessionView, Timestamp,
 };
 use guard_policy::{Cases, Policy};
-use guard_sql::{Catalog, Column, Names, Relation, RelationKind, Statement};
+use guard_sql::{Catalog, Column, NoNames, Relation, RelationKind};
 
 use super::Unusable;
 
@@ -29,19 +29,6 @@ impl Judged {
             Decision::Block(_) => true,
             Decision::Allow => false,
         }
-    }
-}
-
-/// A session has no prepared names before its first statement.
-struct NoNames;
-
-impl Names for NoNames {
-    fn prepared(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
-    }
-
-    fn cursor(&self, _name: &str) -> Vec<Arc<Statement>> {
-        Vec::new()
     }
 }
 
