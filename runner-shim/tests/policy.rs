@@ -206,3 +206,38 @@ fn a_statement_cannot_write_to_the_terminal() {
     );
     assert!(!out.contains('\x1b') && !out.contains('\x07'), "{out:?}");
 }
+
+#[test]
+fn a_case_can_say_what_the_planner_would_expect() {
+    let policy = "policy: p
+rules:
+  - { name: purge, sql: { effects: [delete], rows: 1000 }, decide: allow }
+";
+    let cases = "tables:
+  public.old: [id]
+cases:
+  - { sql: DELETE FROM old, rows: 1000, expect: allow, rule: purge }
+  - { sql: DELETE FROM old, rows: 1001, expect: block, rule: default-deny }
+  - { sql: DELETE FROM old, expect: block, rule: default-deny }
+  - { sql: DELETE FROM old, rows: 12, expect: block }
+";
+    let files = [("p.yaml", policy), ("p.cases.yaml", cases)];
+    let (code, out, _) = guard(&files, &["test", "p.yaml"]);
+    assert!(
+        out.contains("p.cases.yaml:7:5: DELETE FROM old\n  expected block, found allow"),
+        "{out}"
+    );
+    assert!(out.ends_with("4 cases, 1 not as expected\n"), "{out}");
+    assert_eq!(code, 1);
+
+    let explain = |rows: &[&str]| {
+        let mut arguments = vec!["explain", "--policy", "p.yaml", "DELETE FROM old"];
+        arguments.extend(rows);
+        guard(&files, &arguments).1
+    };
+    assert!(explain(&["--rows", "7"]).contains("decision    allow by rule `purge`"));
+    for rows in [&["--rows", "7000"][..], &[]] {
+        let out = explain(rows);
+        assert!(out.contains("expects at most 1000 rows"), "{out}");
+    }
+}

@@ -190,6 +190,9 @@ pub enum Event {
         /// Why it would be refused, if the policy did not only observe.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         would_refuse: Option<Box<Denial>>,
+        /// How many rows the server's planner expected it to change or return, if a rule asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        estimated_rows: Option<u64>,
         /// Its own text, if the operation's has `$1`, `$2`, … in the place of literals.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Sensitive<Arc<str>>>,
@@ -204,6 +207,9 @@ pub enum Event {
         operation: u64,
         /// Why.
         denial: Denial,
+        /// As in `statement`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        estimated_rows: Option<u64>,
         /// Its own text, as in `statement`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Sensitive<Arc<str>>>,

@@ -221,6 +221,7 @@ impl Builder {
             operation,
             phase: StatementPhase::Execute,
             would_refuse: Some(Box::new(denial)),
+            estimated_rows: None,
             text: None,
         });
         self.gateway(Event::Finished { statement, outcome: Outcome::default() });
@@ -237,6 +238,7 @@ impl Builder {
             operation,
             phase,
             would_refuse: None,
+            estimated_rows: None,
             text: None,
         });
         if let Some(outcome) = outcome {
@@ -256,6 +258,7 @@ impl Builder {
             operation,
             phase,
             would_refuse: None,
+            estimated_rows: None,
             text,
         });
     }
@@ -263,7 +266,14 @@ impl Builder {
     pub(crate) fn refuse(&mut self, operation: u64, denial: Denial) {
         let statement = self.statements;
         self.statements += 1;
-        self.gateway(Event::Refused { statement, connection: 0, operation, denial, text: None });
+        self.gateway(Event::Refused {
+            statement,
+            connection: 0,
+            operation,
+            denial,
+            estimated_rows: None,
+            text: None,
+        });
     }
 
     pub(crate) fn end(&mut self) {

@@ -19,7 +19,7 @@ use guard_core::{
 use guard_policy::Policy;
 use tokio::sync::watch;
 
-use crate::{Durability, Meter, Permit, Recorder, Used, budget::Ledger};
+use crate::{Durability, Estimate, Meter, Permit, Recorder, Used, budget::Ledger};
 
 /// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
 /// judgement, and memory stays bounded whatever a client sends.
@@ -31,6 +31,9 @@ const MAX_FINGERPRINTS: usize = 65_536;
 
 /// Masked columns of one operation that its record names.
 const MAX_MASKED_COLUMNS: usize = 2_000;
+
+/// In the place of a number of bounds: the ruling is the same for every number of rows.
+const FOR_ALL_ROWS: usize = usize::MAX;
 
 /// The gate of one resource in one session; connections get theirs from [`SessionGate::connection`].
 pub struct SessionGate {
@@ -51,7 +54,8 @@ pub struct SessionGate {
 struct Rulings {
     next: u64,
     policy: Option<Digest>,
-    known: HashMap<usize, Known>,
+    /// By the operation's address, and how many of the policy's bounds on rows it is over.
+    known: HashMap<(usize, usize), Known>,
     /// Fingerprints of operations that the broker acknowledged.
     acknowledged: HashSet<Digest>,
 }
@@ -63,6 +67,8 @@ struct Known {
     number: u64,
     /// The policy that ruled.
     policy: Digest,
+    /// How many of its bounds on rows the operation was over, if the ruling depends on that.
+    over: usize,
 }
 
 /// What a connection says of itself.
@@ -90,6 +96,8 @@ pub struct Ask {
     pub phase: StatementPhase,
     /// The statement's own text, if the operation was found out from a text without its literals.
     pub text: Option<Arc<str>>,
+    /// How many rows it is about. Leave it at its default until the gate wants to know.
+    pub estimate: Estimate,
 }
 
 /// What becomes of a message.
@@ -105,6 +113,25 @@ pub enum Verdict {
         /// Why.
         denial: Box<Denial>,
     },
+    /// Nothing is decided or recorded yet: what becomes of these operations, counted from 0, depends on how many rows
+    /// they are about. Everything else of them is allowed. Find that out, and ask again.
+    Estimate(Vec<usize>),
+}
+
+impl Known {
+    /// Why its operation does not go on.
+    fn refuses(&self) -> Option<&Denial> {
+        match &self.ruling.decision {
+            Decision::Allow => None,
+            Decision::Block(_) if self.ruling.observed => None,
+            Decision::Block(denial) => Some(denial),
+        }
+    }
+
+    /// A denial of its ruling, with the estimate if the ruling depends on that.
+    fn explained(&self, denial: &Denial, estimate: &Estimate) -> Denial {
+        if self.over == FOR_ALL_ROWS { denial.clone() } else { estimate.explains(denial) }
+    }
 }
 
 impl Ask {
@@ -170,13 +197,39 @@ impl SessionGate {
         ended.or_else(|| ((self.clock)() >= self.view.until).then_some(EndReason::Expired))
     }
 
-    /// The ruling of an operation; whether it is new to the record; its number.
-    fn rule(&self, operation: &Arc<Operation>) -> (Known, bool) {
+    /// The ruling of what is asked, and whether it is new to the record; `None` if that depends on an estimate.
+    fn rule_asked(&self, ask: &Ask) -> Option<(Known, bool)> {
+        let rows = match (ask.phase, &ask.estimate) {
+            // What is made ready changes and returns nothing. It is asked for when it is executed.
+            (StatementPhase::Prepare, _) => Some(0),
+            (StatementPhase::Execute, Estimate::NotAsked) => {
+                let found = self.rule(&ask.operation, None);
+                return (found.0.over == FOR_ALL_ROWS).then_some(found);
+            }
+            (StatementPhase::Execute, estimate) => estimate.rows(),
+        };
+        Some(self.rule(&ask.operation, rows))
+    }
+
+    /// The ruling of an operation that is about so many rows; whether it is new to the record; its number.
+    fn rule(&self, operation: &Arc<Operation>, rows: Option<u64>) -> (Known, bool) {
         let policy = self.policy.borrow().clone();
-        if let Some(known) = self.known(operation, policy.digest()) {
+        if let Some(known) = self.known(operation, FOR_ALL_ROWS, policy.digest()) {
             return (known, false);
         }
-        let mut ruling = policy.judge(&self.view, operation, (self.clock)());
+        let judge = |rows| policy.judge_estimated(&self.view, operation, rows, (self.clock)());
+        let mut ruling = judge(None);
+        let mut over = FOR_ALL_ROWS;
+        if ruling.decision != Decision::Allow
+            && policy.bounds_rows()
+            && judge(Some(0)).decision == Decision::Allow
+        {
+            over = policy.bounds_under(rows);
+            if let Some(known) = self.known(operation, over, policy.digest()) {
+                return (known, false);
+            }
+            ruling = judge(rows);
+        }
         if ruling.decision == Decision::Allow && operation.lifts_read_only && policy.reads_only() {
             let denial = self.built_in(
                 DenialCode::Rule,
@@ -193,18 +246,32 @@ impl SessionGate {
         let number = rulings.next;
         rulings.next += 1;
         let policy = policy.digest();
-        (Known { operation: operation.clone(), ruling, number, policy }, true)
+        (Known { operation: operation.clone(), ruling, number, policy, over }, true)
+    }
+
+    /// The rulings of a message some of which depend on an estimate; or which do. Of a message that is refused anyway
+    /// nothing is estimated.
+    fn rule_or_estimate(&self, asks: &[Ask]) -> Result<Vec<(Known, bool)>, Vec<usize>> {
+        let ruled: Vec<_> = asks.iter().map(|ask| self.rule_asked(ask)).collect();
+        if !ruled.iter().flatten().any(|(known, _)| known.refuses().is_some()) {
+            let needed = ruled.iter().enumerate().filter(|(_, ruled)| ruled.is_none());
+            return Err(needed.map(|(index, _)| index).collect());
+        }
+        let rule = |(ruled, ask): (Option<_>, &Ask)| {
+            ruled.unwrap_or_else(|| self.rule(&ask.operation, ask.estimate.rows()))
+        };
+        Ok(ruled.into_iter().zip(asks).map(rule).collect())
     }
 
     /// The ruling of an operation that is in the record.
-    fn known(&self, operation: &Arc<Operation>, policy: Digest) -> Option<Known> {
+    fn known(&self, operation: &Arc<Operation>, over: usize, policy: Digest) -> Option<Known> {
         let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
         if rulings.policy != Some(policy) || rulings.known.len() >= MAX_RULINGS {
             rulings.known.clear();
             rulings.policy = Some(policy);
         }
         // INVARIANT: an entry holds its operation, so its address is not used again while it stands.
-        rulings.known.get(&Arc::as_ptr(operation).addr()).cloned()
+        rulings.known.get(&(Arc::as_ptr(operation).addr(), over)).cloned()
     }
 
     /// Keeps a ruling for the next time. Only after the operation is in the record.
@@ -214,7 +281,8 @@ impl SessionGate {
             // Another policy came while this one's ruling was being recorded.
             return;
         }
-        rulings.known.insert(Arc::as_ptr(&known.operation).addr(), known.clone());
+        let key = (Arc::as_ptr(&known.operation).addr(), known.over);
+        rulings.known.insert(key, known.clone());
         if durability == Durability::Acknowledged && rulings.acknowledged.len() < MAX_FINGERPRINTS {
             rulings.acknowledged.insert(known.operation.fingerprint);
         }
@@ -345,11 +413,17 @@ impl Gate {
         self.session.built_in(code, what, detail, hint(exceeded.budget))
     }
 
-    /// Whether the policy simply allows an operation. Nothing is recorded or permitted by this.
+    /// Whether the policy may ask how many rows an operation is about.
+    pub fn bounds_rows(&self) -> bool {
+        self.session.policy.borrow().bounds_rows()
+    }
+
+    /// Whether the policy simply allows an operation, however many rows it is about. Nothing is recorded or permitted
+    /// by this.
     pub fn would_allow(&self, operation: &Arc<Operation>) -> bool {
         let session = &self.session;
         let policy = session.policy.borrow().clone();
-        let ruling = session.known(operation, policy.digest()).map_or_else(
+        let ruling = session.known(operation, FOR_ALL_ROWS, policy.digest()).map_or_else(
             || Arc::new(policy.judge(&session.view, operation, (session.clock)())),
             |known| known.ruling,
         );
@@ -368,7 +442,7 @@ impl Gate {
         let ended = pin!(self.ended());
         match select(judging, ended).await {
             Either::Right((reason, _)) => self.over(reason),
-            Either::Left((verdict @ Verdict::Refuse { .. }, _)) => verdict,
+            Either::Left((verdict @ (Verdict::Refuse { .. } | Verdict::Estimate(_)), _)) => verdict,
             // It may have ended between the record and this.
             Either::Left((Verdict::Forward(permits), _)) => match self.session.over() {
                 Some(reason) => self.over(reason),
@@ -422,7 +496,14 @@ impl Gate {
             return self.over(reason);
         }
 
-        let judged: Vec<_> = asks.iter().map(|ask| session.rule(&ask.operation)).collect();
+        let judged: Option<Vec<_>> = asks.iter().map(|ask| session.rule_asked(ask)).collect();
+        let judged = match judged {
+            Some(judged) => judged,
+            None => match session.rule_or_estimate(asks) {
+                Ok(judged) => judged,
+                Err(needed) => return Verdict::Estimate(needed),
+            },
+        };
         let first = session.statements.fetch_add(asks.len() as u64, Ordering::Relaxed);
         let mut events = Vec::with_capacity(asks.len() + 1);
         for (known, new) in &judged {
@@ -432,17 +513,15 @@ impl Gate {
         }
 
         let refused = judged.iter().enumerate().find_map(|(index, (known, _))| {
-            match &known.ruling.decision {
-                Decision::Allow => None,
-                Decision::Block(_) if known.ruling.observed => None,
-                Decision::Block(denial) => Some((index, known, denial)),
-            }
+            let denial = known.refuses()?;
+            let estimate = asks.get(index).map(|ask| &ask.estimate)?;
+            Some((index, known, known.explained(denial, estimate)))
         });
         let over_budget = self.over_budget(asks, refused.is_some());
         let observes = !session.policy.borrow().mode().enforces();
         let refused = match (refused, &over_budget, judged.first()) {
             (Some(refused), _, _) => Some(refused),
-            (None, Some(denial), Some((known, _))) if !observes => Some((0, known, denial)),
+            (None, Some(denial), Some((known, _))) if !observes => Some((0, known, denial.clone())),
             (None, _, _) => None,
         };
         if let Some((index, known, denial)) = refused {
@@ -451,9 +530,10 @@ impl Gate {
                 connection: self.connection,
                 operation: known.number,
                 denial: denial.clone(),
+                estimated_rows: asks.get(index).and_then(|ask| ask.estimate.rows()),
                 text: asks.get(index).and_then(Ask::own_text),
             });
-            let denial = Box::new(denial.clone());
+            let denial = Box::new(denial);
             // The answer is the same whether or not the refusal could be recorded: nothing is sent.
             // If it could not, the stream is broken and the next statement is refused for that.
             if session.recorder.append(events, Durability::Acknowledged).await.is_ok() {
@@ -474,7 +554,8 @@ impl Gate {
                 connection: self.connection,
                 operation: known.number,
                 phase: ask.phase,
-                would_refuse: would_refuse(known, over_budget.as_ref()),
+                would_refuse: would_refuse(known, &ask.estimate, over_budget.as_ref()),
+                estimated_rows: ask.estimate.rows(),
                 text: ask.own_text(),
             });
         }
@@ -511,7 +592,7 @@ impl Gate {
     ) -> Denial {
         let session = &self.session;
         let denial = session.built_in(code, "blocked the statement", detail, hint);
-        let (mut known, new) = session.rule(operation);
+        let (mut known, new) = session.rule(operation, None);
         if new {
             let ruling = Ruling {
                 decision: Decision::Block(denial.clone()),
@@ -527,6 +608,7 @@ impl Gate {
             connection: self.connection,
             operation: known.number,
             denial: denial.clone(),
+            estimated_rows: None,
             text: None,
         };
         let mut events = Vec::with_capacity(2);
@@ -560,12 +642,16 @@ impl Gate {
 }
 
 /// Why an operation that goes on would not, if the policy did not only observe.
-fn would_refuse(known: &Known, over_budget: Option<&Denial>) -> Option<Box<Denial>> {
+fn would_refuse(
+    known: &Known,
+    estimate: &Estimate,
+    over_budget: Option<&Denial>,
+) -> Option<Box<Denial>> {
     let denial = match &known.ruling.decision {
-        Decision::Block(denial) => Some(denial),
-        Decision::Allow => over_budget,
+        Decision::Block(denial) => Some(known.explained(denial, estimate)),
+        Decision::Allow => over_budget.cloned(),
     };
-    denial.cloned().map(Box::new)
+    denial.map(Box::new)
 }
 
 /// Whether it does nothing but end or mark a transaction.

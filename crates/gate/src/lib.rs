@@ -4,6 +4,7 @@
 //! [`Permit`], and nothing can be sent to a resource without one.
 
 mod budget;
+mod estimate;
 mod gate;
 mod permit;
 mod recorder;
@@ -13,6 +14,7 @@ mod tests;
 pub use guard_audit::{Outcome, StatementPhase};
 
 pub use budget::{Admitted, Meter, Used};
+pub use estimate::Estimate;
 pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
 pub use permit::{Permit, Running};
 pub use recorder::{Durability, RecordUnavailable, Recorder};

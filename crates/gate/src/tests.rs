@@ -18,7 +18,8 @@ use guard_policy::Policy;
 use tokio::sync::watch;
 
 use crate::{
-    Ask, ConnectionInfo, Durability, Gate, RecordUnavailable, Recorder, SessionGate, Verdict,
+    Ask, ConnectionInfo, Durability, Estimate, Gate, RecordUnavailable, Recorder, SessionGate,
+    Verdict,
 };
 
 const POLICY: &str = "
@@ -131,7 +132,12 @@ fn operation(verb: Verb, text: &str) -> Arc<Operation> {
 }
 
 fn ask(operation: &Arc<Operation>) -> Ask {
-    Ask { operation: operation.clone(), phase: StatementPhase::Execute, text: None }
+    Ask {
+        operation: operation.clone(),
+        phase: StatementPhase::Execute,
+        text: None,
+        estimate: Estimate::NotAsked,
+    }
 }
 
 #[tokio::test]
@@ -281,6 +287,7 @@ async fn more_statements_than_a_minute_has_are_refused_and_refusals_count() {
         codes.push(match f.gate.judge(&[one]).await {
             Verdict::Forward(_) => None,
             Verdict::Refuse { denial, .. } => Some(denial.code),
+            Verdict::Estimate(_) => panic!("no rule bounds rows"),
         });
     }
     let refused = [Some(DenialCode::DefaultDeny), Some(DenialCode::BudgetOfRate)];
@@ -330,6 +337,7 @@ async fn a_refusal_for_a_budget_has_the_statements_own_text() {
         codes.push(match f.gate.judge(&[ask]).await {
             Verdict::Forward(_) => None,
             Verdict::Refuse { denial, .. } => Some(denial.code),
+            Verdict::Estimate(_) => panic!("no rule bounds rows"),
         });
     }
     assert_eq!(codes, [None, Some(DenialCode::BudgetOfRate)]);
@@ -339,4 +347,104 @@ async fn a_refusal_for_a_budget_has_the_statements_own_text() {
         text.as_ref().map(|text| text.reveal().to_string())
     });
     assert_eq!(refused.as_deref(), Some("id = 2"));
+}
+
+const FEW: &str = "
+policy: test
+mode: MODE
+rules:
+  - name: few
+    sql: { effects: [delete], rows: 10 }
+    decide: allow
+  - name: some
+    sql: { effects: [delete], rows: 1000 }
+    decide: allow
+  - name: reads
+    sql: { effects: [read] }
+    decide: allow
+";
+
+fn estimated(operation: &Arc<Operation>, estimate: Estimate) -> Ask {
+    Ask { estimate, ..ask(operation) }
+}
+
+#[tokio::test]
+async fn what_depends_on_an_estimate_is_neither_decided_nor_recorded_without_one() {
+    let f = fixture_with(2_000, &FEW.replace("MODE", "enforce")).await;
+    let (delete, read) =
+        (operation(Verb::Delete, "DELETE FROM orders"), operation(Verb::Read, "SELECT"));
+    assert!(!f.gate.would_allow(&delete) && f.gate.would_allow(&read));
+    let before = f.memory.names();
+    let verdict = f.gate.judge(&[ask(&read), ask(&delete)]).await;
+    assert!(matches!(verdict, Verdict::Estimate(needed) if needed == [1]));
+    assert_eq!(f.memory.names(), before);
+
+    // Each time anew, whatever the last one was.
+    for (estimate, expected) in [
+        (Estimate::Rows(11), None),
+        (Estimate::Rows(10), None),
+        (Estimate::Rows(1001), Some("the server's planner expects 1001 rows")),
+        (Estimate::Unknown("why"), Some("how many rows it is about is not known: why")),
+        (Estimate::Rows(11), None),
+    ] {
+        let found = match f.gate.judge(&[ask(&read), estimated(&delete, estimate)]).await {
+            Verdict::Forward(_) => None,
+            Verdict::Refuse { index, denial } => {
+                assert_eq!(index, 1);
+                denial.detail
+            }
+            Verdict::Estimate(_) => panic!("asked twice"),
+        };
+        assert_eq!(found.as_deref(), expected);
+    }
+    assert!(matches!(f.gate.judge(&[ask(&delete)]).await, Verdict::Estimate(_)));
+
+    let events = f.memory.events.lock().unwrap();
+    let rules = events.iter().filter_map(|(event, _)| {
+        let Event::Operation { rule, effects, .. } = event else { return None };
+        effects.iter().any(|effect| effect.verb == Verb::Delete).then(|| rule.to_string())
+    });
+    assert_eq!(rules.collect::<Vec<_>>(), ["some", "few", "default-deny"]);
+    let rows = events.iter().filter_map(|(event, _)| {
+        let event = serde_json::to_value(event).unwrap();
+        event["estimated_rows"].as_u64()
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), [11, 10, 1001, 11]);
+}
+
+#[tokio::test]
+async fn nothing_is_estimated_for_a_message_that_is_refused_anyway() {
+    let f = fixture_with(2_000, &FEW.replace("MODE", "enforce")).await;
+    let (delete, drop) =
+        (operation(Verb::Delete, "DELETE FROM orders"), operation(Verb::Drop, "DROP"));
+    for asks in [[ask(&drop), ask(&delete)], [ask(&delete), ask(&drop)]] {
+        assert!(matches!(f.gate.judge(&asks).await, Verdict::Refuse { .. }));
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_ready_is_asked_for_when_it_is_executed() {
+    let f = fixture_with(2_000, &FEW.replace("MODE", "enforce")).await;
+    let delete = operation(Verb::Delete, "DELETE FROM orders WHERE id < $1");
+    let prepare = Ask { phase: StatementPhase::Prepare, ..ask(&delete) };
+    assert!(matches!(f.gate.judge(&[prepare]).await, Verdict::Forward(_)));
+    assert!(matches!(f.gate.judge(&[ask(&delete)]).await, Verdict::Estimate(_)));
+}
+
+#[tokio::test]
+async fn an_observing_policy_says_what_an_estimate_would_have_refused() {
+    let f = fixture_with(2_000, &FEW.replace("MODE", "observe")).await;
+    let delete = operation(Verb::Delete, "DELETE FROM orders");
+    assert!(matches!(f.gate.judge(&[ask(&delete)]).await, Verdict::Estimate(_)));
+    for estimate in [Estimate::Rows(5), Estimate::Rows(5_000), Estimate::Unknown("why")] {
+        let verdict = f.gate.judge(&[estimated(&delete, estimate)]).await;
+        assert!(matches!(verdict, Verdict::Forward(_)));
+    }
+    let events = f.memory.events.lock().unwrap();
+    let would = events.iter().filter_map(|(event, _)| {
+        let Event::Statement { would_refuse, estimated_rows, .. } = event else { return None };
+        Some((would_refuse.is_some(), *estimated_rows))
+    });
+    let would: Vec<_> = would.collect();
+    assert_eq!(would, [(false, Some(5)), (true, Some(5_000)), (true, None)]);
 }

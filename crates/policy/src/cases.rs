@@ -35,6 +35,8 @@ pub struct Case {
     pub at: Position,
     /// The statement, or several as in one message of a client.
     pub sql: String,
+    /// How many rows the server's planner would expect, where that matters.
+    pub rows: Option<u64>,
     /// The decision.
     pub expect: DecisionKind,
     /// The rule that makes it, where that matters.
@@ -128,6 +130,10 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
         let words = [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
         node.one_of(&words, problems)
     });
+    let rows = match fields.optional("rows") {
+        Some(node) => node.number(problems).map(Some),
+        None => Some(None),
+    };
     let rule = match fields.optional("rule") {
         Some(node) => node.parsed(problems).map(Some),
         None => Some(None),
@@ -136,12 +142,12 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
         Some(node) => masks(node, problems).map(Some),
         None => Some(None),
     };
-    fields.finish(&["sql", "expect", "rule", "masks"], problems);
+    fields.finish(&["sql", "rows", "expect", "rule", "masks"], problems);
     let (expect, masks) = (expect?, masks?);
     if expect == DecisionKind::Block && masks.is_some() {
         node.problem(problems, "a blocked statement has no result to mask");
     }
-    Some(Case { at: node.at(), sql: sql?.to_owned(), expect, rule: rule?, masks })
+    Some(Case { at: node.at(), sql: sql?.to_owned(), rows: rows?, expect, rule: rule?, masks })
 }
 
 fn masks(node: &Node, problems: &mut Problems) -> Option<Vec<Option<Mask>>> {

@@ -57,6 +57,18 @@ impl Policy {
             })
     }
 
+    /// Whether some rule asks how many rows the server's planner expects.
+    pub fn bounds_rows(&self) -> bool {
+        self.rules.iter().any(|rule| rule.filter.rows.is_some())
+    }
+
+    /// How many of the bounds on rows an estimate is over: all of them without one. Rulings on one operation are
+    /// equal where this is.
+    pub fn bounds_under(&self, rows: Option<u64>) -> usize {
+        let bounds = self.rules.iter().filter_map(|rule| rule.filter.rows);
+        bounds.filter(|most| rows.is_none_or(|rows| rows > *most)).count()
+    }
+
     /// Whether it refuses, or only says what it would refuse.
     pub fn mode(&self) -> Mode {
         self.mode

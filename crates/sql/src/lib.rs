@@ -20,6 +20,7 @@ mod fuzz;
 mod nodes;
 mod origin;
 mod parse;
+mod planned;
 mod plpgsql;
 mod precheck;
 mod query;
@@ -45,6 +46,7 @@ pub use closure::MAX_BODY;
 pub use fastpath::fastpath;
 #[doc(hidden)]
 pub use fuzz::{fuzz_analyze, fuzz_lineage};
+pub use planned::planned;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use routines::{
     Body, Callee, Cast, CastContext, Events, Follow, RULE, Reference, Routine, RoutineId, Routines,

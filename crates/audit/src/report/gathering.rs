@@ -119,7 +119,15 @@ impl Gathering {
                 }
             }
             Event::Operation { .. } => self.operation(writer, at, event),
-            Event::Statement { statement, operation, phase, connection, would_refuse, text } => {
+            Event::Statement {
+                statement,
+                operation,
+                phase,
+                connection,
+                would_refuse,
+                estimated_rows,
+                text,
+            } => {
                 let Some(&index) = self.operations.get(&(writer, operation)) else {
                     self.orphans += 1;
                     return;
@@ -139,6 +147,7 @@ impl Gathering {
                     }
                 }
                 group.last_at = at;
+                group.estimated_rows = group.estimated_rows.max(estimated_rows);
                 match phase {
                     StatementPhase::Execute => {
                         group.count += 1;
@@ -147,7 +156,7 @@ impl Gathering {
                     StatementPhase::Prepare => group.prepared += 1,
                 }
             }
-            Event::Refused { operation, denial, text, statement: _, connection: _ } => {
+            Event::Refused { operation, denial, text, .. } => {
                 self.counts.refused += 1;
                 match self.operations.get(&(writer, operation)) {
                     Some(&index) => {
@@ -229,6 +238,7 @@ impl Gathering {
             masked_columns,
             count: 0,
             prepared: 0,
+            estimated_rows: None,
             rows: 0,
             bytes: 0,
             masked: 0,

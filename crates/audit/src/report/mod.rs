@@ -305,6 +305,8 @@ pub struct OperationReport {
     pub count: u64,
     /// How often it was only made ready.
     pub prepared: u64,
+    /// The most rows that the server's planner expected of one, if a rule asked.
+    pub estimated_rows: Option<u64>,
     /// Rows that were returned or changed.
     pub rows: u64,
     /// Bytes of row data.

@@ -241,6 +241,7 @@ fn an_entry_too_long_for_a_reader_is_not_written() {
         operation: 0,
         phase,
         would_refuse: None,
+        estimated_rows: None,
         text: None,
     };
     chain.append_into(&mut lines, at, "broker", &event).unwrap();

@@ -19,6 +19,7 @@ fn statement(number: u64) -> Event {
         operation: 0,
         phase,
         would_refuse: None,
+        estimated_rows: None,
         text: None,
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Cause<'a> {
     pub(super) effect: Option<&'a Effect>,
     /// Whether the same effect with a restriction would be allowed.
     pub(super) would_pass_bounded: bool,
+    /// The rule that allows the same effect on no more than so many rows.
+    pub(super) would_pass_fewer: Option<(&'a RuleId, u64)>,
 }
 
 /// The refusal of an operation by a rule, or for want of one.
@@ -34,6 +36,11 @@ pub(super) fn of_step(policy: &PolicyName, op: &Operation, cause: &Cause<'_>) ->
     };
     let hint = if cause.would_pass_bounded {
         "bound it with a WHERE that leaves rows out".to_owned()
+    } else if let Some((rule, most)) = cause.would_pass_fewer {
+        let rows = if most == 1 { "row" } else { "rows" };
+        format!(
+            "rule `{rule}` allows it while the server's planner expects at most {most} {rows}: do it in smaller parts"
+        )
     } else {
         match (cause.rule, cause.effect, &not_understood) {
             (Some(rule), ..) => {

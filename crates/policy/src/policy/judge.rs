@@ -15,27 +15,41 @@ use super::{
 };
 
 impl Policy {
-    /// What becomes of an operation.
+    /// What becomes of an operation of which nobody knows how many rows it is about.
     ///
     /// The session and the time are what later rules may look at; no rule does so today.
     #[must_use = "an operation goes on only if its ruling allows it"]
-    pub fn judge(&self, _session: &SessionView, op: &Operation, _now: Timestamp) -> Ruling {
+    pub fn judge(&self, session: &SessionView, op: &Operation, now: Timestamp) -> Ruling {
+        self.judge_estimated(session, op, None, now)
+    }
+
+    /// What becomes of an operation that changes or returns as many rows, as the server's planner expects.
+    ///
+    /// The fewer, the more is allowed; without an estimate the least.
+    #[must_use = "an operation goes on only if its ruling allows it"]
+    pub fn judge_estimated(
+        &self,
+        _session: &SessionView,
+        op: &Operation,
+        rows: Option<u64>,
+        _now: Timestamp,
+    ) -> Ruling {
         let level = Level::of(&op.certainty);
         let mut trace: Vec<Step> =
-            op.effects.iter().map(|effect| self.step(effect, level)).collect();
+            op.effects.iter().map(|effect| self.step(effect, level, rows)).collect();
         if trace.is_empty() || level == Level::Unparsed {
-            trace.push(self.whole(&op.certainty));
+            trace.push(self.whole(&op.certainty, rows));
         }
         // INVARIANT: the trace is not empty, and what no step decides is blocked.
         // A rule that blocks says more than the want of one that allows.
         let mut blocking = trace.iter().filter(|step| step.decision == DecisionKind::Block);
         let by_rule = blocking.clone().find(|step| step.rule != RuleId::default_deny());
         if let Some(step) = by_rule.or_else(|| blocking.next()) {
-            return self.blocked(op, step.clone(), trace);
+            return self.blocked(op, step.clone(), trace, rows);
         }
         let Some(rule) = trace.first().map(|step| step.rule.clone()) else {
             let step = default_deny(None, "nothing allows it");
-            return self.blocked(op, step, trace);
+            return self.blocked(op, step, trace, rows);
         };
         match self.masks.plan(op) {
             Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace, observed: false },
@@ -62,14 +76,20 @@ impl Policy {
         }
     }
 
-    fn blocked(&self, op: &Operation, step: Step, trace: Vec<Step>) -> Ruling {
+    fn blocked(&self, op: &Operation, step: Step, trace: Vec<Step>, rows: Option<u64>) -> Ruling {
         let rule = self.rules.iter().find(|rule| rule.id == step.rule);
+        let level = Level::of(&op.certainty);
         let would_pass_bounded = step.effect.as_ref().is_some_and(|effect| {
             let bounded = Effect { bounded: Bounded::Yes, ..effect.clone() };
             effect.bounded == Bounded::No
-                && self.step(&bounded, Level::of(&op.certainty)).decision == DecisionKind::Allow
+                && self.step(&bounded, level, rows).decision == DecisionKind::Allow
         });
-        let cause = Cause { rule, effect: step.effect.as_ref(), would_pass_bounded };
+        let would_pass_fewer = step.effect.as_ref().and_then(|effect| {
+            let first = self.rules.iter().find(|rule| rule.matches(effect, level, Some(0)))?;
+            Some((&first.id, first.filter.rows?))
+        });
+        let cause =
+            Cause { rule, effect: step.effect.as_ref(), would_pass_bounded, would_pass_fewer };
         let denial = denial::of_step(&self.name, op, &cause);
         let (observed, masks) = match self.mode {
             Mode::Enforce => (false, MaskPlan::default()),
@@ -82,8 +102,8 @@ impl Policy {
     }
 
     /// The first rule that matches an effect.
-    fn step(&self, effect: &Effect, level: Level) -> Step {
-        match self.rules.iter().find(|rule| rule.matches(effect, level)) {
+    fn step(&self, effect: &Effect, level: Level, rows: Option<u64>) -> Step {
+        match self.rules.iter().find(|rule| rule.matches(effect, level, rows)) {
             Some(rule) => by_rule(rule, Some(effect), "the first rule that matches the effect"),
             None => default_deny(Some(effect), "no rule matches the effect"),
         }
@@ -91,12 +111,12 @@ impl Policy {
 
     /// The first rule that matches an operation of which no effect is known. One that is known to have none
     /// (`SELECT 1`) is a read of nothing.
-    fn whole(&self, certainty: &Certainty) -> Step {
+    fn whole(&self, certainty: &Certainty, rows: Option<u64>) -> Step {
         let level = Level::of(certainty);
         let why: Arc<str> = match certainty {
             Certainty::Exact => {
                 let nothing = Effect::new(Verb::Read, Object::unnamed(ObjectKind::Other));
-                return Step { effect: None, ..self.step(&nothing, level) };
+                return Step { effect: None, ..self.step(&nothing, level, rows) };
             }
             Certainty::Partial(why) => format!("it is understood in part: {why}").into(),
             Certainty::Unparsed(why) => format!("it is not understood: {why}").into(),

@@ -170,12 +170,16 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         }
         None => Some(None),
     };
+    let rows = match fields.optional("rows") {
+        Some(node) => most_rows(node, decide, effects.as_ref(), problems).map(Some),
+        None => Some(None),
+    };
     let names = names(&fields, problems);
     let certainty = match fields.optional("certainty") {
         Some(node) => words(node, &Level::WORDS, problems).map(|levels| {
             let whole = matches!(
-                (&effects, &objects, &bounded, &names),
-                (Some(None) | None, Some(None), Some(None), Some(Names::Any))
+                (&effects, &objects, &bounded, &rows, &names),
+                (Some(None) | None, Some(None), Some(None), Some(None), Some(Names::Any))
             );
             let unparsed = match &levels {
                 Some(levels) => levels.contains(&Level::Unparsed),
@@ -196,7 +200,7 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         }),
     };
     fields.finish(
-        &["effects", "tables", "functions", "settings", "objects", "bounded", "certainty"],
+        &["effects", "tables", "functions", "settings", "objects", "bounded", "rows", "certainty"],
         problems,
     );
     Some(Filter {
@@ -204,8 +208,50 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         names: names?,
         objects: objects?,
         bounded: bounded?,
+        rows: rows?,
         certainty: certainty?,
     })
+}
+
+/// The most rows of what a rule allows. One that blocks has none: where there is no estimate it would have to block
+/// everything, and an estimate that is too low would let through what it is there to stop.
+fn most_rows(
+    node: &Node,
+    decide: DecisionKind,
+    effects: Option<&Option<BTreeSet<Verb>>>,
+    problems: &mut Problems,
+) -> Option<u64> {
+    const ESTIMATED: [Verb; 4] = [Verb::Read, Verb::Insert, Verb::Update, Verb::Delete];
+    match decide {
+        DecisionKind::Allow => {}
+        DecisionKind::Block => {
+            node.problem_with_help(
+                problems,
+                "`rows` says of what is allowed how much it may be",
+                "write it on the rule that allows: what is over it, or not estimated, goes on to the next rules",
+            );
+            return None;
+        }
+    }
+    if let Some(Some(effects)) = effects
+        && !ESTIMATED.iter().any(|verb| effects.contains(verb))
+    {
+        node.problem_with_help(
+            problems,
+            "`rows` says something of `read`, `insert`, `update` and `delete` only",
+            "leave it out, or name one of these effects",
+        );
+    }
+    let most = node.number(problems)?;
+    if most == 0 {
+        node.problem_with_help(
+            problems,
+            "`rows` is 0, and the planner expects at least one row of nearly everything",
+            "write 1 or more, or leave the rule out",
+        );
+        return None;
+    }
+    Some(most)
 }
 
 fn all_levels() -> BTreeSet<Level> {

@@ -26,6 +26,8 @@ pub(crate) struct Filter {
     pub(crate) names: Names,
     pub(crate) objects: Option<BTreeSet<ObjectKind>>,
     pub(crate) bounded: Option<bool>,
+    /// The most rows that the planner may expect. Only of rules that allow.
+    pub(crate) rows: Option<u64>,
     pub(crate) certainty: BTreeSet<Level>,
 }
 
@@ -68,10 +70,13 @@ impl Level {
 }
 
 impl Rule {
-    /// Whether it matches an effect of an operation that is understood as well as `level` says.
-    pub(crate) fn matches(&self, effect: &Effect, level: Level) -> bool {
+    /// Whether it matches an effect of an operation that is understood as well as `level` says, and of which the
+    /// planner expects `rows`.
+    pub(crate) fn matches(&self, effect: &Effect, level: Level, rows: Option<u64>) -> bool {
         let filter = &self.filter;
         filter.certainty.contains(&level)
+            // INVARIANT: what is not estimated is within no bound.
+            && filter.rows.is_none_or(|most| rows.is_some_and(|rows| rows <= most))
             && filter.effects.as_ref().is_none_or(|verbs| verbs.contains(&effect.verb))
             && filter.objects.as_ref().is_none_or(|kinds| kinds.contains(&effect.object.kind))
             && filter.bounded.is_none_or(|wanted| wanted != (effect.bounded == Bounded::No))
@@ -86,6 +91,7 @@ impl Rule {
             && filter.effects.is_none()
             && filter.objects.is_none()
             && filter.bounded.is_none()
+            && filter.rows.is_none()
             && matches!(filter.names, Names::Any)
     }
 

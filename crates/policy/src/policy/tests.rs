@@ -5,6 +5,7 @@ mod judging;
 mod loading;
 mod masking;
 mod predicates;
+mod rows;
 
 use guard_core::{
     Bounded, Certainty, ColumnName, Decision, Denial, Digest, Effect, Flow, Identity, Object,

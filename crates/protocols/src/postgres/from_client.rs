@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, BytesMut};
 use guard_core::{DenialCode, MaskPlan, Operation, Verb};
-use guard_gate::{Ask, Permit, StatementPhase, Verdict};
+use guard_gate::{Ask, Estimate, Permit, StatementPhase, Verdict};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
     definitions::Definitions,
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
+    likeness::Bound,
     names::{Found, Group, Portal, TooMany},
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     settled::Settled,
@@ -241,7 +242,8 @@ impl Session {
             return Ok(false);
         }
         let phase = StatementPhase::Execute;
-        let Some(permits) = self.judge_text(&understood.statements, own, phase, true).await else {
+        let (statements, bound) = (&understood.statements, None);
+        let Some(permits) = self.judge_text(statements, own, bound, phase, true).await else {
             self.settling |= one_at_a_time;
             return Ok(true);
         };
@@ -271,14 +273,21 @@ impl Session {
         let mut fields = Fields::new(body);
         let name = self.name(fields.text().map_err(client)?)?;
         let text = fields.text().map_err(client)?;
+        let mut types = Vec::new();
         for _ in 0..fields.count().map_err(client)? {
-            fields.int32().map_err(client)?;
+            let number = fields.int32().map_err(client)?;
+            if self.likeness.is_some() {
+                types.push(number);
+            }
         }
         fields.end().map_err(client)?;
         if self.must_settle() {
             return self.refuse_unsettled(text, false).await;
         }
-        let understood = self.understand(text).await?;
+        let mut understood = self.understand(text).await?;
+        if !types.is_empty() {
+            understood = Arc::new(understood.with_types(types.into()));
+        }
         let Some(permits) =
             self.judge(&understood.statements, StatementPhase::Prepare, false).await
         else {
@@ -302,6 +311,7 @@ impl Session {
         let mut fields = Fields::new(body);
         let portal = self.name(fields.text().map_err(client)?)?;
         let statement = self.name(fields.text().map_err(client)?)?;
+        let values = fields.rest();
         for _ in 0..fields.count().map_err(client)? {
             fields.int16().map_err(client)?;
         }
@@ -310,18 +320,26 @@ impl Session {
                 fields.bytes(length).map_err(client)?;
             }
         }
+        let values = values.get(..values.len() - fields.rest().len()).unwrap_or_default();
         for _ in 0..fields.count().map_err(client)? {
             fields.int16().map_err(client)?;
         }
         fields.end().map_err(client)?;
+        let mut bound = None;
         let source = match self.names.statements.find(&statement, self.group) {
             // Here its plan is made again if a definition has changed; the portal keeps the one it gets.
-            Found::This(known) => Some(self.shared.understanding.again(&known, &self.names).await?),
+            Found::This(known) => {
+                if self.likeness.is_some() {
+                    bound = Bound::keep(known.types.clone(), values);
+                }
+                Some(self.shared.understanding.again(&known, &self.names).await?)
+            }
             Found::Nothing => None,
             Found::Undecided => return Ok(false),
         };
         let bound = Portal {
             source,
+            bound,
             columns: Arc::new(OnceLock::new()),
             described: false,
             used: Arc::default(),
@@ -367,6 +385,7 @@ impl Session {
             Found::This(portal) => portal,
             Found::Nothing => Portal {
                 source: None,
+                bound: None,
                 columns: Arc::new(OnceLock::new()),
                 described: false,
                 used: Arc::default(),
@@ -387,9 +406,9 @@ impl Session {
         if self.is_uncounted(&understood.statements, part, false).await {
             return Ok(true);
         }
-        let Some(permits) =
-            self.judge(&understood.statements, StatementPhase::Execute, false).await
-        else {
+        let (statements, bound) = (&understood.statements, portal.bound.as_ref());
+        let phase = StatementPhase::Execute;
+        let Some(permits) = self.judge_text(statements, None, bound, phase, false).await else {
             return Ok(true);
         };
         let mut step = None;
@@ -473,15 +492,16 @@ impl Session {
         phase: StatementPhase,
         simple: bool,
     ) -> Option<Vec<Permit>> {
-        self.judge_text(statements, None, phase, simple).await
+        self.judge_text(statements, None, None, phase, simple).await
     }
 
-    /// Permits for all of the statements; or nothing, and the refusal is under way. `simple`: ReadyForQuery
-    /// follows the refusal by itself.
+    /// Permits for all of the statements; or nothing, and the refusal is under way. `bound`: parameters of the portal
+    /// that is executed. `simple`: ReadyForQuery follows the refusal by itself.
     async fn judge_text(
         &mut self,
         statements: &[Arc<Statement>],
         own: Option<Arc<str>>,
+        bound: Option<&Arc<Bound>>,
         phase: StatementPhase,
         simple: bool,
     ) -> Option<Vec<Permit>> {
@@ -510,13 +530,21 @@ impl Session {
             return None;
         }
         let asks = self.as_of_now(statements);
-        let ask = |operation| Ask { operation, phase, text: own.clone() };
-        let asks: Vec<_> = asks.map(ask).collect();
-        match self.gate.judge(&asks).await {
-            Verdict::Forward(permits) => Some(permits),
-            Verdict::Refuse { index: _, denial } => {
-                self.refuse(denial, simple);
-                None
+        let estimate = Estimate::NotAsked;
+        let ask =
+            |operation| Ask { operation, phase, text: own.clone(), estimate: estimate.clone() };
+        let mut asks: Vec<_> = asks.map(ask).collect();
+        loop {
+            match self.gate.judge(&asks).await {
+                Verdict::Forward(permits) => return Some(permits),
+                Verdict::Refuse { index: _, denial } => {
+                    self.refuse(denial, simple);
+                    return None;
+                }
+                // Once: after this the estimate of each is asked for.
+                Verdict::Estimate(needed) => {
+                    self.estimate(&mut asks, &needed, statements, bound).await;
+                }
             }
         }
     }
@@ -557,6 +585,7 @@ impl Session {
         self.detect = plan.detect;
         self.settled = self.settled.max(Settled::after(operation));
         self.changed.note_sent(operation);
+        self.note_likeness(operation);
     }
 
     /// The changes of names that a statement makes when it is done.
@@ -586,6 +615,7 @@ impl Session {
             StatementRole::Declare { name, .. } => {
                 let portal = Portal {
                     source: Some(Understood::part(of, &statement.role)),
+                    bound: None,
                     columns: Arc::new(OnceLock::new()),
                     described: false,
                     used: Arc::default(),

@@ -508,6 +508,9 @@ impl Session {
         let (name, value) = (fields.text()?, fields.text()?);
         fields.end()?;
         self.reading.note(name, value);
+        if let Some(likeness) = &mut self.likeness {
+            likeness.reported(name, value);
+        }
         Ok(!self.reached || errors::parameter_passes(name))
     }
 

@@ -10,7 +10,8 @@
 //!    puts answers to what was sent, masks and passes. [`expect`] is what is sent and not answered, [`names`] what
 //!    names of statements and portals stand for, [`results`] which columns are rewritten.
 //!
-//! [`budget`] ends statements that are over a budget of the policy.
+//! [`budget`] ends statements that are over a budget of the policy; [`planner`] asks the server how many rows a
+//! statement is about, where a rule wants to know.
 //!
 //! What is refused is replaced, at its place in the stream, by a statement of guard's own that fails: so the
 //! server itself aborts the transaction and skips what it would have skipped, answers keep their order,
@@ -26,13 +27,16 @@ mod count;
 mod countable;
 mod definitions;
 mod encoding;
+mod estimate;
 mod expect;
 mod frame;
 mod from_client;
 mod from_server;
+mod likeness;
 pub(crate) mod mask;
 mod names;
 mod parameters;
+mod planner;
 mod refuse;
 mod refusing;
 mod results;
@@ -60,7 +64,9 @@ use frame::{put, put_text};
 use futures_util::future::BoxFuture;
 use guard_core::Secret;
 use guard_gate::{ConnectionInfo, SessionGate};
+use likeness::Likeness;
 use mask::MaskKeys;
+use planner::Planner;
 use session::Session;
 use startup::{Client, Wish};
 use tokio::time::timeout;
@@ -88,6 +94,7 @@ pub struct PostgresHandler {
 struct Shared {
     resource: Arc<dyn Resource>,
     understanding: Understanding,
+    planner: Planner,
     mask_keys: MaskKeys,
 }
 
@@ -96,6 +103,7 @@ impl PostgresHandler {
     pub fn new(resource: Arc<dyn Resource>) -> Arc<Self> {
         let shared = Shared {
             understanding: Understanding::new(Catalogs::new(resource.clone())),
+            planner: Planner::default(),
             mask_keys: MaskKeys::new(resource.mask_key(), resource.lasting_mask_key()),
             resource,
         };
@@ -173,6 +181,8 @@ impl PostgresHandler {
             Err(error) => return self.turn_away(client, error).await,
         };
         let replication = judged.replication;
+        let likeness = (gate.bounds_rows() && !replication)
+            .then(|| Box::new(Likeness::new(&judged.parameters, &greeting.parameters)));
         judged.done();
 
         let mut reading = encoding::Reading::default();
@@ -193,6 +203,7 @@ impl PostgresHandler {
             names: names::Known::default(),
             group: 0,
             replication,
+            likeness,
             reading,
             status: greeting.status,
             reached: false,

@@ -11,7 +11,7 @@ use std::{
 
 use guard_gate::Used;
 
-use super::{results::Field, understood::Understood};
+use super::{likeness::Bound, results::Field, understood::Understood};
 
 /// Names of each kind that a connection may have.
 const MAX_NAMES: usize = 65_536;
@@ -56,6 +56,8 @@ struct Change<T> {
 pub(super) struct Portal {
     /// What it runs; `None` if that is not known.
     pub(super) source: Option<Arc<Understood>>,
+    /// Its parameters, where a rule bounds rows.
+    pub(super) bound: Option<Arc<Bound>>,
     /// Its columns, once the server has said them.
     pub(super) columns: Arc<OnceLock<Vec<Field>>>,
     /// Whether the server was asked for them.

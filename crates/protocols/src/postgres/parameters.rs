@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use guard_core::Denial;
-use guard_gate::{Ask, Gate, Outcome, Permit, StatementPhase, Verdict};
+use guard_gate::{Ask, Estimate, Gate, Outcome, Permit, StatementPhase, Verdict};
 
 use super::{names::Known, understand::Understanding};
 use crate::ProtocolError;
@@ -142,8 +142,14 @@ impl Asked {
         understanding: &Understanding,
     ) -> Result<Judged, NotAllowed> {
         let mut asks = Vec::new();
-        let mut ask =
-            |operation| asks.push(Ask { operation, phase: StatementPhase::Execute, text: None });
+        let mut ask = |operation| {
+            asks.push(Ask {
+                operation,
+                phase: StatementPhase::Execute,
+                text: None,
+                estimate: Estimate::Unknown("it is no statement"),
+            });
+        };
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut replicates = false;
         if let Some(replication) = self.replication {
@@ -170,6 +176,10 @@ impl Asked {
             match gate.judge(&asks).await {
                 Verdict::Forward(permits) => permits,
                 Verdict::Refuse { index: _, denial } => return Err(NotAllowed::Denied(denial)),
+                Verdict::Estimate(_) => {
+                    let error = "the gate wants an estimate of a setting".to_owned();
+                    return Err(NotAllowed::Broken(ProtocolError::Guard(error)));
+                }
             }
         };
         let mut give = |name: &str, value: String| {

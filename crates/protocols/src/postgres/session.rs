@@ -27,6 +27,7 @@ use super::{
     encoding::Reading,
     expect::{Copy, Expect},
     frame,
+    likeness::Likeness,
     mask::detect::Found,
     names::Known,
     refuse,
@@ -67,6 +68,8 @@ pub(super) struct Session {
     pub(super) group: u64,
     /// The server takes commands of the replication protocol.
     pub(super) replication: bool,
+    /// What the planner's connection must be like; kept where a rule bounds rows.
+    pub(super) likeness: Option<Box<Likeness>>,
     /// How the client's texts are to be read.
     pub(super) reading: Reading,
 

@@ -248,6 +248,7 @@ fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known, depth: usiz
     Understood {
         text: text.clone(),
         statements: analysis.statements,
+        types: None,
         origin: Origin::Text,
         version: snapshot.version,
         depends_on_names: names.asked.get(),

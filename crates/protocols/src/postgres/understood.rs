@@ -11,6 +11,8 @@ use crate::ProtocolError;
 pub(super) struct Understood {
     pub(super) text: Arc<str>,
     pub(super) statements: Vec<Arc<Statement>>,
+    /// The types of parameters that came with it, where a rule bounds rows.
+    pub(super) types: Option<Arc<[i32]>>,
     pub(super) origin: Origin,
     /// With which catalog.
     pub(super) version: u64,
@@ -64,10 +66,16 @@ impl Understood {
         }
     }
 
+    /// The same text with types of parameters.
+    pub(super) fn with_types(&self, types: Arc<[i32]>) -> Self {
+        Self { types: Some(types), ..self.with(self.statements.clone(), self.origin) }
+    }
+
     fn with(&self, statements: Vec<Arc<Statement>>, origin: Origin) -> Self {
         Self {
             text: self.text.clone(),
             statements,
+            types: None,
             origin,
             version: self.version,
             depends_on_names: self.depends_on_names,
@@ -109,6 +117,7 @@ impl Understood {
         Self {
             text,
             statements: vec![Arc::new(statement)],
+            types: None,
             origin: Origin::Text,
             version: 0,
             depends_on_names: true,

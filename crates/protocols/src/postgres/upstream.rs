@@ -1,9 +1,10 @@
 //! The client's side of the protocol, towards the real server.
 //!
-//! INVARIANT: a statement goes to the server by [`Upstream::forward`], which takes its permits, and by no
-//! other way. The rest of this file writes words of guard's own, or messages that hold no statement.
+//! INVARIANT: a statement goes to the server to be run by [`Upstream::forward`], which takes its permits, and by no
+//! other way. The rest of this file writes words of guard's own, or messages that hold no statement. Of guard's own are
+//! those that have a statement planned: see [`super::planner`].
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use guard_core::TlsMode;
@@ -231,6 +232,39 @@ impl Upstream {
         }
     }
 
+    /// Says words of guard's own that are a transaction of several statements up to a Sync, and a Query that ends it. Gives
+    /// the text rows of each statement, or the server's SQLSTATE.
+    pub(super) async fn own_transaction(
+        &mut self,
+        words: &[u8],
+        max_bytes: usize,
+    ) -> Result<Result<Vec<Vec<Vec<Option<String>>>>, String>, ProtocolError> {
+        self.output.put_slice(words);
+        self.flush().await?;
+        let (mut answers, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut failed, mut synced) = (None, false);
+        loop {
+            let (tag, body) = self.receive(MAX_CONTROL).await?;
+            match tag {
+                b'D' => {
+                    bytes += body.len();
+                    if bytes > max_bytes {
+                        return Err(ProtocolError::Resource(format!(
+                            "its answer is longer than {max_bytes} bytes"
+                        )));
+                    }
+                    rows.push(text_row(&body)?);
+                }
+                b'C' if !synced => answers.push(std::mem::take(&mut rows)),
+                b'E' => failed = Some(field(&body, b'C').into_owned()),
+                b'Z' if !synced => synced = true,
+                b'Z' if body.first() == Some(&b'I') => return Ok(failed.map_or(Ok(answers), Err)),
+                b'Z' => return Err(Broken::Unexpected('Z').into()),
+                _ => {}
+            }
+        }
+    }
+
     pub(super) async fn flush(&mut self) -> Result<(), ProtocolError> {
         self.stream.write_all_buf(&mut self.output).await?;
         self.stream.flush().await?;
@@ -412,20 +446,23 @@ fn not_shown(error: NotShown) -> ProtocolError {
 
 /// An error of the server's, for the log: its code and words hold no row, no statement has run.
 fn refused(what: &str, body: &[u8]) -> ProtocolError {
-    let field = |kind: u8| {
-        let mut fields = Fields::new(body);
-        loop {
-            match fields.byte() {
-                Ok(found) if found == kind => {
-                    return fields.text().map(String::from_utf8_lossy).unwrap_or_default();
-                }
-                Ok(0) | Err(_) => return "".into(),
-                Ok(_) if fields.text().is_err() => return "".into(),
-                Ok(_) => {}
-            }
-        }
-    };
+    let field = |kind| field(body, kind);
     ProtocolError::Resource(format!("{what}: {} (SQLSTATE {})", field(b'M'), field(b'C')))
+}
+
+/// A field of an error; empty if it has none of this kind.
+fn field(body: &[u8], kind: u8) -> Cow<'_, str> {
+    let mut fields = Fields::new(body);
+    loop {
+        match fields.byte() {
+            Ok(found) if found == kind => {
+                return fields.text().map(String::from_utf8_lossy).unwrap_or_default();
+            }
+            Ok(0) | Err(_) => return "".into(),
+            Ok(_) if fields.text().is_err() => return "".into(),
+            Ok(_) => {}
+        }
+    }
 }
 
 fn text_row(body: &[u8]) -> Result<Vec<Option<String>>, Broken> {

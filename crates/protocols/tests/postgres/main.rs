@@ -14,6 +14,7 @@ mod literals;
 mod masks;
 mod meanings;
 mod read_only;
+mod rows;
 mod settings;
 mod stage;
 mod stale;

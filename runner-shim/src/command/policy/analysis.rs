@@ -62,18 +62,19 @@ fn column(name: &str, number: i16) -> Column {
     }
 }
 
-/// Judges every statement of a text.
+/// Judges every statement of a text, as if the server's planner expected so many rows of each.
 pub(super) fn judge(
     policy: &Policy,
     catalog: &Catalog,
     sql: &str,
+    rows: Option<u64>,
 ) -> Result<Vec<Judged>, Unusable> {
     let view = session().ok_or(Unusable::Failed)?;
     let judged = guard_sql::analyze(&Arc::from(sql), catalog, &NoNames)
         .into_iter()
         .map(|statement| {
             let operation = statement.operation.clone();
-            let ruling = policy.judge(&view, &operation, Timestamp::UNIX_EPOCH);
+            let ruling = policy.judge_estimated(&view, &operation, rows, Timestamp::UNIX_EPOCH);
             Judged { operation, ruling }
         })
         .collect();

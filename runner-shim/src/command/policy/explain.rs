@@ -33,6 +33,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
 
+    /// How many rows the server's planner expects of the statement [default: it gives no estimate]
+    #[arg(long, value_name = "N")]
+    rows: Option<u64>,
+
     /// The statement, or several; `-` reads standard input
     sql: String,
 
@@ -55,7 +59,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         None => Catalog::default(),
     };
     let sql = if args.sql == "-" { standard_input()? } else { args.sql.clone() };
-    let judged = analysis::judge(&policy, &catalog, &sql)?;
+    let judged = analysis::judge(&policy, &catalog, &sql, args.rows)?;
     if judged.is_empty() {
         return Err(Unusable::NoStatement(printable(&args.sql)));
     }

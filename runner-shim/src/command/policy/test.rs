@@ -103,7 +103,7 @@ fn run(path: &Path) -> Result<(usize, Vec<Failure>), Unusable> {
     let catalog = analysis::catalog(&cases);
     let mut failures = Vec::new();
     for case in &cases.list {
-        failures.extend(compare(case, &analysis::judge(&policy, &catalog, &case.sql)?));
+        failures.extend(compare(case, &analysis::judge(&policy, &catalog, &case.sql, case.rows)?));
     }
     Ok((cases.list.len(), failures))
 }

@@ -99,6 +99,9 @@ impl OperationView {
         if operation.prepared > 0 {
             facts.push(("made ready", format!("{}×", grouped(operation.prepared))));
         }
+        if let Some(rows) = operation.estimated_rows {
+            facts.push(("estimated", format!("at most {} rows each", grouped(rows))));
+        }
         if masked > 0 {
             let columns = operation.masks.iter().enumerate().filter_map(|(index, mask)| {
                 mask.map(|mask| format!("column {} {}", index + 1, mask.as_str()))
