@@ -310,14 +310,27 @@ async fn a_planner_whose_connection_is_gone_is_asked_again() {
 
 #[tokio::test]
 async fn an_estimate_that_is_too_low_does_not_get_past_a_budget() {
-    // Two columns that say the same are taken for independent: 1000 rows, and 100 expected.
-    let text = "DELETE FROM many WHERE kind = 3 AND same = 3";
     let budget = format!("{POLICY}budgets: {{ rows_per_statement: 100 }}\n");
-    for (policy, expected) in [(POLICY.to_owned(), "C:DELETE 1000 ZI"), (budget, "E:53400 ZI")] {
-        let policy = policy.replace("rows: 100 }", "rows: 150 }");
-        let stage = Stage::new(&policy, TlsMode::Disable, SEED).await;
-        let mut raw = stage.raw().await;
-        assert_eq!(ask(&mut raw, text).await, expected);
+    for (condition, rows) in [
+        // Two columns that say the same are taken for independent: 1000 rows, and 100 expected.
+        ("kind = 3 AND same = 3", 1000),
+        // Always true, and taken for one in 200.
+        ("id % 1 = 0", 10_000),
+        // True on the client's connection only.
+        (
+            "id < CASE current_setting('application_name') WHEN 'guard' THEN 5 ELSE 50000 END",
+            10_000,
+        ),
+    ] {
+        let text = format!("DELETE FROM many WHERE {condition}");
+        for (policy, expected) in
+            [(POLICY, format!("C:DELETE {rows} ZI")), (&budget, "E:53400 ZI".into())]
+        {
+            let policy = policy.replace("rows: 100 }", "rows: 150 }");
+            let stage = Stage::new(&policy, TlsMode::Disable, SEED).await;
+            let mut raw = stage.raw().await;
+            assert_eq!(ask(&mut raw, &text).await, expected, "{condition}");
+        }
     }
 }
 
