@@ -1,75 +1,21 @@
 //! Judge, record, permit: in this order and in this place only.
 
 use std::{
-    collections::{HashMap, HashSet},
     pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use futures_util::future::{Either, select};
-use guard_audit::{Event, MaskedColumn, StatementPhase};
+use guard_audit::{Event, StatementPhase};
 use guard_core::{
-    Budget, Budgets, Certainty, ColumnName, Decision, Denial, DenialCode, Digest, Effect,
-    EndReason, EnforceAt, Exceeded, MaskPlan, Operation, Outputs, ResourceName, RuleId, Ruling,
-    Sensitive, SessionView, Timestamp, Verb,
+    Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason, Exceeded,
+    Operation, Ruling, Sensitive, Verb,
 };
-use guard_policy::Policy;
-use tokio::sync::watch;
 
-use crate::{Durability, Estimate, Meter, Permit, Recorder, Used, budget::Ledger};
-
-/// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
-/// judgement, and memory stays bounded whatever a client sends.
-const MAX_RULINGS: usize = 8192;
-
-/// Fingerprints kept to know a repetition by. When full, no more are added: the cost is that later
-/// statements wait for the broker.
-const MAX_FINGERPRINTS: usize = 65_536;
-
-/// Masked columns of one operation that its record names.
-const MAX_MASKED_COLUMNS: usize = 2_000;
-
-/// In the place of a number of bounds: the ruling is the same for every number of rows.
-const FOR_ALL_ROWS: usize = usize::MAX;
-
-/// The gate of one resource in one session; connections get theirs from [`SessionGate::connection`].
-pub struct SessionGate {
-    view: SessionView,
-    policy: watch::Receiver<Arc<Policy>>,
-    ended: watch::Receiver<Option<EndReason>>,
-    recorder: Arc<dyn Recorder>,
-    clock: fn() -> Timestamp,
-    enforced_at: EnforceAt,
-    point: String,
-    connections: AtomicU64,
-    statements: AtomicU64,
-    rulings: Mutex<Rulings>,
-    ledger: Arc<Ledger>,
-}
-
-#[derive(Default)]
-struct Rulings {
-    next: u64,
-    policy: Option<Digest>,
-    /// By the operation's address, and how many of the policy's bounds on rows it is over.
-    known: HashMap<(usize, usize), Known>,
-    /// Fingerprints of operations that the broker acknowledged.
-    acknowledged: HashSet<Digest>,
-}
-
-#[derive(Clone)]
-struct Known {
-    operation: Arc<Operation>,
-    ruling: Arc<Ruling>,
-    number: u64,
-    /// The policy that ruled.
-    policy: Digest,
-    /// How many of its bounds on rows the operation was over, if the ruling depends on that.
-    over: usize,
-}
+use crate::{
+    Ask, Durability, Estimate, Meter, Permit, SessionGate, Used, Verdict,
+    session::{FOR_ALL_ROWS, Known},
+};
 
 /// What a connection says of itself.
 #[derive(Debug, Clone)]
@@ -87,92 +33,7 @@ pub struct Gate {
     closed_by: Option<String>,
 }
 
-/// One operation to be judged.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// What the client asks. Keep the `Arc` for operations that come again: rulings are found by it.
-    pub operation: Arc<Operation>,
-    /// To be made ready, or executed.
-    pub phase: StatementPhase,
-    /// The statement's own text, if the operation was found out from a text without its literals.
-    pub text: Option<Arc<str>>,
-    /// How many rows it is about. Leave it at its default until the gate wants to know.
-    pub estimate: Estimate,
-}
-
-/// What becomes of a message.
-#[derive(Debug)]
-#[must_use]
-pub enum Verdict {
-    /// One permit for each operation, in order.
-    Forward(Vec<Permit>),
-    /// The message is refused as a whole.
-    Refuse {
-        /// Which of the operations is refused, counted from 0.
-        index: usize,
-        /// Why.
-        denial: Box<Denial>,
-    },
-    /// Nothing is decided or recorded yet: what becomes of these operations, counted from 0, depends on how many rows
-    /// they are about. Everything else of them is allowed. Find that out, and ask again.
-    Estimate(Vec<usize>),
-}
-
-impl Known {
-    /// Why its operation does not go on.
-    fn refuses(&self) -> Option<&Denial> {
-        match &self.ruling.decision {
-            Decision::Allow => None,
-            Decision::Block(_) if self.ruling.observed => None,
-            Decision::Block(denial) => Some(denial),
-        }
-    }
-
-    /// A denial of its ruling, with the estimate if the ruling depends on that.
-    fn explained(&self, denial: &Denial, estimate: &Estimate) -> Denial {
-        if self.over == FOR_ALL_ROWS { denial.clone() } else { estimate.explains(denial) }
-    }
-}
-
-impl Ask {
-    fn own_text(&self) -> Option<Sensitive<Arc<str>>> {
-        self.text.clone().map(Sensitive::new)
-    }
-}
-
 impl SessionGate {
-    /// The gate of one resource in one session.
-    ///
-    /// `point` names the enforcement point; `clock` is the wall clock.
-    pub fn new(
-        view: SessionView,
-        policy: watch::Receiver<Arc<Policy>>,
-        ended: watch::Receiver<Option<EndReason>>,
-        recorder: Arc<dyn Recorder>,
-        clock: fn() -> Timestamp,
-        enforced_at: EnforceAt,
-        point: String,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            view,
-            policy,
-            ended,
-            recorder,
-            clock,
-            enforced_at,
-            point,
-            connections: AtomicU64::new(0),
-            statements: AtomicU64::new(0),
-            rulings: Mutex::default(),
-            ledger: Ledger::new(),
-        })
-    }
-
-    /// The resource that is asked.
-    pub fn resource(&self) -> &ResourceName {
-        &self.view.resource
-    }
-
     /// Records a new connection and opens its gate. Fails closed if it cannot be recorded.
     pub async fn connection(
         self: &Arc<Self>,
@@ -190,181 +51,6 @@ impl SessionGate {
         self.recorder.append(vec![event], Durability::Queued).await?;
         Ok(Gate { session: self.clone(), connection, closed_by: Some("lost".into()) })
     }
-
-    /// Why the session is over, if it is.
-    fn over(&self) -> Option<EndReason> {
-        let ended = *self.ended.borrow();
-        ended.or_else(|| ((self.clock)() >= self.view.until).then_some(EndReason::Expired))
-    }
-
-    /// The ruling of what is asked, and whether it is new to the record; `None` if that depends on an estimate.
-    fn rule_asked(&self, ask: &Ask) -> Option<(Known, bool)> {
-        let rows = match (ask.phase, &ask.estimate) {
-            // What is made ready changes and returns nothing. It is asked for when it is executed.
-            (StatementPhase::Prepare, _) => Some(0),
-            (StatementPhase::Execute, Estimate::NotAsked) => {
-                let found = self.rule(&ask.operation, None);
-                return (found.0.over == FOR_ALL_ROWS).then_some(found);
-            }
-            (StatementPhase::Execute, estimate) => estimate.rows(),
-        };
-        Some(self.rule(&ask.operation, rows))
-    }
-
-    /// The ruling of an operation that is about so many rows; whether it is new to the record; its number.
-    fn rule(&self, operation: &Arc<Operation>, rows: Option<u64>) -> (Known, bool) {
-        let policy = self.policy.borrow().clone();
-        if let Some(known) = self.known(operation, FOR_ALL_ROWS, policy.digest()) {
-            return (known, false);
-        }
-        let judge = |rows| policy.judge_estimated(&self.view, operation, rows, (self.clock)());
-        let mut ruling = judge(None);
-        let mut over = FOR_ALL_ROWS;
-        if ruling.decision != Decision::Allow
-            && policy.bounds_rows()
-            && judge(Some(0)).decision == Decision::Allow
-        {
-            over = policy.bounds_under(rows);
-            if let Some(known) = self.known(operation, over, policy.digest()) {
-                return (known, false);
-            }
-            ruling = judge(rows);
-        }
-        if ruling.decision == Decision::Allow && operation.lifts_read_only && policy.reads_only() {
-            let denial = self.built_in(
-                DenialCode::Rule,
-                &format!("blocked {}", operation.label),
-                "it asks for transactions that may write, and the policy allows nothing that writes"
-                    .into(),
-                "leave READ WRITE out: reading needs no more than the session has",
-            );
-            ruling.rule = denial.rule.clone();
-            ruling.decision = Decision::Block(denial);
-        }
-        let ruling = Arc::new(ruling);
-        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = rulings.next;
-        rulings.next += 1;
-        let policy = policy.digest();
-        (Known { operation: operation.clone(), ruling, number, policy, over }, true)
-    }
-
-    /// The rulings of a message some of which depend on an estimate; or which do. Of a message that is refused anyway
-    /// nothing is estimated.
-    fn rule_or_estimate(&self, asks: &[Ask]) -> Result<Vec<(Known, bool)>, Vec<usize>> {
-        let ruled: Vec<_> = asks.iter().map(|ask| self.rule_asked(ask)).collect();
-        if !ruled.iter().flatten().any(|(known, _)| known.refuses().is_some()) {
-            let needed = ruled.iter().enumerate().filter(|(_, ruled)| ruled.is_none());
-            return Err(needed.map(|(index, _)| index).collect());
-        }
-        let rule = |(ruled, ask): (Option<_>, &Ask)| {
-            ruled.unwrap_or_else(|| self.rule(&ask.operation, ask.estimate.rows()))
-        };
-        Ok(ruled.into_iter().zip(asks).map(rule).collect())
-    }
-
-    /// The ruling of an operation that is in the record.
-    fn known(&self, operation: &Arc<Operation>, over: usize, policy: Digest) -> Option<Known> {
-        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
-        if rulings.policy != Some(policy) || rulings.known.len() >= MAX_RULINGS {
-            rulings.known.clear();
-            rulings.policy = Some(policy);
-        }
-        // INVARIANT: an entry holds its operation, so its address is not used again while it stands.
-        rulings.known.get(&(Arc::as_ptr(operation).addr(), over)).cloned()
-    }
-
-    /// Keeps a ruling for the next time. Only after the operation is in the record.
-    fn remember(&self, known: &Known, durability: Durability) {
-        let mut rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
-        if rulings.policy != Some(known.policy) {
-            // Another policy came while this one's ruling was being recorded.
-            return;
-        }
-        let key = (Arc::as_ptr(&known.operation).addr(), known.over);
-        rulings.known.insert(key, known.clone());
-        if durability == Durability::Acknowledged && rulings.acknowledged.len() < MAX_FINGERPRINTS {
-            rulings.acknowledged.insert(known.operation.fingerprint);
-        }
-    }
-
-    /// How durable the record of an operation must be before it may go on.
-    ///
-    /// Whatever changes something waits for the broker, and so does everything that the broker has
-    /// not seen of this session, literals aside. What is left are repetitions that change nothing:
-    /// of these, a writer that is killed can lose no more than its queue's bound.
-    fn durability(&self, operation: &Operation) -> Durability {
-        let rulings = self.rulings.lock().unwrap_or_else(PoisonError::into_inner);
-        if operation.is_passive() && rulings.acknowledged.contains(&operation.fingerprint) {
-            Durability::Queued
-        } else {
-            Durability::Acknowledged
-        }
-    }
-
-    fn describe(&self, known: &Known) -> Event {
-        let Known { operation, ruling, number, .. } = known;
-        Event::Operation {
-            operation: *number,
-            resource: self.view.resource.clone(),
-            label: operation.label.clone(),
-            text: operation.text.clone(),
-            fingerprint: operation.fingerprint,
-            effects: operation.effects.clone(),
-            certainty: operation.certainty.clone(),
-            decision: ruling.decision.kind(),
-            rule: ruling.rule.clone(),
-            trace: ruling.trace.clone(),
-            masks: ruling.masks.masks(),
-            masked_columns: masked_columns(operation, &ruling.masks),
-        }
-    }
-
-    fn built_in(&self, code: DenialCode, what: &str, detail: String, hint: &str) -> Denial {
-        let rule = match code {
-            DenialCode::BudgetOfStatement
-            | DenialCode::BudgetOfSession
-            | DenialCode::BudgetOfRate
-            | DenialCode::BudgetUncounted
-            | DenialCode::BudgetOfTime => RuleId::budgets(),
-            DenialCode::Rule
-            | DenialCode::DefaultDeny
-            | DenialCode::NotUnderstood
-            | DenialCode::Mask
-            | DenialCode::TooLarge
-            | DenialCode::Protocol
-            | DenialCode::SessionOver
-            | DenialCode::Unrecorded => RuleId::built_in(),
-        };
-        Denial {
-            code,
-            what: what.to_owned(),
-            rule,
-            policy: self.policy.borrow().name().clone(),
-            detail: Some(detail),
-            hint: Some(hint.to_owned()),
-        }
-    }
-}
-
-/// The base columns whose values a result shows masked.
-fn masked_columns(operation: &Operation, plan: &MaskPlan) -> Vec<MaskedColumn> {
-    let Outputs::Columns(outputs) = &operation.outputs else { return Vec::new() };
-    let shown = plan.masks().into_iter().zip(outputs).enumerate();
-    let columns = shown.filter_map(|(place, (mask, output))| Some((place, mask?, output)));
-    let columns = columns.flat_map(|(place, mask, output)| {
-        let hidden = output.sources.iter().filter(|source| {
-            let ColumnName { table, column } = &source.column;
-            plan.mask_for(table.schema.as_deref().unwrap_or_default(), &table.name, column)
-                .is_some()
-        });
-        hidden.map(move |source| MaskedColumn {
-            output: u32::try_from(place).unwrap_or(u32::MAX),
-            column: source.column.clone(),
-            mask,
-        })
-    });
-    columns.take(MAX_MASKED_COLUMNS).collect()
 }
 
 impl Gate {

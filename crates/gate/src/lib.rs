@@ -3,18 +3,22 @@
 //! The order is fixed: judge, append to the record, permit. Nothing else in guard can make a
 //! [`Permit`], and nothing can be sent to a resource without one.
 
+mod ask;
 mod budget;
 mod estimate;
 mod gate;
 mod permit;
 mod recorder;
+mod session;
 #[cfg(test)]
 mod tests;
 
 pub use guard_audit::{Outcome, StatementPhase};
 
+pub use ask::{Ask, Verdict};
 pub use budget::{Admitted, Meter, Used};
 pub use estimate::Estimate;
-pub use gate::{Ask, ConnectionInfo, Gate, SessionGate, Verdict};
+pub use gate::{ConnectionInfo, Gate};
 pub use permit::{Permit, Running};
 pub use recorder::{Durability, RecordUnavailable, Recorder};
+pub use session::SessionGate;
