@@ -3,16 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_core::{DenialCode, MaskPlan, Operation, Verb};
-use guard_gate::{Ask, Estimate, Permit, StatementPhase, Verdict};
+use guard_gate::StatementPhase;
 use guard_sql::{Statement, StatementRole};
 
 use super::{
-    definitions::Definitions,
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     likeness::Bound,
-    names::{Found, Group, Portal, TooMany},
+    names::{Found, Portal},
+    naming::too_many,
     session::{MAX_UNANSWERED, QUERY_BEFORE_SYNC, Session},
     settled::Settled,
     startup::client,
@@ -20,10 +19,6 @@ use super::{
     upstream::Carried,
 };
 use crate::ProtocolError;
-
-/// Longest name of a statement or portal, in bytes. The server cuts off what is longer (`NAMEDATALEN`): two
-/// names here would be one there.
-const MAX_NAME: usize = 63;
 
 impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
@@ -482,169 +477,6 @@ impl Session {
         self.group += 1;
         Ok(())
     }
-
-    // === what is common to them ===
-
-    /// [`Self::judge_text`] of statements that have no other text than their operation.
-    async fn judge(
-        &mut self,
-        statements: &[Arc<Statement>],
-        phase: StatementPhase,
-        simple: bool,
-    ) -> Option<Vec<Permit>> {
-        self.judge_text(statements, None, None, phase, simple).await
-    }
-
-    /// Permits for all of the statements; or nothing, and the refusal is under way. `bound`: parameters of the portal
-    /// that is executed. `simple`: ReadyForQuery follows the refusal by itself.
-    async fn judge_text(
-        &mut self,
-        statements: &[Arc<Statement>],
-        own: Option<Arc<str>>,
-        bound: Option<&Arc<Bound>>,
-        phase: StatementPhase,
-        simple: bool,
-    ) -> Option<Vec<Permit>> {
-        // Nothing is asked: an empty text.
-        if statements.is_empty() {
-            return Some(Vec::new());
-        }
-        if phase == StatementPhase::Execute
-            && let Some(statement) = self.reads_what_changed(statements)
-        {
-            let detail = "it reads where a definition was changed that is not committed, and masks go by definitions";
-            let hint = "commit before it is read, or run it in a job whose policy masks nothing";
-            let (operation, code) = (&statement.operation, DenialCode::Mask);
-            let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
-            self.refuse(Box::new(denial), simple);
-            return None;
-        }
-        if phase == StatementPhase::Execute
-            && let Some(statement) = self.cannot_be_masked(statements)
-        {
-            let detail = "its values come in a client_encoding in which guard cannot mask";
-            let hint = "use client_encoding UTF8";
-            let (operation, code) = (&statement.operation, DenialCode::Mask);
-            let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
-            self.refuse(Box::new(denial), simple);
-            return None;
-        }
-        let asks = self.as_of_now(statements);
-        let estimate = Estimate::NotAsked;
-        let ask =
-            |operation| Ask { operation, phase, text: own.clone(), estimate: estimate.clone() };
-        let mut asks: Vec<_> = asks.map(ask).collect();
-        loop {
-            match self.gate.judge(&asks).await {
-                Verdict::Forward(permits) => return Some(permits),
-                Verdict::Refuse { index: _, denial } => {
-                    self.refuse(denial, simple);
-                    return None;
-                }
-                // Once: after this the estimate of each is asked for.
-                Verdict::Estimate(needed) => {
-                    self.estimate(&mut asks, &needed, statements, bound).await;
-                }
-            }
-        }
-    }
-
-    /// Whether nothing may be sent before the server has said how it reads: masks go by the encoding of what
-    /// comes back. Where none are, a text that means the same in any case is read, and another is not understood.
-    fn must_settle(&self) -> bool {
-        self.settled == Settled::No && self.gate.has_masks()
-    }
-
-    /// The first statement whose values come in an encoding that masks do not know.
-    fn cannot_be_masked(&self, statements: &[Arc<Statement>]) -> Option<Arc<Statement>> {
-        if self.reading.can_mask() || !self.gate.has_masks() {
-            return None;
-        }
-        statements.iter().find(|statement| reads_relation(&statement.operation)).cloned()
-    }
-
-    /// The first statement that reads a relation after this connection has changed definitions that only it
-    /// can see yet: which masked columns are behind the relation's name is not known then.
-    fn reads_what_changed(&self, statements: &[Arc<Statement>]) -> Option<Arc<Statement>> {
-        if !self.gate.has_masks() {
-            return None;
-        }
-        let mut changed = self.changed;
-        let found = statements.iter().find(|statement| {
-            let operation = &statement.operation;
-            let found = changed == Definitions::Changed && reads_relation(operation);
-            changed.note_sent(operation);
-            found
-        });
-        found.cloned()
-    }
-
-    /// Remembers what a permitted statement means for what comes after it.
-    fn note(&mut self, operation: &Operation, plan: &MaskPlan) {
-        self.reached |= plan.reach;
-        self.detect = plan.detect;
-        self.settled = self.settled.max(Settled::after(operation));
-        self.changed.note_sent(operation);
-        self.note_likeness(operation);
-    }
-
-    /// The changes of names that a statement makes when it is done.
-    fn changes(
-        &mut self,
-        statement: &Statement,
-        of: &Understood,
-    ) -> Result<Vec<Change>, ProtocolError> {
-        let group: Group = self.group;
-        let names = &mut self.names;
-        let changes = match &statement.role {
-            StatementRole::Plain
-            | StatementRole::Fetch(_)
-            | StatementRole::CopyOut(_)
-            | StatementRole::CopyIn(_) => {
-                return Ok(Vec::new());
-            }
-            StatementRole::Prepare { name, .. } => {
-                let inner = Understood::part(of, &statement.role);
-                let change = names.statements.propose(Some(name.clone()), Some(inner), group);
-                vec![change.map(Change::Statement)]
-            }
-            StatementRole::Deallocate(name) => {
-                let change = names.statements.propose(name.clone(), None, group);
-                vec![change.map(Change::Statement)]
-            }
-            StatementRole::Declare { name, .. } => {
-                let portal = Portal {
-                    source: Some(Understood::part(of, &statement.role)),
-                    bound: None,
-                    columns: Arc::new(OnceLock::new()),
-                    described: false,
-                    used: Arc::default(),
-                };
-                let change = names.portals.propose(Some(name.clone()), Some(portal), group);
-                vec![change.map(Change::Portal)]
-            }
-            StatementRole::Close(name) => {
-                let change = names.portals.propose(name.clone(), None, group);
-                vec![change.map(Change::Portal)]
-            }
-            StatementRole::DiscardAll => vec![
-                names.statements.propose(None, None, group).map(Change::Statement),
-                names.portals.propose(None, None, group).map(Change::Portal),
-            ],
-        };
-        changes.into_iter().collect::<Result<_, _>>().map_err(too_many)
-    }
-
-    fn name(&self, bytes: &[u8]) -> Result<Arc<str>, ProtocolError> {
-        let name = self.reading.name(bytes);
-        let name = name.map_err(|_| client(Broken::Malformed("a name is not a text")))?;
-        // In any of the server's encodings.
-        let length: usize = name.chars().map(|c| if c.is_ascii() { 1 } else { 4 }).sum();
-        if length > MAX_NAME {
-            return Err(client(Broken::Malformed("a name is longer than the server keeps")));
-        }
-        Ok(name.into())
-    }
 }
 
 /// Whether a server that replicates takes a text for one of its own commands: it looks at the first word. What
@@ -665,16 +497,4 @@ fn is_replication_command(text: &[u8]) -> bool {
     let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
     let word = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
     COMMANDS.iter().any(|command| command.eq_ignore_ascii_case(word))
-}
-
-/// Whether it reads a relation of the database's own.
-fn reads_relation(operation: &Operation) -> bool {
-    operation.effects.iter().any(|effect| {
-        let schema = effect.object.name.as_ref().and_then(|name| name.schema.as_deref());
-        effect.verb == Verb::Read && !matches!(schema, Some("pg_catalog" | "information_schema"))
-    })
-}
-
-fn too_many(error: TooMany) -> ProtocolError {
-    ProtocolError::Client(error.to_string())
 }
