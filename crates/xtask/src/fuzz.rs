@@ -1,9 +1,14 @@
 //! `cargo xtask fuzz`: each fuzz target for a while.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::shell;
+use crate::{
+    install::{self, NIGHTLY},
+    shell,
+};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(Args)]
@@ -24,13 +29,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !shell::root().join("fuzz/Cargo.toml").is_file() {
         bail!("there are no fuzz targets: `fuzz/Cargo.toml` is missing");
     }
-    if shell::on_path("cargo-fuzz").is_none() {
-        bail!(
-            "cargo-fuzz is missing: `cargo install cargo-fuzz`, and `rustup toolchain install nightly`"
-        );
-    }
+    install::need(&install::FUZZ)?;
     let targets = if options.targets.is_empty() {
-        let listed = shell::read(shell::command("cargo").args(["+nightly", "fuzz", "list"]))?;
+        let listed = shell::read(cargo_fuzz()?.arg("list"))?;
         listed.lines().map(str::to_owned).collect()
     } else {
         options.targets.clone()
@@ -45,8 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         shell::section(&target, || {
             shell::run(
-                shell::command("cargo")
-                    .args(["+nightly", "fuzz", "run", &target])
+                cargo_fuzz()?
+                    .args(["run", &target])
                     .args([&found, &seeds])
                     .arg("--")
                     .arg(format!("-max_total_time={}", options.seconds))
@@ -55,4 +56,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// `cargo fuzz` on the compiler that can, wherever its program is. Cargo itself says which compiler runs us, which
+/// must not reach it.
+fn cargo_fuzz() -> Result<Command> {
+    let own = install::tools().join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path)))?;
+    let mut command = shell::command("cargo");
+    command.arg(format!("+{NIGHTLY}")).arg("fuzz").env("PATH", path);
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Ok(command)
 }

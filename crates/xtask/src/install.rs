@@ -45,6 +45,8 @@ pub(crate) enum Part {
     Nextest,
     /// Checks licences and sources of dependencies.
     Deny,
+    /// Builds and runs fuzz targets, with a compiler that can.
+    Fuzzer,
 }
 
 /// What it takes to compile guard.
@@ -75,7 +77,9 @@ pub(crate) const BENCH: [Part; 6] = [
 /// What PostgreSQL's own suite needs.
 pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
-const ALL: [Part; 12] = [
+/// What fuzzing needs.
+pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
+const ALL: [Part; 13] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -88,7 +92,11 @@ const ALL: [Part; 12] = [
     Part::RubyDriver,
     Part::Nextest,
     Part::Deny,
+    Part::Fuzzer,
 ];
+
+/// The compiler that has sanitizers and coverage for fuzzing.
+pub(crate) const NIGHTLY: &str = "nightly";
 
 /// How a part comes onto the machine.
 enum Way {
@@ -100,6 +108,8 @@ enum Way {
     Npm(&'static [&'static str]),
     /// `cargo install` into `.tools`.
     Cargo { name: &'static str, arguments: &'static [&'static str] },
+    /// `rustup toolchain install`.
+    Toolchain(&'static str),
 }
 
 impl Part {
@@ -117,6 +127,7 @@ impl Part {
             Self::RubyDriver => "Ruby's pg",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
+            Self::Fuzzer => "cargo-fuzz",
         }
     }
 
@@ -140,6 +151,9 @@ impl Part {
             Self::Deny => {
                 &[Way::Cargo { name: "cargo-deny", arguments: &["--no-default-features"] }]
             }
+            Self::Fuzzer => {
+                &[Way::Toolchain(NIGHTLY), Way::Cargo { name: "cargo-fuzz", arguments: &[] }]
+            }
         }
     }
 }
@@ -154,6 +168,10 @@ impl Way {
                 packages.iter().all(|name| tools().join("node/node_modules").join(name).exists())
             }
             Self::Cargo { name, .. } => cargo_tool(name).is_some(),
+            Self::Toolchain(name) => {
+                shell::read(shell::command("rustup").args(["run", name, "rustc", "--version"]))
+                    .is_ok()
+            }
         }
     }
 
@@ -165,6 +183,7 @@ impl Way {
             Self::Cargo { name, arguments } => {
                 format!("cargo install {name} {} into .tools", arguments.join(" "))
             }
+            Self::Toolchain(name) => format!("rustup toolchain install {name}"),
         }
     }
 
@@ -179,6 +198,11 @@ impl Way {
                     .arg(tools())
                     .arg(name)
                     .args(*arguments),
+            ),
+            Self::Toolchain(name) => shell::run(
+                shell::command("rustup")
+                    .args(["toolchain", "install", "--profile", "minimal"])
+                    .arg(name),
             ),
         }
     }
