@@ -12,6 +12,7 @@ mod ends;
 mod facts;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use pg_query::{NodeEnum, protobuf as pg};
 
@@ -21,7 +22,7 @@ use self::{
     condition::row,
     ends::{Compared, Test, exhaustive, says_nothing},
 };
-use crate::nodes::{constant, dotted, is_null, operator_of, string};
+use crate::nodes::{constant, dotted, is_null, operator_of, selected_by, string};
 
 impl Condition<'_> {
     /// Whether the condition (or its negation) picks some rows and not all.
@@ -104,7 +105,7 @@ impl Condition<'_> {
                 self.any_tested(left)
                     && list.items.iter().all(|item| self.is_free(item))
                     && !both_booleans(&list.items)
-                    && (test == Test::Is || !list.items.iter().all(|i| says_nothing(test, i)))
+                    && (test == Test::Is || self.any_tells(test, &list.items))
             }
             Kind::AexprOpAny => {
                 let test = if negated { Test::Not } else { Test::Is };
@@ -154,6 +155,7 @@ impl Condition<'_> {
         self.tested(column).is_some()
             && self.is_free(value)
             && (moved || !says_nothing(test, value))
+            && self.is_one_value(test, value)
     }
 
     /// `column = ANY (array)`, `column <> ALL (array)`
@@ -168,7 +170,10 @@ impl Condition<'_> {
             Some(NodeEnum::AArrayExpr(e)) => {
                 !e.elements.is_empty()
                     && !both_booleans(&e.elements)
-                    && (test == Test::Is || !e.elements.iter().all(|i| says_nothing(test, i)))
+                    && (test == Test::Is || self.any_tells(test, &e.elements))
+            }
+            Some(NodeEnum::SubLink(link)) => {
+                test == Test::Is || selected_by(link).is_some_and(|s| self.is_data(test, s))
             }
             Some(_) | None => match constant(array) {
                 Some(text) => {
@@ -178,9 +183,14 @@ impl Condition<'_> {
                         || ["true", "false"].iter().all(|word| words.contains(word));
                     !both && words.iter().any(|word| !word.is_empty())
                 }
-                None => true,
+                None => self.is_one_value(test, array),
             },
         }
+    }
+
+    /// Whether not to be one of these values says something.
+    fn any_tells(&self, test: Test, items: &[pg::Node]) -> bool {
+        items.iter().any(|item| !says_nothing(test, item) && self.is_one_value(test, item))
     }
 
     /// `(a, b) = (1, 2)`: any pair may count; in an order only the first.
@@ -201,11 +211,7 @@ impl Condition<'_> {
 
     /// `x IN (SELECT …)`, `EXISTS (SELECT …)`
     fn sub_link(&self, link: &pg::SubLink, negated: bool) -> bool {
-        let Some(NodeEnum::SelectStmt(select)) =
-            link.subselect.as_deref().and_then(|node| node.node.as_ref())
-        else {
-            return false;
-        };
+        let Some(select) = selected_by(link) else { return false };
         let Some(facts) = self.queries.get(&address(select)) else { return false };
         let tested = || link.testexpr.as_deref().is_some_and(|test| self.any_tested(test));
         let operator = link.oper_name.last().and_then(string);
@@ -214,13 +220,13 @@ impl Condition<'_> {
                 matches!(operator, None | Some("="))
                     && tested()
                     && facts.origin.is_apart(self.family)
-                    && (!negated || is_plain(select))
+                    && (!negated || (is_plain(select) && self.is_data(Test::Not, select)))
             }
             pg::SubLinkType::AllSublink => {
                 matches!(operator, Some("<>" | "!="))
                     && tested()
                     && facts.origin.is_apart(self.family)
-                    && (negated || is_plain(select))
+                    && (negated || (is_plain(select) && self.is_data(Test::Not, select)))
             }
             pg::SubLinkType::ExistsSublink => {
                 select.larg.is_none()

@@ -84,3 +84,23 @@ pub(crate) fn is_name(node: &pg::Node) -> bool {
         Some(_) | None => false,
     }
 }
+
+/// The conditions of inner joins: they hold for every row, as WHERE does.
+pub(crate) fn inner_conditions<'n>(item: &'n pg::Node, found: &mut Vec<&'n pg::Node>) {
+    if let Some(NodeEnum::JoinExpr(join)) = &item.node
+        && join.jointype() == pg::JoinType::JoinInner
+    {
+        found.extend(join.quals.as_deref());
+        for side in [&join.larg, &join.rarg].into_iter().flatten() {
+            inner_conditions(side, found);
+        }
+    }
+}
+
+/// The query of a sub-link.
+pub(crate) fn selected_by(link: &pg::SubLink) -> Option<&pg::SelectStmt> {
+    match link.subselect.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(select)) => Some(select),
+        Some(_) | None => None,
+    }
+}

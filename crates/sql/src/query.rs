@@ -11,7 +11,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 use crate::{
     analyzer::Analyzer,
     bounded::{Condition, Facts, address, is_listed},
-    nodes::{alias_names, constant, dotted, is_name, string},
+    nodes::{alias_names, constant, dotted, inner_conditions, is_name, string},
     origin::Origin,
     value::{Columns, Scope, Value},
 };
@@ -206,18 +206,6 @@ const SMALL: f64 = 1_000_000.0;
 /// Whether a LIMIT leaves some rows of a table and not all.
 fn is_small(limit: Option<&pg::Node>) -> bool {
     limit.and_then(constant).and_then(|text| text.parse::<f64>().ok()).is_some_and(|n| n <= SMALL)
-}
-
-/// The conditions of inner joins: they hold for every row, as WHERE does.
-fn inner_conditions<'n>(item: &'n pg::Node, found: &mut Vec<&'n pg::Node>) {
-    if let Some(NodeEnum::JoinExpr(join)) = &item.node
-        && join.jointype() == pg::JoinType::JoinInner
-    {
-        found.extend(join.quals.as_deref());
-        for side in [&join.larg, &join.rarg].into_iter().flatten() {
-            inner_conditions(side, found);
-        }
-    }
 }
 
 /// The setting that a query asks for as pg_dump does: `FROM pg_settings WHERE name = 'x'`.

@@ -10,7 +10,7 @@ use super::{
     facts::{Queries, address},
 };
 use crate::{
-    nodes::{constant, dotted, operator_of, strings},
+    nodes::{constant, dotted, operator_of, selected_by, strings},
     origin::Origin,
     value::{Entry, Scope},
 };
@@ -213,11 +213,7 @@ impl Condition<'_> {
             Some(NodeEnum::FuncCall(e)) => all(&e.args),
             Some(NodeEnum::SubLink(link)) => {
                 let kind = link.sub_link_type();
-                let Some(NodeEnum::SelectStmt(select)) =
-                    link.subselect.as_deref().and_then(|node| node.node.as_ref())
-                else {
-                    return false;
-                };
+                let Some(select) = selected_by(link) else { return false };
                 matches!(kind, pg::SubLinkType::ExprSublink | pg::SubLinkType::ArraySublink)
                     && self
                         .queries
