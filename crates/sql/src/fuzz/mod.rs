@@ -2,17 +2,22 @@
 
 mod query;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::LazyLock,
+};
 
 use guard_core::{Certainty, ObjectName, Operation, Outputs};
 
 use self::query::{Column, Masked, Writer};
-use crate::{Catalog, NoNames, Relation, RelationKind, analyze};
+use crate::{
+    Body, Callee, Catalog, NoNames, Relation, RelationKind, Routine, Routines, analyze,
+};
 
 /// Analyses arbitrary bytes: must not panic.
 pub fn fuzz_analyze(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        drop(analyze(&text.into(), &Catalog::default(), &NoNames));
+        drop(analyze(&text.into(), &CATALOG, &NoNames));
     }
 }
 
@@ -21,7 +26,7 @@ pub fn fuzz_analyze(data: &[u8]) {
 pub fn fuzz_lineage(data: &[u8]) {
     let mut writer = Writer::new(data);
     let written = statement(&mut writer);
-    for statement in analyze(&written.text.as_str().into(), &catalog(), &NoNames) {
+    for statement in analyze(&written.text.as_str().into(), &CATALOG, &NoNames) {
         check(&written, &statement.operation);
     }
 }
@@ -91,6 +96,9 @@ fn check(written: &Written, operation: &Operation) {
     }
 }
 
+/// It is the same for every input, and what is in bodies is read once.
+static CATALOG: LazyLock<Catalog> = LazyLock::new(catalog);
+
 fn catalog() -> Catalog {
     use RelationKind::{Table, View};
     let relation = |oid, name: &str, kind, definition: Option<&str>, parents| {
@@ -123,8 +131,30 @@ fn catalog() -> Catalog {
             relation(5, "events", Table, None, Vec::new()),
             relation(6, "events_2024", Table, None, vec![5]),
         ],
-        [],
+        ["purge".into(), "again".into(), "===".into()],
     )
+    .with_routines(routines())
+}
+
+/// A function, one that calls it in a block, and an operator of both.
+fn routines() -> Routines {
+    let routine = |id, name, body| Routine {
+        id,
+        name: ObjectName::qualified("public", name),
+        body,
+        settings: Vec::new(),
+        also: Vec::new(),
+    };
+    let block =
+        "DECLARE r record; BEGIN FOR r IN SELECT id FROM users LOOP PERFORM purge(); END LOOP; END";
+    Routines {
+        routines: vec![
+            routine(1, "purge", Body::Sql("DELETE FROM orders; SELECT 1".into())),
+            routine(2, "again", Body::Plpgsql(block.into())),
+        ],
+        operators: vec![(ObjectName::qualified("public", "==="), Callee::Routine(2))],
+        ..Routines::default()
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +182,7 @@ mod tests {
             let data = bytes(seed, 160);
             fuzz_lineage(&data);
             let written = statement(&mut Writer::new(&data));
-            let read = analyze(&written.text.as_str().into(), &catalog(), &NoNames);
+            let read = analyze(&written.text.as_str().into(), &CATALOG, &NoNames);
             let [one] = read.as_slice() else { continue };
             match &one.operation.certainty {
                 Certainty::Unparsed(_) => {}
@@ -174,7 +204,7 @@ mod tests {
 
     /// What comes back of the columns of a query, as `table.column` lists.
     fn sources(sql: &str) -> Vec<String> {
-        let read = analyze(&sql.into(), &catalog(), &NoNames);
+        let read = analyze(&sql.into(), &CATALOG, &NoNames);
         match read.first().map(|one| &one.operation.outputs) {
             Some(Outputs::Columns(columns)) => {
                 columns.iter().flat_map(|c| &c.sources).map(|s| s.column.to_string()).collect()
