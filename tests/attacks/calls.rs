@@ -38,13 +38,23 @@ const SETUP: &str = "
     CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
     CREATE TRIGGER on_part AFTER INSERT ON part FOR EACH ROW EXECUTE FUNCTION trimmed();
     CREATE RULE swap AS ON INSERT TO ruled DO INSTEAD DELETE FROM kept;
+    CREATE TYPE pair AS (a int, b int);
+    CREATE FUNCTION pair_cmp(pair, pair) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.kept; RETURN 0; END';
+    CREATE FUNCTION pair_less(pair, pair) RETURNS bool LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.kept; RETURN true; END';
+    CREATE OPERATOR <<< (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_less);
+    CREATE OPERATOR CLASS pair_ops DEFAULT FOR TYPE pair USING btree AS OPERATOR 1 <<<, FUNCTION 1 pair_cmp(pair, pair);
+    CREATE TABLE pairs (p pair);
+    INSERT INTO pairs VALUES ('(1,2)'), ('(2,1)');
+    CREATE OPERATOR CLASS odd_ops FOR TYPE int USING btree AS OPERATOR 1 <, FUNCTION 1 add_up(int, int);
+    CREATE TABLE indexed (id int);
+    CREATE INDEX ON indexed (id odd_ops);
     CREATE FUNCTION quiet(int) RETURNS int LANGUAGE plpgsql AS 'DECLARE x int := $1; BEGIN x := x + 1; RETURN x; END';";
 
 /// What the operator and the aggregate call.
 const FIRST: &str = "CREATE FUNCTION add_up(int, int) RETURNS int LANGUAGE plpgsql AS \
                      'BEGIN DELETE FROM public.kept; RETURN 1; END'";
 
-const DELETING: [&str; 36] = [
+const DELETING: [&str; 39] = [
     "SELECT purge()",
     "SELECT purge_it(1)",
     "SELECT hidden()",
@@ -82,6 +92,9 @@ const DELETING: [&str; 36] = [
     "CREATE OR REPLACE FUNCTION quiet(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM kept; RETURN 1; END'; \
      SELECT quiet(1)",
     "CREATE TABLE made AS SELECT purge()",
+    "SELECT p FROM pairs ORDER BY p",
+    "INSERT INTO indexed VALUES (1), (2)",
+    "CREATE OPERATOR CLASS by_box FOR TYPE int USING hash AS FUNCTION 1 purge_it(int)",
 ];
 
 fn stage() -> Stage {

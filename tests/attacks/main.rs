@@ -9,6 +9,7 @@
 
 mod calls;
 mod cascades;
+mod extensions;
 mod frames;
 mod neighbours;
 mod proof;

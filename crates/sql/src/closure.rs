@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 use guard_core::{Effect, ObjectKind, ObjectName, Outputs, Verb};
 use pg_query::{NodeEnum as N, protobuf as pg};
@@ -46,6 +46,9 @@ impl Analyzer<'_> {
     pub(crate) fn run(&mut self, callees: &[Callee]) {
         for callee in callees {
             match callee {
+                // What only computes is no call.
+                Callee::Routine(_)
+                    if self.catalog.routines().all_compute(slice::from_ref(callee)) => {}
                 Callee::Routine(id) => self.enter_routine(*id),
                 // What a default takes from its sequence is the table's own.
                 Callee::Builtin(name) if functions::class(name) == Some(Class::Sequence) => {}
@@ -181,7 +184,7 @@ impl Analyzer<'_> {
             Body::Sql(text) => inside.statements_of(text),
             Body::Definition(text) => inside.definition_of(text),
             Body::Plpgsql(text) => inside.block(text),
-            Body::Aggregate => {}
+            Body::Aggregate | Body::Computes => {}
             Body::Opaque(why) => inside.draft.doubt(why),
         }
         inside.reach();

@@ -296,8 +296,11 @@ impl Analyzer<'_> {
             self.missing.set(true);
         }
         if foreign || (schema.is_empty() && self.catalog.has_user_function(name)) {
-            self.draft.on(Verb::Call, ObjectKind::Function, object(schema, name));
             let behind = self.catalog.routines().operator(schema, name);
+            if !behind.is_empty() && self.catalog.routines().all_compute(&behind) {
+                return;
+            }
+            self.draft.on(Verb::Call, ObjectKind::Function, object(schema, name));
             if behind.is_empty() {
                 self.draft.doubt(&format!("operator `{name}` is not known"));
             }
@@ -367,7 +370,13 @@ impl Analyzer<'_> {
             "information_schema" => !name.starts_with("_pg_"),
             _ => true,
         };
-        let class = functions::class(name);
+        let computes = user && self.catalog.routines().computes(schema, name);
+        let user = user && !computes;
+        let class = match functions::class(name) {
+            // The server's own may be meant.
+            Some(class) if !computes || schema.is_empty() => Some(class),
+            Some(_) | None => computes.then_some(Class::Harmless),
+        };
         self.casts_within(schema, name);
         let function = object(if user { schema } else { "pg_catalog" }, name);
         if user || class.is_none() {

@@ -64,6 +64,24 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Class>> = LazyLock::new(|| {
 static TYPES: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| lines(include_str!("data/types.txt")).collect());
 
+static EXTENSIONS: LazyLock<HashSet<(&'static str, &'static str)>> = LazyLock::new(|| {
+    lines(include_str!("data/extensions.txt")).filter_map(|line| line.split_once(' ')).collect()
+});
+
+/// Where the libraries of extensions are (`pg_proc.probin`).
+const LIBRARIES: &str = "$libdir/";
+
+/// Whether a function in C is one that computes its result from its arguments and does nothing else: by where its code
+/// is (`pg_proc.probin`; none for the server's own) and the symbol there (`pg_proc.prosrc`). Only a superuser can make a
+/// function in C, so whatever it is called and whoever owns it, that code is what runs.
+pub fn computes_only(place: Option<&str>, symbol: &str) -> bool {
+    let library = match place {
+        Some(place) => place.strip_prefix(LIBRARIES),
+        None => Some("internal"),
+    };
+    library.is_some_and(|library| EXTENSIONS.contains(&(library, symbol)))
+}
+
 /// The class of a built-in or well-known function; `None` if it is not known.
 pub(crate) fn class(name: &str) -> Option<Class> {
     FUNCTIONS.get(name).copied()

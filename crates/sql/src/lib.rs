@@ -44,6 +44,7 @@ use guard_core::{
 pub use catalog::{Catalog, Column, Relation, RelationKind};
 pub use closure::MAX_BODY;
 pub use fastpath::fastpath;
+pub use functions::computes_only;
 #[doc(hidden)]
 pub use fuzz::{fuzz_analyze, fuzz_lineage};
 pub use planned::planned;

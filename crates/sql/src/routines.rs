@@ -1,11 +1,13 @@
 //! What users made that runs when a statement does: functions, and all that leads to one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
 use guard_core::{ColumnName, Effect, ObjectName, Test};
+
+use crate::functions::{self, Class};
 
 /// Names a [`Routine`]: the oid of a function, or of a rule with [`RULE`] added.
 pub type RoutineId = u64;
@@ -33,6 +35,8 @@ pub enum Body {
     Plpgsql(Arc<str>),
     /// An aggregate: its support functions.
     Aggregate,
+    /// It computes its result from its arguments and does nothing else ([`crate::computes_only`]).
+    Computes,
     /// It cannot be read, for this reason.
     Opaque(Arc<str>),
 }
@@ -164,6 +168,8 @@ pub(crate) struct Own {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
     routines: HashMap<RoutineId, Arc<Routine>>,
+    /// Those that only compute their result, and so are no calls.
+    computing: HashSet<RoutineId>,
     by_name: HashMap<Arc<str>, Vec<RoutineId>>,
     operators: HashMap<Arc<str>, Vec<(ObjectName, Callee)>>,
     casts_to: HashMap<Arc<str>, Vec<Callee>>,
@@ -186,6 +192,7 @@ impl Index {
             }
             index.routines.insert(routine.id, Arc::new(routine));
         }
+        index.find_computing();
         for (name, callee) in all.operators {
             index.operators.entry(name.name.clone()).or_default().push((name, callee));
         }
@@ -209,6 +216,39 @@ impl Index {
             index.references.entry(reference.to).or_default().push(reference);
         }
         index
+    }
+
+    /// Functions first, then aggregates that are made of nothing else.
+    fn find_computing(&mut self) {
+        for of_functions in [true, false] {
+            let computes = |routine: &Routine| {
+                let is_of = match &routine.body {
+                    Body::Computes => of_functions,
+                    Body::Aggregate => !of_functions && !routine.also.is_empty(),
+                    Body::Sql(_) | Body::Definition(_) | Body::Plpgsql(_) | Body::Opaque(_) => {
+                        false
+                    }
+                };
+                is_of && routine.settings.is_empty() && self.all_compute(&routine.also)
+            };
+            let routines = self.routines.values().filter(|routine| computes(routine));
+            let found: Vec<RoutineId> = routines.map(|routine| routine.id).collect();
+            self.computing.extend(found);
+        }
+    }
+
+    /// Whether calling these does nothing but compute.
+    pub(crate) fn all_compute(&self, callees: &[Callee]) -> bool {
+        callees.iter().all(|callee| match callee {
+            Callee::Routine(id) => self.computing.contains(id),
+            Callee::Builtin(name) => functions::class(name) == Some(Class::Harmless),
+        })
+    }
+
+    /// The same for every routine of a name, if there is one.
+    pub(crate) fn computes(&self, schema: &str, name: &str) -> bool {
+        let named = self.named(schema, name);
+        !named.is_empty() && self.all_compute(&named)
     }
 
     pub(crate) fn routine(&self, id: RoutineId) -> Option<&Arc<Routine>> {

@@ -57,7 +57,10 @@ const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog
             AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
         UNION ALL SELECT 13, oid, 0, xmin FROM pg_catalog.pg_policy \
         UNION ALL SELECT 14, oid, 0, xmin FROM pg_catalog.pg_cast WHERE oid >= 16384 \
-        UNION ALL SELECT 15, oid, 0, xmin FROM pg_catalog.pg_event_trigger) \
+        UNION ALL SELECT 15, oid, 0, xmin FROM pg_catalog.pg_event_trigger \
+        UNION ALL SELECT 17, oid, 0, xmin FROM pg_catalog.pg_amproc WHERE oid >= 16384 \
+        UNION ALL SELECT 18, oid, 0, xmin FROM pg_catalog.pg_amop WHERE oid >= 16384 \
+        UNION ALL SELECT 19, oid, 0, xmin FROM pg_catalog.pg_opclass WHERE oid >= 16384) \
     SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashint8extended( \
         (place::pg_catalog.int8 << 32) | xmin::pg_catalog.text::pg_catalog.int8, \
         (part::pg_catalog.int8 << 32) | number)) FROM version";

@@ -186,6 +186,11 @@ fn a_function_that_deletes_is_seen_wherever_it_is_called() {
         "CREATE RULE a AS ON INSERT TO t DO ALSO SELECT purge()",
         "CREATE POLICY a ON t USING (purge() = 1)",
         "CREATE CAST (text AS int) WITH FUNCTION purge(text)",
+        "CREATE OPERATOR CLASS c FOR TYPE int USING btree AS FUNCTION 1 purge(int, int)",
+        "CREATE OPERATOR CLASS c FOR TYPE int USING btree AS STORAGE int, OPERATOR 1 === (int, int)",
+        "ALTER OPERATOR FAMILY f USING btree ADD FUNCTION 1 (int, int) purge(int, int)",
+        "CREATE TYPE r AS RANGE (subtype = int, subtype_diff = purge)",
+        "CREATE TYPE r AS RANGE (subtype = int, canonical = public.purge)",
         "SELECT * FROM shown",
         "SELECT * FROM guarded",
         "INSERT INTO defaulted DEFAULT VALUES",
@@ -489,5 +494,85 @@ fn a_body_of_begin_atomic_is_read() {
         let (effects, doubt) = read(&catalog, "SELECT own()");
         assert!(effects.contains("delete public.log"), "{effects}");
         assert_eq!(doubt, None);
+    }
+}
+
+#[test]
+fn what_only_computes_is_no_call() {
+    assert!(crate::computes_only(Some("$libdir/citext"), "citext_eq"));
+    assert!(crate::computes_only(None, "textin"));
+    for (place, symbol) in [
+        (Some("citext"), "citext_eq"),
+        (Some("/tmp/citext"), "citext_eq"),
+        (Some("$libdir/../citext"), "citext_eq"),
+        (Some("$libdir/other"), "citext_eq"),
+        (Some("$libdir/internal"), "citext_eq"),
+        (Some("$libdir/dblink"), "dblink_exec"),
+        (Some("$libdir/pg_trgm"), "set_limit"),
+        (None, "pg_read_file"),
+        (None, "citext_eq"),
+    ] {
+        assert!(!crate::computes_only(place, symbol), "{place:?} {symbol}");
+    }
+    let computing = |id, name: &str, also: Vec<Callee>| {
+        let mut one = routine(id, name, Body::Computes);
+        one.also = also;
+        one
+    };
+    let mut largest = routine(51, "largest", Body::Aggregate);
+    largest.also = vec![Callee::Routine(50)];
+    let mut worst = routine(52, "worst", Body::Aggregate);
+    worst.also = vec![Callee::Routine(50), Callee::Routine(PURGE)];
+    let mut set = computing(54, "set", Vec::new());
+    set.settings = vec![("search_path".into(), "x".into())];
+    let mut mixed = routine(56, "mixed", Body::Sql("DELETE FROM public.log".into()));
+    mixed.name = ObjectName::qualified("other", "mixed");
+    let routines = vec![
+        routine(PURGE, "purge", Body::Sql("DELETE FROM public.log".into())),
+        computing(50, "larger", vec![Callee::Builtin("abs".into())]),
+        largest,
+        worst,
+        computing(53, "defaulting", vec![Callee::Routine(PURGE)]),
+        set,
+        computing(55, "mixed", Vec::new()),
+        mixed,
+    ];
+    let names: Vec<std::sync::Arc<str>> = routines
+        .iter()
+        .map(|routine| routine.name.name.clone())
+        .chain(["=".into(), "<~>".into()])
+        .collect();
+    let operators = vec![
+        (ObjectName::qualified("public", "="), Callee::Routine(50)),
+        (ObjectName::qualified("public", "<~>"), Callee::Routine(50)),
+        (ObjectName::qualified("public", "<~>"), Callee::Routine(PURGE)),
+    ];
+    let table = relation(10, "t", RelationKind::Table, &["id", "v"]);
+    let catalog = Catalog::new([table], names).with_routines(Routines {
+        routines,
+        operators,
+        ..Routines::default()
+    });
+    for sql in [
+        "SELECT larger(id, 1) FROM t",
+        "SELECT public.larger(id, 1) FROM t",
+        "SELECT largest(id) FROM t",
+        "SELECT id FROM t WHERE v = 'x'",
+        "SELECT id FROM t WHERE v OPERATOR(public.=) 'x'",
+        "SELECT public.mixed(1) FROM t",
+    ] {
+        assert_eq!(read(&catalog, sql), ("read public.t".into(), None), "{sql}");
+    }
+    for sql in [
+        "SELECT worst(id) FROM t",
+        "SELECT defaulting() FROM t",
+        "SELECT set() FROM t",
+        "SELECT mixed(1) FROM t",
+        "SELECT other.mixed(1) FROM t",
+        "SELECT v <~> 'x' FROM t",
+        "SELECT elsewhere.larger(id, 1) FROM t",
+    ] {
+        let (effects, _) = read(&catalog, sql);
+        assert!(effects.contains("call"), "{sql}: {effects}");
     }
 }

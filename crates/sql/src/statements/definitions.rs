@@ -10,6 +10,11 @@ use crate::{
     value::{Columns, Scope, Value},
 };
 
+/// What an item of an operator class is (`OPCLASS_ITEM_…` in parsenodes.h).
+const OPCLASS_OPERATOR: i32 = 1;
+const OPCLASS_FUNCTION: i32 = 2;
+const OPCLASS_STORAGE: i32 = 3;
+
 impl Analyzer<'_> {
     /// Reads one of them and gives its command tag; `None` for any other statement.
     #[expect(
@@ -159,6 +164,7 @@ impl Analyzer<'_> {
                 self.object(Verb::Create, ObjectKind::Type, &s.type_name, "CREATE TYPE")
             }
             N::CreateRangeStmt(s) => {
+                self.ranges_by(&s.params);
                 self.object(Verb::Create, ObjectKind::Type, &s.type_name, "CREATE TYPE")
             }
             N::AlterEnumStmt(s) => {
@@ -209,24 +215,24 @@ impl Analyzer<'_> {
                 }
                 "ALTER"
             }
-            N::CreateOpClassStmt(s) => self.object(
-                Verb::Create,
-                ObjectKind::Other,
-                &s.opclassname,
-                "CREATE OPERATOR CLASS",
-            ),
+            N::CreateOpClassStmt(s) => {
+                self.compares_by(&s.items);
+                let name = &s.opclassname;
+                self.object(Verb::Create, ObjectKind::Other, name, "CREATE OPERATOR CLASS")
+            }
             N::CreateOpFamilyStmt(s) => self.object(
                 Verb::Create,
                 ObjectKind::Other,
                 &s.opfamilyname,
                 "CREATE OPERATOR FAMILY",
             ),
-            N::AlterOpFamilyStmt(s) => self.object(
-                Verb::Alter,
-                ObjectKind::Other,
-                &s.opfamilyname,
-                "ALTER OPERATOR FAMILY",
-            ),
+            N::AlterOpFamilyStmt(s) => {
+                if !s.is_drop {
+                    self.compares_by(&s.items);
+                }
+                let name = &s.opfamilyname;
+                self.object(Verb::Alter, ObjectKind::Other, name, "ALTER OPERATOR FAMILY")
+            }
             N::AlterOperatorStmt(s) => {
                 let name = s.opername.as_ref().map_or(&[][..], |name| &name.objname);
                 self.object(Verb::Alter, ObjectKind::Function, name, "ALTER OPERATOR")
@@ -267,6 +273,33 @@ impl Analyzer<'_> {
             ),
             _ => return None,
         })
+    }
+
+    /// Functions and operators of a class: indexes, sorts and groups compare by them from now on.
+    fn compares_by(&mut self, items: &[pg::Node]) {
+        for item in items {
+            let Some(N::CreateOpClassItem(item)) = &item.node else { continue };
+            let name = item.name.as_ref().map_or(&[][..], |name| &name.objname);
+            match item.itemtype {
+                OPCLASS_OPERATOR => self.operator(name),
+                OPCLASS_FUNCTION => self.hangs_on(name),
+                OPCLASS_STORAGE => {}
+                _ => self.draft.doubt("an item of an operator class that guard does not know"),
+            }
+        }
+    }
+
+    /// The functions of a type of ranges, which its values run when they are made and indexed.
+    fn ranges_by(&mut self, options: &[pg::Node]) {
+        for option in options {
+            let Some(N::DefElem(option)) = &option.node else { continue };
+            let value = option.arg.as_deref().and_then(|arg| arg.node.as_ref());
+            if let ("canonical" | "subtype_diff", Some(N::TypeName(name))) =
+                (option.defname.as_str(), value)
+            {
+                self.hangs_on(&name.names);
+            }
+        }
     }
 
     fn code_of(&mut self, function: Option<&pg::ObjectWithArgs>) {

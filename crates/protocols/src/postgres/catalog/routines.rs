@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use guard_core::ObjectName;
 use guard_sql::{
     Body, Callee, Cast, CastContext, Events, Follow, MAX_BODY, RULE, Reference, Routine, RoutineId,
-    Routines,
+    Routines, computes_only,
 };
 
 use super::{MAX_BYTES, Row, Upstream, unreadable};
@@ -24,22 +24,42 @@ const ROUTINES: &str = "SELECT p.oid, n.nspname, p.proname, p.prokind, l.lanname
                 AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
             WHERE k.mode = 'AccessExclusiveLock' AND d.objid = p.oid \
                 AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass) \
-            THEN pg_catalog.pg_get_functiondef(p.oid) END \
+            THEN pg_catalog.pg_get_functiondef(p.oid) END, \
+        p.probin, p.proretset \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
         JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
     WHERE p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
 /// Which functions lead to which others, by kind of what is between.
 ///
-/// An operator's function is looked up by the operator (`opno`): the function's oid beside it is only a note.
+/// An operator's function is looked up by the operator (`opno`): the function's oid beside it is only a note. Of what
+/// indexes, sorts and ranges compare by, functions in C that an extension brought are left out: who installs it trusts it.
 const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
-        SELECT oid, oid FROM pg_catalog.pg_type WHERE oid >= 16384 AND typtype IN ('d', 'c', 'b') \
+        SELECT oid, oid FROM pg_catalog.pg_type WHERE oid >= 16384 AND typtype IN ('d', 'c', 'b', 'r') \
         UNION SELECT i.type, x.part FROM inside i JOIN ( \
             SELECT oid AS whole, typbasetype AS part FROM pg_catalog.pg_type WHERE typbasetype <> 0 \
             UNION ALL SELECT oid, typelem FROM pg_catalog.pg_type WHERE typelem <> 0 AND typcategory = 'A' \
             UNION ALL SELECT t.oid, a.atttypid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a \
                 ON a.attrelid = t.typrelid WHERE t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) x \
             ON x.whole = i.part WHERE x.part >= 16384), \
+    belonging (oid) AS ( \
+        SELECT p.oid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid \
+            JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
+            AND l.lanname IN ('c', 'internal')), \
+    comparing (type, family, callee) AS ( \
+        SELECT x.type, x.family, x.callee FROM ( \
+            SELECT amproclefttype AS type, amprocfamily AS family, amproc::pg_catalog.oid AS callee \
+                FROM pg_catalog.pg_amproc WHERE oid >= 16384 \
+            UNION SELECT m.amoplefttype, m.amopfamily, o.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop m \
+                JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE m.oid >= 16384 \
+            UNION SELECT r.rngtypid, 0::pg_catalog.oid, part FROM pg_catalog.pg_range r, \
+                LATERAL pg_catalog.unnest(ARRAY[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]) part) x \
+        WHERE x.callee >= 16384 AND x.callee NOT IN (SELECT oid FROM belonging)), \
+    usual (type, family, callee) AS ( \
+        SELECT c.type, c.family, c.callee FROM comparing c WHERE c.family = 0::pg_catalog.oid OR EXISTS ( \
+            SELECT FROM pg_catalog.pg_opclass o \
+            WHERE o.opcfamily = c.family AND o.opcintype = c.type AND o.opcdefault)), \
     checks (type, tree) AS ( \
         SELECT contypid, conbin::pg_catalog.text FROM pg_catalog.pg_constraint \
         WHERE contypid <> 0 AND conbin IS NOT NULL), \
@@ -78,6 +98,16 @@ const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
         UNION SELECT 'r', tgrelid, ((tgtype::pg_catalog.int4 & 4) >> 2) | ((tgtype::pg_catalog.int4 & 16) >> 3) \
                 | ((tgtype::pg_catalog.int4 & 8) >> 1) | ((tgtype::pg_catalog.int4 & 32) >> 2), tgfoid \
             FROM pg_catalog.pg_trigger WHERE NOT tgisinternal \
+        UNION SELECT 't', i.type, 0, u.callee FROM inside i JOIN usual u ON u.type = i.part \
+        UNION SELECT 'r', a.attrelid, 63, u.callee FROM usual u JOIN pg_catalog.pg_attribute a ON a.attnum > 0 \
+            AND NOT a.attisdropped AND (a.atttypid = u.type \
+                OR a.atttypid IN (SELECT i.type FROM inside i WHERE i.part = u.type)) \
+        UNION SELECT 'r', i.indrelid, 63, c.callee FROM comparing c \
+            JOIN pg_catalog.pg_opclass o ON o.opcfamily = c.family \
+            JOIN pg_catalog.pg_index i ON o.oid = ANY (i.indclass) \
+        UNION SELECT 'r', p.partrelid, 63, c.callee FROM comparing c \
+            JOIN pg_catalog.pg_opclass o ON o.opcfamily = c.family \
+            JOIN pg_catalog.pg_partitioned_table p ON o.oid = ANY (p.partclass) \
         UNION SELECT 'e', 0, 0, evtfoid FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D') \
     SELECT l.kind, l.of, CASE WHEN l.kind = 't' THEN \
             (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = l.of) END, \
@@ -92,13 +122,15 @@ const OPERATORS: &str = "SELECT n.nspname, o.oprname, p.oid, p.proname, \
         JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace \
     WHERE o.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
-/// Casts that somebody made and that call a function. Those of an extension belong to its types, as their input does.
+/// Casts that somebody made and that call a function. Those of an extension belong to its types, as their input does, if they
+/// are in C: an extension's owner, who need not be a superuser, can make anything else a part of it.
 const CASTS: &str = "SELECT t.typname, t.oid, c.castcontext, p.oid, p.proname, \
         p.oid < 16384 AND n.nspname = 'pg_catalog' \
     FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget \
         JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-    WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-        WHERE d.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')";
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    WHERE c.oid >= 16384 AND NOT (l.lanname IN ('c', 'internal') AND EXISTS (SELECT FROM pg_catalog.pg_depend d \
+        WHERE d.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'))";
 
 /// Rules of users, unless showing one would wait for a lock.
 const RULES: &str = "SELECT r.oid, r.ev_class, r.ev_type, r.rulename, n.nspname, CASE WHEN NOT EXISTS ( \
@@ -211,8 +243,14 @@ fn routine(
     let settings: Vec<(Arc<str>, Arc<str>)> =
         settings.map(|(name, value)| (name.into(), value.into())).collect();
     let (source, definition) = (row.optional(), row.optional());
+    let (place, returns_rows) = (row.optional(), row.flag()?);
+    let computes = |symbol: &str| {
+        let is_c = matches!((language.as_str(), &place), ("c", Some(_)) | ("internal", None));
+        is_c && kind == "f" && !returns_rows && computes_only(place.as_deref(), symbol)
+    };
     let body = match (kind.as_str(), language.as_str(), source, definition) {
         ("a", _, _, _) => Body::Aggregate,
+        (_, _, Some(symbol), _) if computes(&symbol) => Body::Computes,
         (_, "sql", _, Some(definition)) if definition.len() <= MAX_BODY => {
             Body::Definition(definition.into())
         }
