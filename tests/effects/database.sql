@@ -54,6 +54,14 @@ CREATE AGGREGATE summed (int) (SFUNC = step, STYPE = int);
 CREATE DOMAIN checked AS int CHECK (bump() > 0);
 CREATE VIEW acting AS SELECT id, bump() AS b FROM parent;
 
+-- Bodies that the server puts into a query's own plan.
+CREATE FUNCTION peek() RETURNS SETOF int STABLE LANGUAGE sql AS $$ SELECT id FROM grandchild $$;
+CREATE FUNCTION looked(int) RETURNS int STABLE LANGUAGE sql AS $$ SELECT max(child.id) FROM child WHERE b = $1 $$;
+CREATE VIEW over_peek AS SELECT p AS id FROM peek() p;
+CREATE VIEW over_all AS SELECT s.id FROM simple s JOIN over_peek p USING (id)
+    WHERE EXISTS (SELECT FROM loose l WHERE l.id = s.id) UNION SELECT id FROM parts;
+CREATE MATERIALIZED VIEW chosen AS SELECT id FROM nested;
+
 CREATE TABLE made (
     id int GENERATED ALWAYS AS IDENTITY,
     a int UNIQUE,

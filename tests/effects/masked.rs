@@ -6,7 +6,7 @@ pub(crate) const POLICY: &str = "\
 policy: stage
 rules:
   - name: most
-    sql: { effects: [read, insert, update, session, transaction, lock, create] }
+    sql: { effects: [read, insert, update, session, transaction, lock, create, call], certainty: [exact, partial] }
     decide: allow
 masks:
   - sql: { columns: [public.people.secret, public.people.code, public.people.facts] }
@@ -52,7 +52,7 @@ fn base64(bytes: &[u8]) -> String {
     text.to_lowercase()
 }
 
-const STATEMENTS: [&str; 22] = [
+const STATEMENTS: [&str; 25] = [
     "SELECT {list} FROM {from}{tail}",
     "SELECT {list} FROM {from}{tail}",
     "SELECT {list} FROM {from}{tail}",
@@ -75,6 +75,9 @@ const STATEMENTS: [&str; 22] = [
     "EXPLAIN (VERBOSE, COSTS off) {query}",
     "TABLE {source}",
     "SELECT {value}",
+    "BEGIN; INSERT INTO noted (id) VALUES (1) RETURNING {noted}; ROLLBACK",
+    "SELECT {noted} FROM said s (id, t)",
+    "SELECT e.* FROM every() e",
 ];
 
 /// A statement.
@@ -139,6 +142,7 @@ fn word(chance: &mut Chance, name: &str, depth: usize) -> String {
             "upper(code)",
             "name, (SELECT max(secret) FROM people)",
         ],
+        "noted" => &["*", "t", "upper(t)", "1"],
         "tail" => &[
             "",
             "",
@@ -170,6 +174,11 @@ fn word(chance: &mut Chance, name: &str, depth: usize) -> String {
             "(SELECT {value} FROM {from} LIMIT 1)",
             "ARRAY({query})",
             "(SELECT max({value}) FROM {from})",
+            "told(1)",
+            "spoken()",
+            "(1 <?> 2)",
+            "(SELECT secret FROM every() LIMIT 1)",
+            "(SELECT s FROM said LIMIT 1)",
             "'x'",
         ],
         "value" if deep => &["p.secret"],

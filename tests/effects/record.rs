@@ -54,8 +54,6 @@ impl Said {
         self.unsure |= operation["certainty"]["level"] != "exact";
         for effect in operation["effects"].as_array().unwrap() {
             let verb = effect["verb"].as_str().unwrap();
-            // A user's code runs: what it does is known as far as that is said.
-            self.unsure |= matches!(verb, "call" | "code");
             let name = effect["object"]["name"]["name"].as_str().unwrap_or_default();
             self.effects.push((verb.to_owned(), name.to_owned()));
         }
@@ -64,6 +62,12 @@ impl Said {
     /// Whether there may be more than was said.
     pub(crate) const fn is_unsure(&self) -> bool {
         self.unsure
+    }
+
+    /// Whether it was said that a relation is read, or written, which looks at it.
+    pub(crate) fn reads(&self, relation: &str) -> bool {
+        let looks = |verb: &str| verb == "read" || WRITES.contains(&verb);
+        self.effects.iter().any(|(verb, name)| looks(verb) && name == relation)
     }
 
     /// Whether it was said that a relation is written.
