@@ -99,6 +99,9 @@ impl Analyzer<'_> {
             for reference in self.catalog.routines().references_to(relation.oid).to_vec() {
                 let follows = follows(cascades, verb, relation, columns.as_deref(), &reference);
                 let Some(verb) = follows else { continue };
+                if [reference.on_delete, reference.on_update].contains(&Follow::Set) {
+                    self.happens(reference.from, Events::DEFAULT);
+                }
                 // Rows that refer to rows of the same table: how many follow is not limited.
                 let limit = match limit {
                     Bounded::Yes if trail.contains(&reference.from) => Bounded::No,

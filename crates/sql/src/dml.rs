@@ -9,6 +9,7 @@ use crate::{
     analyzer::{Analyzer, Target},
     bounded::Condition,
     origin::Origin,
+    routines::Events,
     value::{Columns, Rest, Scope, Value},
 };
 
@@ -60,8 +61,22 @@ impl Analyzer<'_> {
         for item in list {
             let Some(NodeEnum::ResTarget(item)) = &item.node else { continue };
             self.look(&item.indirection, scope);
+            if item.val.as_deref().is_some_and(takes_default) {
+                self.take_defaults(targets);
+            }
             let value = self.optional(item.val.as_deref(), scope);
             self.keep(&value, Some(&item.name), targets);
+        }
+    }
+
+    /// `SET a = DEFAULT` runs what the default calls.
+    fn take_defaults(&mut self, targets: &[Target]) {
+        for target in targets {
+            for reached in self.written(target) {
+                if let Some(relation) = &reached.relation {
+                    self.happens(relation.oid, Events::DEFAULT);
+                }
+            }
         }
     }
 
@@ -310,6 +325,16 @@ impl Analyzer<'_> {
     /// An effect on a new or changed thing that has no schema by its kind.
     pub(crate) fn bare(&mut self, verb: Verb, kind: ObjectKind, name: &str) {
         self.draft.on(verb, kind, ObjectName::bare(name));
+    }
+}
+
+/// Whether a value that is set is a column's default, by itself or in a row.
+fn takes_default(node: &pg::Node) -> bool {
+    match &node.node {
+        Some(NodeEnum::SetToDefault(_)) => true,
+        Some(NodeEnum::MultiAssignRef(e)) => e.source.as_deref().is_some_and(takes_default),
+        Some(NodeEnum::RowExpr(e)) => e.args.iter().any(takes_default),
+        Some(_) | None => false,
     }
 }
 

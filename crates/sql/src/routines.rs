@@ -71,6 +71,8 @@ impl Events {
     pub const TRUNCATE: Self = Self(8);
     /// Rows are read.
     pub const READ: Self = Self(16);
+    /// Columns get their defaults, though no row is added.
+    pub const DEFAULT: Self = Self(64);
     /// Rows are written anew or looked through, by ALTER TABLE, VACUUM, REINDEX and their kin.
     pub const REBUILD: Self = Self(32);
 

@@ -2,17 +2,12 @@
 
 mod query;
 
-use std::{
-    collections::BTreeSet,
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use guard_core::{Certainty, ObjectName, Operation, Outputs};
 
 use self::query::{Column, Masked, Writer};
-use crate::{
-    Body, Callee, Catalog, NoNames, Relation, RelationKind, Routine, Routines, analyze,
-};
+use crate::{Body, Callee, Catalog, NoNames, Relation, RelationKind, Routine, Routines, analyze};
 
 /// Analyses arbitrary bytes: must not panic.
 pub fn fuzz_analyze(data: &[u8]) {

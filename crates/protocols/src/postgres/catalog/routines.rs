@@ -66,7 +66,7 @@ const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
     trees (kind, of, events, tree) AS ( \
         SELECT 'p', oid, 0, proargdefaults::pg_catalog.text FROM pg_catalog.pg_proc \
             WHERE proargdefaults IS NOT NULL AND oid >= 16384 \
-        UNION ALL SELECT 'r', d.adrelid, CASE WHEN a.attgenerated <> '' THEN 35 ELSE 1 END, \
+        UNION ALL SELECT 'r', d.adrelid, CASE WHEN a.attgenerated <> '' THEN 35 ELSE 65 END, \
                 d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a \
                 ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
         UNION ALL SELECT 'r', conrelid, 35, conbin::pg_catalog.text FROM pg_catalog.pg_constraint \
