@@ -24,6 +24,10 @@ pub(crate) struct Options {
 /// seconds, which the sanitizer makes longer.
 const LIMITS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=2048"];
 
+/// What the sanitizer keeps for its reports grows with every way in which memory is asked for. Without a bound on it a target
+/// that leaks nothing comes to its limit after an hour or two.
+const SANITIZER: &str = "malloc_context_size=4:quarantine_size_mb=64";
+
 /// Runs the targets one after the other.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !shell::root().join("fuzz/Cargo.toml").is_file() {
@@ -67,5 +71,6 @@ fn cargo_fuzz() -> Result<Command> {
     let mut command = shell::command("cargo");
     command.arg(format!("+{NIGHTLY}")).arg("fuzz").env("PATH", path);
     command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    command.env("ASAN_OPTIONS", SANITIZER);
     Ok(command)
 }
