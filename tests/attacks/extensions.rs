@@ -22,6 +22,8 @@ const SETUP: &str = "
     CREATE AGGREGATE other.longest(citext) (SFUNC = other.citext_larger, STYPE = citext);
     CREATE FUNCTION citext_eq(text, int) RETURNS bool LANGUAGE plpgsql AS
         $$ BEGIN DELETE FROM public.kept; RETURN true; END $$;
+    CREATE TYPE mood AS ENUM ('sad', 'glad');
+    CREATE SCHEMA moody; CREATE DOMAIN moody.hue AS text CHECK (citext_eq(VALUE, 1)); CREATE TYPE hue AS ENUM ('red');
     CREATE OPERATOR %= (LEFTARG = text, RIGHTARG = int, FUNCTION = citext_eq);";
 
 #[test]
@@ -36,6 +38,9 @@ fn what_an_extension_computes_is_no_call_and_what_pretends_to_is() {
         ("SELECT tags -> 'n' FROM people WHERE id = 2", "2"),
         ("SELECT id FROM people WHERE tags @> 'n=>4'", "4"),
         ("SELECT count(*) FROM people a JOIN people b ON a.email = b.email", "5"),
+        ("SELECT id FROM people WHERE email = 'p3@EXAMPLE.com'::citext", "3"),
+        ("SELECT id FROM people WHERE email = ANY ('{p3@EXAMPLE.com}'::citext[])", "3"),
+        ("SELECT 'sad'::mood", "sad"),
         ("SELECT encode(hmac('a', 'k', 'sha256'), 'hex') <> ''", "t"),
     ] {
         let run = stage.psql(sql).unwrap();
@@ -47,6 +52,8 @@ fn what_an_extension_computes_is_no_call_and_what_pretends_to_is() {
         "SELECT other.longest(email) FROM people",
         "SELECT 'a'::text %= 1",
         "SELECT citext_eq('a'::text, 1)",
+        "SELECT 'red'::hue",
+        "SELECT 'red'::moody.hue",
         "SELECT set_limit(0.1)",
         "SELECT * FROM each('a=>1')",
     ] {

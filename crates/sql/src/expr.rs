@@ -315,7 +315,8 @@ impl Analyzer<'_> {
         let system = matches!(schema, "" | "pg_catalog" | "information_schema");
         let is_row = || !self.catalog.relations_named(name).is_empty();
         let is_builtin = system && functions::is_builtin_type(name);
-        if !is_builtin && !is_row() {
+        let is_plain = || self.catalog.routines().is_plain_type(name);
+        if !is_builtin && !is_row() && !is_plain() {
             self.draft.on(Verb::Call, ObjectKind::Type, object(schema, name));
         }
         let casts = self.catalog.routines().cast_to(name);

@@ -150,6 +150,9 @@ pub struct Routines {
     pub relations: Vec<(u32, Events, Callee)>,
     /// Functions of event triggers.
     pub event_triggers: Vec<Callee>,
+    /// Names of types that users made and whose values are only read from texts: enums, and types of extensions whose
+    /// input only computes.
+    pub plain_types: Vec<Arc<str>>,
     /// Foreign keys.
     pub references: Vec<Reference>,
 }
@@ -178,6 +181,7 @@ pub(crate) struct Index {
     assigned: HashMap<u32, Vec<Callee>>,
     implicit: Vec<Callee>,
     types: HashMap<Arc<str>, Vec<Callee>>,
+    plain_types: HashSet<Arc<str>>,
     relations: HashMap<u32, Vec<(Events, Callee)>>,
     event_triggers: Vec<Callee>,
     references: HashMap<u32, Vec<Reference>>,
@@ -208,6 +212,7 @@ impl Index {
             }
             index.casts_to.entry(cast.target).or_default().push(cast.callee);
         }
+        index.plain_types = all.plain_types.into_iter().collect();
         for (name, callee) in all.types {
             index.types.entry(name).or_default().push(callee);
         }
@@ -279,6 +284,11 @@ impl Index {
     pub(crate) fn cast_to(&self, name: &str) -> Vec<Callee> {
         let casts = self.casts_to.get(name).into_iter().flatten();
         casts.chain(self.types.get(name).into_iter().flatten()).cloned().collect()
+    }
+
+    /// Whether a value becomes of a type by being read, and nothing that somebody made runs with it.
+    pub(crate) fn is_plain_type(&self, name: &str) -> bool {
+        self.plain_types.contains(name) && !self.types.contains_key(name)
     }
 
     /// What an assignment to a column of a type may call.

@@ -87,6 +87,7 @@ fn catalog_with(more: Vec<Routine>) -> Catalog {
             callee: purge.clone(),
         }],
         types: vec![("checked".into(), purge.clone())],
+        plain_types: vec!["mood".into(), "checked".into()],
         relations: vec![
             (15, Events::DELETE, purge.clone()),
             (17, Events::INSERT, Callee::Routine(RULE | 9)),
@@ -220,6 +221,7 @@ fn what_reaches_no_function_gains_no_effect() {
         "UPDATE ruled SET id = 1 WHERE id = 2",
         "INSERT INTO part VALUES (1)",
         "SELECT * FROM defaulted",
+        "SELECT 'sad'::mood, '{sad}'::public.mood[]",
         "UPDATE defaulted SET id = 2 WHERE id = 1",
         "DELETE FROM guarded WHERE id = 1",
         "SELECT id FROM behind",
@@ -242,6 +244,9 @@ fn a_call_is_exact_where_all_bodies_are_understood_and_an_effect_by_itself() {
         assert_eq!(doubt, None, "{sql}");
         assert!(effects.contains("call"), "{sql}: {effects}");
     }
+    assert!(read(&catalog, "SELECT 'x'::mystery").0.contains("call"));
+    assert!(read(&catalog, "SELECT 1::checked").0.contains("call"));
+    assert!(!read(&catalog, "SELECT 'sad'::mood").0.contains("call"));
     for sql in ["SELECT unread()", "SELECT nobody()", "SELECT other.purge()"] {
         let (effects, doubt) = read(&catalog, sql);
         assert!(doubt.is_some() && effects.contains("call"), "{sql}: {effects}");

@@ -148,8 +148,14 @@ const REFERENCES: &str = "SELECT conrelid, pg_catalog.array_to_string(conkey, ',
         confrelid, pg_catalog.array_to_string(confkey, ','), confdeltype, confupdtype \
     FROM pg_catalog.pg_constraint WHERE contype = 'f'";
 
+/// Types that are not the server's own, each with the function that makes its values of texts.
+const TYPES: &str = "SELECT t.typname, t.typtype, l.lanname, p.prosrc, p.probin \
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typinput \
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    WHERE t.oid >= 16384 AND (t.typtype <> 'b' OR t.typelem = 0 OR t.typcategory <> 'A')";
+
 /// What is asked, in the order in which [`load`] reads the answers.
-pub(super) const QUERIES: [&str; 6] = [LINKS, OPERATORS, CASTS, REFERENCES, ROUTINES, RULES];
+pub(super) const QUERIES: [&str; 7] = [LINKS, OPERATORS, CASTS, REFERENCES, ROUTINES, RULES, TYPES];
 
 /// Reads all of it. What cannot be shown now, because of a lock, is said to be unknown.
 pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), ProtocolError> {
@@ -225,7 +231,28 @@ pub(super) async fn load(upstream: &mut Upstream) -> Result<(Routines, bool), Pr
             also: Vec::new(),
         });
     }
+    all.plain_types = plain_types(upstream.own_answer(MAX_BYTES).await?)?;
     Ok((all, incomplete))
+}
+
+/// Names of types of which each, in whatever schema, is made of a text by reading it and nothing else.
+fn plain_types(rows: Vec<Vec<Option<String>>>) -> Result<Vec<Arc<str>>, ProtocolError> {
+    let mut types: HashMap<String, bool> = HashMap::new();
+    for row in rows {
+        let mut row = Row::new(row);
+        let (name, kind, language) = (row.text()?, row.text()?, row.text()?);
+        let (symbol, place) = (row.text()?, row.optional());
+        let is_plain = match (kind.as_str(), language.as_str(), &place) {
+            ("e", "internal", None) => symbol == "enum_in",
+            ("b", "c", Some(_)) | ("b", "internal", None) => {
+                computes_only(place.as_deref(), &symbol)
+            }
+            _ => false,
+        };
+        *types.entry(name).or_insert(true) &= is_plain;
+    }
+    let plain = types.into_iter().filter(|(_, is_plain)| *is_plain);
+    Ok(plain.map(|(name, _)| name.into()).collect())
 }
 
 /// Why a body is not known for the moment.
