@@ -55,6 +55,16 @@ impl ControlError {
         }
     }
 
+    /// Whether no broker answered: it, or one behind the same balancer, may answer the next time.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // What a balancer says when it has no broker.
+            Self::Refused { status, .. } => matches!(status, 502 | 504),
+            Self::Garbled { .. } | Self::Unproven(_) => false,
+        }
+    }
+
     /// Whether the broker said that the session is over or that it knows of none.
     pub fn is_over(&self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use guard_core::{
 };
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep};
 use url::{Host, Url};
 
 use crate::{
@@ -27,6 +28,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ending a session waits for gateways' last notes and seals the record.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request that no broker answered is made again for this long, where it may be done twice: behind a balancer another
+/// broker may answer.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+/// Between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// A record can be long.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(120);
 /// The largest answers hold a policy (1 MiB of YAML, escaped).
@@ -152,18 +158,18 @@ impl BrokerClient {
 
     /// Asks for a grant that is enforced in the shim.
     pub async fn enforce(&self, ask: &AskEnforcement) -> Result<Enforcement, ControlError> {
-        self.post("/v1/session/enforce", ask, REQUEST_TIMEOUT).await
+        self.post_again("/v1/session/enforce", ask, REQUEST_TIMEOUT).await
     }
 
     /// Says that the child is over; the record is sealed when this answers.
     pub async fn end(&self, end: &EndSession) -> Result<SessionEnded, ControlError> {
-        self.post("/v1/session/end", end, END_TIMEOUT).await
+        self.post_again("/v1/session/end", end, END_TIMEOUT).await
     }
 
     /// The sealed record of this session.
     pub async fn record(&self) -> Result<Vec<u8>, ControlError> {
-        let request = self.request(&Method::GET, "/v1/session/record", RECORD_TIMEOUT)?;
-        self.answer(request, MAX_RECORD).await
+        let request = || self.request(&Method::GET, "/v1/session/record", RECORD_TIMEOUT);
+        self.answer_again(request, MAX_RECORD).await
     }
 
     /// The keys by which the broker says that it seals records.
@@ -213,6 +219,17 @@ impl BrokerClient {
         self.parse(&self.answer(request, MAX_ANSWER).await?)
     }
 
+    /// The same for what may be done twice: it is done once, or twice is as good.
+    async fn post_again<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, ControlError> {
+        let request = || Ok(self.request(&Method::POST, path, timeout)?.json(body));
+        self.parse(&self.answer_again(request, MAX_ANSWER).await?)
+    }
+
     async fn send<B: Serialize>(
         &self,
         method: Method,
@@ -252,6 +269,24 @@ impl BrokerClient {
                 request.header("Authorization", sensitive(&format!("Bearer {assertion}"))?)
             }
         })
+    }
+
+    /// Asks until a broker answers, each time with a proof of its own.
+    async fn answer_again(
+        &self,
+        request: impl Fn() -> Result<reqwest::RequestBuilder, ControlError>,
+        max: usize,
+    ) -> Result<Vec<u8>, ControlError> {
+        let started = Instant::now();
+        loop {
+            match self.answer(request()?, max).await {
+                Err(error) if error.is_unanswered() && started.elapsed() < RETRY_FOR => {
+                    tracing::debug!(%error, "asking again");
+                    sleep(RETRY_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     async fn answer(
@@ -324,13 +359,14 @@ fn sensitive(value: &str) -> Result<reqwest::header::HeaderValue, ControlError> 
 
 impl ControlPlane for BrokerClient {
     fn lease<'a>(&'a self, ask: &'a AskLease) -> BoxFuture<'a, Result<Lease, ControlError>> {
-        self.post("/v1/leases", ask, REQUEST_TIMEOUT).boxed()
+        self.post_again("/v1/leases", ask, REQUEST_TIMEOUT).boxed()
     }
 
     fn release(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), ControlError>> {
         async move {
             let path = format!("/v1/leases/{lease}/release");
-            self.send(Method::POST, &path, None::<&()>).await.map(drop)
+            let request = || self.request(&Method::POST, &path, REQUEST_TIMEOUT);
+            self.answer_again(request, MAX_ANSWER).await.map(drop)
         }
         .boxed()
     }

@@ -12,7 +12,10 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -33,6 +36,12 @@ pub(crate) const CLIENT_PASSWORD: &str = "guard-client-password";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest refusal of a gateway, in bytes.
 const MAX_REFUSAL: usize = 16 * 1024;
+/// The code by which a gateway says that no broker answered it.
+pub(crate) const BROKER_UNAVAILABLE: &str = "broker-unavailable";
+/// A gateway that no broker answered is asked again for this long: another broker may.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+/// Between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The code by which the broker says that a session is over.
 const SESSION_OVER: &str = "session-over";
 /// The name in the TLS hello. Gateways are known by their certificate's digest, not by a name.
@@ -67,6 +76,14 @@ pub enum TunnelError {
 }
 
 impl TunnelError {
+    /// Whether the same may succeed a moment later, with a new proof.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code == BROKER_UNAVAILABLE,
+            Self::Unreachable { .. } | Self::Unproven => false,
+        }
+    }
+
     /// What a client is told in its protocol's words.
     fn why(&self) -> TurnedAway {
         match self {
@@ -117,7 +134,19 @@ impl Tunnel {
 
     /// Opens a tunnel.
     pub async fn open(&self, auth: ClientAuth) -> Result<ClientIo, TunnelError> {
-        match timeout(OPEN_TIMEOUT, self.try_open(auth)).await {
+        let opening = async {
+            let started = Instant::now();
+            loop {
+                match self.try_open(auth.clone()).await {
+                    Err(error) if error.may_pass() && started.elapsed() < RETRY_FOR => {
+                        tracing::debug!(%error, "opening a tunnel again");
+                        sleep(RETRY_PAUSE).await;
+                    }
+                    opened => return opened,
+                }
+            }
+        };
+        match timeout(OPEN_TIMEOUT, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(self.unreachable(&"it did not answer in time")),
         }

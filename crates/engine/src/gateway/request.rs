@@ -16,7 +16,7 @@ use super::Gateway;
 use crate::{
     control::ControlError,
     session::ServedSession,
-    tunnel::{CLIENT_AUTH, CLIENT_PASSWORD, PROVEN, UPGRADE},
+    tunnel::{BROKER_UNAVAILABLE, CLIENT_AUTH, CLIENT_PASSWORD, PROVEN, UPGRADE},
 };
 
 type Answer = Response<Full<Bytes>>;
@@ -64,7 +64,7 @@ impl From<ControlError> for Refusal {
             | ControlError::Unproven(_) => {
                 tracing::warn!(%error, "a tunnel was refused: the broker cannot be asked");
                 let message = "the gateway cannot ask the broker";
-                Self::new(StatusCode::BAD_GATEWAY, "broker-unavailable", message)
+                Self::new(StatusCode::BAD_GATEWAY, BROKER_UNAVAILABLE, message)
             }
         }
     }
