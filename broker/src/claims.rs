@@ -19,6 +19,8 @@ pub(crate) struct VerifiedRun {
     pub(crate) jti: String,
     /// When the broker may forget the token's id: it is refused for its age by then.
     pub(crate) forget_after: guard_core::Timestamp,
+    /// Whether the run's key names one job. Older GitHub servers do not say which job of a run asks.
+    pub(crate) names_job: bool,
 }
 
 /// A `jti` longer than this is refused: it is kept.
@@ -44,8 +46,13 @@ pub(crate) fn identify(
         Platform::Github => github(token, issuer),
         Platform::Gitlab => gitlab(token, issuer),
     }?;
+    let names_job = match issuer.platform {
+        Platform::Github => identity.claims.contains_key("check_run_id"),
+        Platform::Gitlab => true,
+    };
     Ok(VerifiedRun {
         identity,
+        names_job,
         jti: jti.to_owned(),
         forget_after: later(expires, issuer.leeway + Duration::from_secs(1)),
     })

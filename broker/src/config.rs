@@ -2,6 +2,7 @@
 
 mod issuers;
 mod resources;
+mod store;
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +14,14 @@ use std::{
 use guard_core::{
     Digest, PolicyName, ResourceName,
     control::PolicySource,
-    document::{self, Fields, Node, Position, Problem, Problems},
+    document::{self, Node, Position, Problem, Problems},
 };
 use guard_policy::{Policy, TrustContext, TrustRules};
 use url::Url;
 
 pub(crate) use issuers::{IssuerConfig, KeySource};
 pub(crate) use resources::{ResourceConfig, SecretSource};
+pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 
 /// How often a shim shows that it lives, unless configured.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -52,10 +54,10 @@ pub(crate) struct Config {
     pub(crate) url: String,
     /// The `aud` that an identity token must have.
     pub(crate) audience: String,
-    /// The SQLite file.
-    pub(crate) store: PathBuf,
-    /// The folder of the records.
-    pub(crate) recordings: PathBuf,
+    /// Where sessions are kept.
+    pub(crate) store: StoreConfig,
+    /// Where records are kept.
+    pub(crate) recordings: RecordingsAt,
     /// The file of the key that seals records.
     pub(crate) sealing_key: PathBuf,
     /// Certificate and key, where the broker itself speaks TLS.
@@ -132,8 +134,18 @@ fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
         Some(node) => node.text(problems).map(str::to_owned),
         None => url.clone(),
     };
-    let store = prefixed(&fields, "store", "sqlite:", "guard.db", base, problems);
-    let recordings = prefixed(&fields, "recordings", "file:", "recordings", base, problems);
+    let store = store::read(fields.optional("store"), base, problems);
+    let recordings = store::recordings(fields.optional("recordings"), base, problems);
+    if let (Some(store), Some(RecordingsAt::Bucket { .. }), Some(at)) =
+        (&store, &recordings, fields.optional("recordings"))
+        && !store.is_shared()
+    {
+        at.problem_with_help(
+            problems,
+            "records of a SQLite store are files, which grow where the broker is",
+            "write `file:DIR`, or use a PostgreSQL store",
+        );
+    }
     let sealing_key = match fields.optional("sealing_key") {
         Some(node) => node.text(problems).map(|text| base.join(text)),
         None => Some(base.join("sealing-key.pem")),
@@ -240,26 +252,6 @@ pub(crate) fn is_loopback_host(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn prefixed(
-    fields: &Fields<'_>,
-    name: &str,
-    prefix: &str,
-    default: &str,
-    base: &Path,
-    problems: &mut Problems,
-) -> Option<PathBuf> {
-    let Some(node) = fields.optional(name) else { return Some(base.join(default)) };
-    let text = node.text(problems)?;
-    match text.strip_prefix(prefix).filter(|path| !path.is_empty()) {
-        Some(path) => Some(base.join(path)),
-        None => {
-            let help = format!("write `{prefix}PATH`, such as `{prefix}{default}`");
-            node.problem_with_help(problems, format!("`{text}` is not known here"), help);
-            None
-        }
-    }
 }
 
 fn tls_files(node: &Node, base: &Path, problems: &mut Problems) -> Option<TlsFiles> {

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    config::{Config, IssuerConfig},
+    config::{Config, IssuerConfig, RecordingsAt, StoreConfig},
     say, serve,
 };
 use issuer::DevIssuer;
@@ -157,8 +157,8 @@ fn into_dev(
     config.listen = listen;
     url.clone_into(&mut config.url);
     url.clone_into(&mut config.audience);
-    config.store = folder.join("guard.db");
-    config.recordings = folder.join("recordings");
+    config.store = StoreConfig::sqlite(folder.join("guard.db"));
+    config.recordings = RecordingsAt::Folder(folder.join("recordings"));
     config.sealing_key = folder.join("sealing-key.pem");
     config.tls = None;
     // Tokens of real issuers would be for another audience; their rules are what is tried out.

@@ -1,5 +1,6 @@
 //! `guard-broker`: gives the runs of pipelines sessions, and keeps the record of what they do.
 
+mod admin;
 mod api;
 mod claims;
 mod config;
@@ -65,6 +66,8 @@ enum Command {
     /// Read the configuration, its trust rules and policies, and say all that is wrong with them
     #[command(after_help = CHECK)]
     Check(ConfigFile),
+    /// List, show and end sessions
+    Sessions(admin::Args),
     /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
     Dev(dev::Args),
     /// Only the issuer of `dev`
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
+        Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,
         Command::Check(ConfigFile { config }) => match config::load(&config) {

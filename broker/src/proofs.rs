@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
 use crate::jws::{self, Fault, Unverified, Verified};
-pub(crate) use once::Once;
+pub(crate) use once::{Once, Scope, SpendError};
 
 /// RFC 9449 section 4.3: a proof is for one request that is made now, in seconds.
 const PROOF_AGE: i64 = 60;
@@ -136,14 +136,4 @@ fn self_signed(token: Unverified<'_>, typ: &str) -> Result<(Verified, String), F
     let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     let thumbprint = URL_SAFE_NO_PAD.encode(Digest::of(canonical).as_bytes());
     Ok((token.verify(&key, algorithm)?, thumbprint))
-}
-
-// === impl Proven ===
-
-impl Proven {
-    /// Uses the proof up. An error if it was used before.
-    pub(crate) fn spend(self, once: &Once, now: Timestamp) -> Result<String, Fault> {
-        once.spend(&self.thumbprint, &self.jti, self.issued, now)?;
-        Ok(self.thumbprint)
-    }
 }

@@ -1,31 +1,31 @@
-//! The records on disk: one file a session, appended in order, on the disk before it is answered.
+//! The records: appended in order, kept before it is answered, sealed at the end.
 //!
-//! The file is the truth. What each writer has delivered is counted from the lines that carry its
-//! name, so a broker that starts again knows what every enforcement point may send next. An append is
-//! answered when the system says that the bytes are on the disk (`fdatasync`, one for all appends that
-//! wait): neither the end of this process nor a loss of power takes back what was acknowledged.
+//! Where they grow depends on the store. With SQLite each is a file, and the file is the truth. With PostgreSQL they are in
+//! the store, so that any broker appends, and go to the recordings when they are sealed.
 
+mod archive;
+mod files;
+mod parts;
 mod resume;
+mod writers;
 
-use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io, sync::Arc};
 
-use guard_audit::{ChainWriter, Event, Seal, SealingKey};
-use guard_core::{Digest, SessionId, Timestamp};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use guard_audit::{ChainWriter, Event, SealingKey};
+use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
+pub(crate) use archive::Archive;
 pub(crate) use resume::{ResumeError, Resumed};
+
+use crate::store::{Store, StoreError};
+use files::FileRecord;
+pub(crate) use files::Files;
+use parts::PartsRecord;
 
 /// The name by which the broker's own events stand in a record.
 pub(crate) const BROKER: &str = "broker";
-
-/// A session has a few enforcement points; more names than this are a mistake or an attack.
-const MAX_WRITERS: usize = 1024;
 
 /// Why events were not appended. Nothing of them is in the record then.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub(crate) enum RecordError {
         /// What the broker expects.
         expected: u64,
     },
+    /// The writer is another enforcement point's.
+    #[error("this writer is another enforcement point's")]
+    Foreign,
     /// The record is sealed.
     #[error("the record is sealed")]
     Sealed,
@@ -45,232 +48,228 @@ pub(crate) enum RecordError {
     /// The disk does not take it.
     #[error("the record cannot be written")]
     Disk(#[from] io::Error),
+    /// The store does not take it.
+    #[error("the record cannot be written")]
+    Store(#[from] StoreError),
+    /// The recordings do not take it.
+    #[error("the recordings cannot be written")]
+    Archive(#[from] object_store::Error),
     /// The disk did not take something before: what the file holds is not known.
     #[error("the record could not be written before, and is closed")]
     Broken,
 }
 
-/// The folder of all records.
-#[derive(Debug, Clone)]
-pub(crate) struct Records {
-    folder: PathBuf,
-}
-
-/// One session's record, open for appending.
+/// Events of one writer.
 #[derive(Debug)]
-pub(crate) struct Record {
-    session: SessionId,
-    file: File,
-    lines: Mutex<Lines>,
-    /// How many bytes are known to be on the disk. Held while they are brought there.
-    synced: Mutex<u64>,
+pub(crate) struct Batch {
+    /// The stream.
+    pub(crate) writer: String,
+    /// The enforcement point that writes it.
+    pub(crate) owner: String,
+    /// Number of the first event.
+    pub(crate) first: u64,
+    /// The events.
+    pub(crate) events: Vec<Event>,
 }
 
-#[derive(Debug)]
-struct Lines {
-    chain: ChainWriter,
-    /// Length of the file.
-    length: u64,
-    /// Number of the next event, by writer.
-    writers: HashMap<Arc<str>, u64>,
-    state: State,
-}
-
+/// What came of appending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Sealed,
-    Broken,
+pub(crate) struct Appended {
+    /// Number of the writer's next event.
+    pub(crate) next: u64,
+    /// How many notices for the shim there are now.
+    pub(crate) notices: u64,
+}
+
+/// All records.
+#[derive(Debug, Clone)]
+pub(crate) enum Records {
+    /// A file each.
+    Files(Files),
+    /// Parts in the store, and from there to the recordings.
+    Parts(Store, Archive),
+}
+
+/// One session's record.
+#[derive(Debug, Clone)]
+pub(crate) enum Record {
+    /// A file.
+    File(Arc<FileRecord>),
+    /// Parts in the store.
+    Parts(Arc<PartsRecord>),
 }
 
 // === impl Records ===
 
 impl Records {
-    /// Uses a folder, made for the broker's user only if it is not there.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+    /// The line that starts a record, and its hash, where records start with their session in the store.
+    pub(crate) fn first_line(
+        &self,
+        first: &Event,
+    ) -> Result<Option<(Vec<u8>, Digest)>, RecordError> {
+        match self {
+            Self::Files(_) => Ok(None),
+            Self::Parts(..) => {
+                let mut chain = ChainWriter::new();
+                let mut line = Vec::new();
+                chain
+                    .append_into(&mut line, Timestamp::now(), BROKER, first)
+                    .map_err(|error| RecordError::Invalid(error.to_string()))?;
+                Ok(Some((line, chain.head())))
+            }
+        }
     }
 
-    /// Where a session's record is.
-    pub(crate) fn path(&self, session: SessionId) -> PathBuf {
-        self.folder.join(format!("{session}.jsonl"))
+    /// Starts the record of a session that was just stored.
+    pub(crate) async fn create(
+        &self,
+        session: SessionId,
+        first: Event,
+        fallback: Option<ResourceName>,
+    ) -> Result<Record, RecordError> {
+        match self {
+            Self::Files(files) => {
+                let files = files.clone();
+                let created = move || files.create(session, &first, fallback);
+                let created = tokio::task::spawn_blocking(created).await;
+                let created = created.map_err(io::Error::other)??;
+                Ok(Record::File(Arc::new(created)))
+            }
+            Self::Parts(store, _) => {
+                Ok(Record::Parts(Arc::new(PartsRecord::new(store.clone(), session, fallback))))
+            }
+        }
     }
 
-    /// Starts a record with its first event.
-    pub(crate) fn create(&self, session: SessionId, first: &Event) -> Result<Record, RecordError> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.path(session))?;
-        let record = Record::new(session, file, ChainWriter::new(), 0, HashMap::new());
-        record.append_own(std::slice::from_ref(first))?;
-        // The name is on the disk only when its folder is.
-        File::open(&self.folder)?.sync_all()?;
-        Ok(record)
+    /// Goes on with a record of a broker that is no more.
+    pub(crate) fn resume(
+        &self,
+        session: SessionId,
+        known: Option<(u64, Digest)>,
+        fallback: Option<ResourceName>,
+    ) -> Result<Resumed, ResumeError> {
+        match self {
+            Self::Files(files) => files.resume(session, known, fallback),
+            Self::Parts(store, _) => {
+                let record = PartsRecord::new(store.clone(), session, fallback);
+                Ok(Resumed::Open(Record::Parts(Arc::new(record))))
+            }
+        }
+    }
+
+    /// A record that is in the store. Files are opened when the broker starts.
+    pub(crate) fn open(
+        &self,
+        session: SessionId,
+        fallback: Option<ResourceName>,
+    ) -> Option<Record> {
+        match self {
+            Self::Files(_) => None,
+            Self::Parts(store, _) => {
+                let record = PartsRecord::new(store.clone(), session, fallback);
+                Some(Record::Parts(Arc::new(record)))
+            }
+        }
+    }
+
+    /// Takes back a record that could not be started.
+    pub(crate) fn forget(&self, session: SessionId) {
+        match self {
+            Self::Files(files) => {
+                let _ = std::fs::remove_file(files.path(session));
+            }
+            Self::Parts(..) => {}
+        }
+    }
+
+    /// A sealed record, in pieces.
+    pub(crate) async fn read(
+        &self,
+        session: SessionId,
+        filed: bool,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
+        match self {
+            Self::Files(files) => Ok(archive::read_file(files.path(session)).await?.boxed()),
+            Self::Parts(_, archive) if filed => archive.read(session).await,
+            Self::Parts(store, _) => Ok(parts::stream(store.clone(), session).boxed()),
+        }
+    }
+
+    /// Brings a sealed record to the recordings, where it is not there already.
+    pub(crate) async fn file(&self, session: SessionId) -> Result<(), RecordError> {
+        match self {
+            Self::Files(_) => Ok(()),
+            Self::Parts(store, archive) => {
+                archive.file(session, parts::stream(store.clone(), session)).await?;
+                Ok(store.filed(session).await?)
+            }
+        }
     }
 }
 
 // === impl Record ===
 
 impl Record {
-    fn new(
-        session: SessionId,
-        file: File,
-        chain: ChainWriter,
-        length: u64,
-        writers: HashMap<Arc<str>, u64>,
-    ) -> Self {
-        let lines = Lines { chain, length, writers, state: State::Open };
-        Self { session, file, lines: Mutex::new(lines), synced: Mutex::new(length) }
-    }
-
-    /// Appends events of an enforcement point and answers with the number of its next one, and how
-    /// many of these events were new. Events that the record has already are passed over, so that a
+    /// Appends events of an enforcement point. Those that the record has already are passed over, so that a
     /// repeated request is harmless.
-    ///
-    /// Blocks on the disk.
-    pub(crate) fn append(
-        &self,
-        writer: &str,
-        first: u64,
-        events: &[Event],
-    ) -> Result<(u64, usize), RecordError> {
-        let mut lines = self.lines();
-        let expected = lines.writers.get(writer).copied().unwrap_or_default();
-        let Some(known) = expected.checked_sub(first) else {
-            return Err(RecordError::Gap { expected });
-        };
-        let new = usize::try_from(known).ok().and_then(|known| events.get(known..));
-        let new = new.unwrap_or_default();
-        if expected == 0 && !new.is_empty() {
-            if lines.writers.len() >= MAX_WRITERS {
-                return Err(RecordError::Invalid("the session has too many writers".into()));
+    pub(crate) async fn append(&self, batch: Batch) -> Result<Appended, RecordError> {
+        match self {
+            Self::File(record) => {
+                let record = record.clone();
+                let appended = tokio::task::spawn_blocking(move || record.append(&batch)).await;
+                appended.map_err(io::Error::other)?
             }
-            lines.writers.insert(writer.into(), 0);
+            Self::Parts(record) => record.append(&batch).await,
         }
-        self.write(&mut lines, writer, new)?;
-        let next = expected + new.len() as u64;
-        if let Some(number) = lines.writers.get_mut(writer) {
-            *number = next;
-        }
-        let end = lines.length;
-        drop(lines);
-        self.sync(end)?;
-        Ok((next, new.len()))
     }
 
-    /// Appends events of the broker itself. Blocks on the disk.
-    pub(crate) fn append_own(&self, events: &[Event]) -> Result<(), RecordError> {
-        let mut lines = self.lines();
-        self.write(&mut lines, BROKER, events)?;
-        let end = lines.length;
-        drop(lines);
-        self.sync(end)
+    /// Appends an event of the broker itself.
+    pub(crate) async fn append_own(&self, event: Event) -> Result<(), RecordError> {
+        match self {
+            Self::File(record) => {
+                let record = record.clone();
+                let appended = tokio::task::spawn_blocking(move || record.append_own(&event)).await;
+                appended.map_err(io::Error::other)?
+            }
+            Self::Parts(record) => record.append_own(&event).await,
+        }
     }
 
-    /// Appends the last event and the seal. Nothing can be appended afterwards, and sealing again
-    /// changes nothing. Blocks on the disk.
-    pub(crate) fn seal(
+    /// Appends the last event and the seal. Nothing can be appended afterwards, and sealing again changes nothing.
+    pub(crate) async fn seal(
         &self,
         last: &Event,
         now: Timestamp,
         key: &SealingKey,
     ) -> Result<(u64, Digest), RecordError> {
-        let mut lines = self.lines();
-        if lines.state == State::Sealed {
-            return Ok((lines.chain.entries(), lines.chain.head()));
-        }
-        // A record that has its last event already lost only its seal.
-        if lines.writers.insert(ENDED.into(), 1).is_none() {
-            self.write(&mut lines, BROKER, std::slice::from_ref(last))?;
-        }
-        let reached = (lines.chain.entries(), lines.chain.head());
-        let seal = Seal::line(self.session, &lines.chain, now, key)
-            .map_err(|error| RecordError::Invalid(error.to_string()))?;
-        self.write_bytes(&mut lines, &seal)?;
-        lines.state = State::Sealed;
-        let end = lines.length;
-        drop(lines);
-        self.sync(end)?;
-        Ok(reached)
-    }
-
-    /// How many entries there are, and the hash of the last.
-    pub(crate) fn reached(&self) -> (u64, Digest) {
-        let lines = self.lines();
-        (lines.chain.entries(), lines.chain.head())
-    }
-
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes all of the events, or none.
-    fn write(&self, lines: &mut Lines, writer: &str, events: &[Event]) -> Result<(), RecordError> {
-        lines.writable()?;
-        if events.is_empty() {
-            return Ok(());
-        }
-        let before = lines.chain.clone();
-        let now = Timestamp::now();
-        let mut bytes = Vec::with_capacity(events.len() * 512);
-        let chained = events
-            .iter()
-            .try_for_each(|event| lines.chain.append_into(&mut bytes, now, writer, event))
-            .map_err(|error| RecordError::Invalid(error.to_string()));
-        let written = chained.and_then(|()| self.write_bytes(lines, &bytes));
-        if written.is_err() {
-            lines.chain = before;
-        }
-        written
-    }
-
-    fn write_bytes(&self, lines: &mut Lines, bytes: &[u8]) -> Result<(), RecordError> {
-        lines.writable()?;
-        match (&self.file).write_all(bytes) {
-            Ok(()) => {
-                lines.length += bytes.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                // A part may be there: away with it, or nothing could follow it.
-                if self.file.set_len(lines.length).is_err() {
-                    lines.state = State::Broken;
-                }
-                Err(error.into())
-            }
+        match self {
+            // One signature and one append: too short to be worth a thread of its own.
+            Self::File(record) => record.seal(last, now, key),
+            Self::Parts(record) => record.seal(last, now, key).await,
         }
     }
 
-    /// Waits until the file is on the disk up to `end`. Who comes while others wait is served by
-    /// the next round, together with all who came by then.
-    fn sync(&self, end: u64) -> Result<(), RecordError> {
-        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if *synced >= end {
-            return Ok(());
+    /// How many notices there are, if the store does not know.
+    pub(crate) fn noticed(&self) -> Option<u64> {
+        match self {
+            Self::File(record) => Some(record.noticed()),
+            Self::Parts(_) => None,
         }
-        let reached = self.lines().length;
-        if let Err(error) = self.file.sync_data() {
-            // The system may forget what it could not write and say so only once.
-            self.lines().state = State::Broken;
-            return Err(error.into());
-        }
-        *synced = reached;
-        Ok(())
     }
-}
 
-/// Stands among the writers once the last event is written. No writer can have this name.
-const ENDED: &str = "";
+    /// The notices behind the first `after`.
+    pub(crate) async fn notices(&self, after: u64) -> Result<Vec<Notice>, RecordError> {
+        match self {
+            Self::File(record) => Ok(record.notices(after)),
+            Self::Parts(record) => record.notices(after).await,
+        }
+    }
 
-impl Lines {
-    fn writable(&self) -> Result<(), RecordError> {
-        match self.state {
-            State::Open => Ok(()),
-            State::Sealed => Err(RecordError::Sealed),
-            State::Broken => Err(RecordError::Broken),
+    /// How far its file reaches, if it is one.
+    pub(crate) fn reached(&self) -> Option<(u64, Digest)> {
+        match self {
+            Self::File(record) => Some(record.reached()),
+            Self::Parts(_) => None,
         }
     }
 }

@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, App},
-    config::{self, Config},
+    config::{self, Config, RecordingsAt},
     issuers::Issuers,
     proofs::Once,
-    record::Records,
+    record::{Archive, Files, Records},
     server,
-    sessions::Sessions,
+    sessions::{Sessions, read_secret},
     store::Store,
 };
 
@@ -44,6 +44,40 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
+/// Opens the store of a configuration.
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let password = match &config.store.password {
+        Some(source) => Some(
+            read_secret(source)
+                .await
+                .map_err(|refusal| anyhow!("the store's password: {}", refusal.reason()))?,
+        ),
+        None => None,
+    };
+    let address = &config.store.address;
+    Store::open(address, password.as_ref()).await.with_context(|| format!("`{address}`"))
+}
+
+/// Opens the records of a configuration: they grow where the store is.
+pub(crate) fn open_records(config: &Config, store: &Store) -> anyhow::Result<Records> {
+    Ok(match &config.recordings {
+        RecordingsAt::Folder(folder) => {
+            let files = Files::open(folder)
+                .with_context(|| format!("cannot use the folder `{}`", folder.display()))?;
+            if store.is_shared() {
+                Records::Parts(store.clone(), Archive::Folder(folder.clone()))
+            } else {
+                Records::Files(files)
+            }
+        }
+        RecordingsAt::Bucket { bucket, prefix } => {
+            let archive = Archive::bucket(bucket, prefix)
+                .with_context(|| format!("cannot use the bucket `{bucket}`"))?;
+            Records::Parts(store.clone(), archive)
+        }
+    })
+}
+
 /// Serves until `stop`.
 pub(crate) async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Arc::new(config);
@@ -53,13 +87,10 @@ pub(crate) async fn serve(config: Config, stop: CancellationToken) -> anyhow::Re
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen at `{}`", config.listen))?;
-    let store = Store::open(&config.store)
-        .await
-        .with_context(|| format!("`{}`", config.store.display()))?;
-    let records = Records::open(&config.recordings)
-        .with_context(|| format!("cannot use the folder `{}`", config.recordings.display()))?;
+    let store = open_store(&config).await?;
+    let records = open_records(&config, &store)?;
     // Proofs from before the port was taken may have been used with the broker that ran before.
-    let once = Once::new(Timestamp::now());
+    let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
     let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
     let caretaker = tokio::spawn(sessions.clone().look_after());

@@ -1,57 +1,56 @@
 //! Sessions while they live: who may reach what, who watches, and the record of it.
 //!
-//! The store holds what must survive the broker; this holds what happens often. [`Sessions`] opens
-//! them and finds them by token or id, [`ending`] takes them to their end.
+//! The store is the truth, so that any broker that uses it answers anything. What is kept here is what does not change, and
+//! what was heard last, so that those who wait are woken. [`Sessions`] opens sessions and finds them by token or id, [`ending`]
+//! takes them to their end.
 
 mod ending;
 mod leases;
 mod mask_keys;
 mod opening;
 mod secrets;
+mod session;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use guard_audit::{Event, SealingKey};
 use guard_core::{
-    Digest, EndReason, EnforceAt, Grant, LeaseId, ResourceName, SessionId, Timestamp,
-    control::{Enforcement, GatewayInfo, Notice, PolicySource, SessionEnded},
+    Digest, EnforceAt, ResourceName, SessionId,
+    control::{Enforcement, GatewayInfo, SessionState},
 };
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Config,
     error::Refusal,
-    record::{Record, RecordError, Records},
-    store::{LeaseRow, SessionRow, Store},
+    record::{Batch, RecordError, Records},
+    store::{SessionRow, StateRow, Store},
 };
+
+pub(crate) use secrets::read as read_secret;
+pub(crate) use session::Session;
 
 /// The name by which a shim holds leases and writes.
 pub(crate) const SHIM: &str = "shim";
 
-/// Notices kept for the shim: a script that is refused more often than this is told only in the report.
-const MAX_NOTICES: usize = 10_000;
 /// Length of a writer's name at most.
 const MAX_WRITER: usize = 200;
-/// A gateway that was not heard of for this long is not offered to shims. It registers every 10 s.
-const GATEWAY_RECENT: Duration = Duration::from_secs(60);
 
-/// All sessions whose record is not sealed.
+/// All sessions.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
     records: Records,
     key: SealingKey,
+    /// Those that this broker was asked for and that are not sealed. With files for records: all of these.
     live: RwLock<Live>,
-    gateways: RwLock<BTreeMap<String, (GatewayInfo, Instant)>>,
+    /// Sessions whose shims were heard of since the store was told.
+    heard: Mutex<HashSet<SessionId>>,
     tasks: TaskTracker,
 }
 
@@ -61,40 +60,6 @@ struct Live {
     by_token: HashMap<Digest, Arc<Session>>,
 }
 
-/// One session.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) row: SessionRow,
-    record: Arc<Record>,
-    state: watch::Sender<State>,
-    /// What the record holds once it is sealed.
-    sealed: watch::Sender<Option<SessionEnded>>,
-    /// Leases that are out.
-    leases: watch::Sender<BTreeMap<LeaseId, LeaseRow>>,
-    tunnels: Mutex<Vec<(String, ResourceName)>>,
-    writers: Mutex<HashMap<String, Writer>>,
-    born: Instant,
-    /// Milliseconds from `born` to when the shim was last heard of.
-    heard: AtomicU64,
-    /// How far the store knows the record to reach.
-    noted: AtomicU64,
-}
-
-/// One stream of events, of one enforcement point for one resource.
-#[derive(Debug)]
-struct Writer {
-    /// The enforcement point: the first that used the name.
-    owner: String,
-    /// The resource, once an event named it.
-    resource: Option<ResourceName>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    ended: Option<EndReason>,
-    notices: Vec<Notice>,
-}
-
 /// Who asks for a session's sake.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
@@ -102,6 +67,15 @@ pub(crate) enum Caller {
     Shim(Arc<Session>),
     /// A gateway, by name.
     Gateway(String),
+}
+
+/// A session as it was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its record is open.
+    Open(Arc<Session>),
+    /// Its record is sealed, or cannot be gone on with.
+    Closed(Box<(SessionRow, StateRow)>),
 }
 
 // === impl Caller ===
@@ -121,33 +95,72 @@ impl Caller {
 impl Sessions {
     /// The session that a caller may speak for: a shim for its own, a gateway for those whose shim
     /// came to it.
-    pub(crate) fn of(&self, caller: &Caller, id: SessionId) -> Result<Arc<Session>, Refusal> {
+    pub(crate) async fn of(&self, caller: &Caller, id: SessionId) -> Result<Arc<Session>, Refusal> {
         match caller {
             Caller::Shim(session) if session.row.id == id => Ok(session.clone()),
             Caller::Shim(_) => Err(Refusal::Forbidden("this is another session".into())),
             Caller::Gateway(name) => {
-                let session = self.by_id(id).ok_or(Refusal::NoSession)?;
-                if session.tunnels().iter().any(|(gateway, _)| gateway == name) {
-                    Ok(session)
-                } else {
-                    // As if it were not there: a gateway need not learn of others' sessions.
-                    Err(Refusal::NoSession)
-                }
+                let Some(found) = self.by_id(id).await? else { return Err(Refusal::NoSession) };
+                let (came, found) = match found {
+                    Found::Open(session) => {
+                        (self.has_tunnel(&session, name, None).await?, Ok(session))
+                    }
+                    Found::Closed(closed) => {
+                        let tunnels = self.store.authorizations(id).await?;
+                        let came = tunnels.iter().any(|(gateway, _)| gateway == name);
+                        (came, Err(over(&closed.1)))
+                    }
+                };
+                // As if it were not there: a gateway need not learn of others' sessions.
+                if came { found } else { Err(Refusal::NoSession) }
             }
         }
     }
 
-    /// An unsealed session.
-    pub(crate) fn by_id(&self, id: SessionId) -> Option<Arc<Session>> {
-        self.live().by_id.get(&id).cloned()
+    /// A session.
+    pub(crate) async fn by_id(&self, id: SessionId) -> Result<Option<Found>, Refusal> {
+        let live = self.live().by_id.get(&id).cloned();
+        if let Some(session) = live {
+            return Ok(Some(Found::Open(session)));
+        }
+        match self.store.session_by_id(id).await? {
+            Some(row) => self.take_up(row).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// An unsealed session.
-    pub(crate) fn by_token(&self, token_hash: Digest) -> Option<Arc<Session>> {
-        self.live().by_token.get(&token_hash).cloned()
+    /// The session of a token.
+    pub(crate) async fn by_token(&self, token_hash: Digest) -> Result<Option<Found>, Refusal> {
+        let live = self.live().by_token.get(&token_hash).cloned();
+        if let Some(session) = live {
+            return Ok(Some(Found::Open(session)));
+        }
+        match self.store.session_by_token(token_hash).await? {
+            Some(row) => self.take_up(row).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// The folder of the records.
+    /// Knows a session that another broker opened.
+    async fn take_up(&self, row: SessionRow) -> Result<Found, Refusal> {
+        let state = self.store.state(row.id).await?.ok_or(Refusal::NoSession)?;
+        if state.sealed {
+            return Ok(Found::Closed(Box::new((row, state))));
+        }
+        match self.records.open(row.id, opening::first_resource(&row)) {
+            Some(record) => Ok(Found::Open(self.insert(Session::new(row, record, state)))),
+            // A file that is not open cannot be gone on with.
+            None => Ok(Found::Closed(Box::new((row, state)))),
+        }
+    }
+
+    /// Whether this broker was asked for a session that is not sealed.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, id: SessionId) -> bool {
+        self.live().by_id.contains_key(&id)
+    }
+
+    /// All records.
     pub(crate) fn records(&self) -> &Records {
         &self.records
     }
@@ -161,10 +174,13 @@ impl Sessions {
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, session: &Arc<Session>) {
+    /// Knows a session from now on. If it is known already, that one is it: each has one.
+    fn insert(&self, session: Session) -> Arc<Session> {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        live.by_id.insert(session.row.id, session.clone());
-        live.by_token.insert(session.row.token_hash, session.clone());
+        let (id, token_hash) = (session.row.id, session.row.token_hash);
+        let session = live.by_id.entry(id).or_insert_with(|| Arc::new(session)).clone();
+        live.by_token.insert(token_hash, session.clone());
+        session
     }
 
     fn remove(&self, session: &Session) {
@@ -173,36 +189,62 @@ impl Sessions {
         live.by_token.remove(&session.row.token_hash);
     }
 
+    /// Asks the store how a session is.
+    pub(crate) async fn refresh(&self, session: &Session) -> Result<StateRow, Refusal> {
+        let state = self.store.state(session.row.id).await?.ok_or(Refusal::NoSession)?;
+        session.hear(state.clone());
+        if state.sealed {
+            self.remove(session);
+        }
+        Ok(state)
+    }
+
     /// Notes where a gateway listens.
     pub(crate) async fn register(&self, info: GatewayInfo, version: &str) -> Result<(), Refusal> {
-        self.store.register_gateway(&info, version).await?;
-        let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
-        let name = info.name.clone();
-        if gateways.insert(name.clone(), (info, Instant::now())).is_none() {
-            tracing::info!(gateway = name, version, "a gateway is here");
+        if self.store.gateway_address(&info.name).await?.is_none() {
+            tracing::info!(gateway = info.name, version, "a gateway is here");
         }
-        Ok(())
-    }
-
-    /// Notes that a gateway was heard of.
-    pub(crate) fn heard_of_gateway(&self, name: &str) {
-        let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, heard)) = gateways.get_mut(name) {
-            *heard = Instant::now();
-        }
-    }
-
-    /// Where a gateway said that it listens.
-    pub(crate) fn gateway_address(&self, name: &str) -> Option<String> {
-        let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
-        gateways.get(name).map(|(info, _)| info.address.clone())
+        Ok(self.store.register_gateway(&info, version).await?)
     }
 
     /// The gateway that shims are sent to: of those that are here, the first by name.
-    fn gateway(&self) -> Option<GatewayInfo> {
-        let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
-        let mut here = gateways.values().filter(|(_, heard)| heard.elapsed() < GATEWAY_RECENT);
-        here.next().map(|(info, _)| info.clone())
+    async fn gateway(&self) -> Result<Option<GatewayInfo>, Refusal> {
+        let here = self.store.gateways().await?;
+        Ok(here.into_iter().find(|info| self.config.gateways.contains_key(&info.name)))
+    }
+
+    /// The shim was heard of. The store is told within a second.
+    pub(crate) fn heard(&self, session: &Session) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(session.row.id);
+    }
+
+    /// Whether a session's shim came to this gateway, for this resource or for any.
+    async fn has_tunnel(
+        &self,
+        session: &Session,
+        gateway: &str,
+        resource: Option<&ResourceName>,
+    ) -> Result<bool, Refusal> {
+        if session.knows_tunnel(gateway, resource) {
+            return Ok(true);
+        }
+        // It may have come by way of another broker.
+        session.know_tunnels(self.store.authorizations(session.row.id).await?);
+        Ok(session.knows_tunnel(gateway, resource))
+    }
+
+    /// Notes that it did.
+    pub(crate) async fn add_tunnel(
+        &self,
+        session: &Session,
+        gateway: &str,
+        resource: &ResourceName,
+    ) -> Result<(), Refusal> {
+        if !session.knows_tunnel(gateway, Some(resource)) {
+            self.store.authorize(session.row.id, resource, gateway).await?;
+            session.know_tunnels([(gateway.to_owned(), resource.clone())]);
+        }
+        Ok(())
     }
 
     /// What an enforcement point needs to serve a resource of a session.
@@ -211,6 +253,7 @@ impl Sessions {
         session: &Session,
         resource: &ResourceName,
     ) -> Result<Enforcement, Refusal> {
+        self.refresh(session).await?;
         let (grant, policy) = session.live_grant(resource)?;
         let Some(configured) = self.config.resources.get(resource) else {
             return Err(Refusal::Forbidden(format!("`{resource}` is no resource any more")));
@@ -229,39 +272,38 @@ impl Sessions {
     /// Appends events of an enforcement point to the session's record.
     pub(crate) async fn append(
         &self,
-        session: Arc<Session>,
+        session: &Session,
         caller: &Caller,
         writer: String,
         first: u64,
         events: Vec<Event>,
     ) -> Result<u64, Refusal> {
-        session.check_writer(caller.name(), &writer)?;
+        let owner = caller.name().to_owned();
+        check_writer(&owner, &writer)?;
         for event in &events {
-            self.check_place(caller, &session, event)?;
+            self.check_place(caller, session, event).await?;
         }
         if let Some(event) = events.iter().find(|event| !is_for_writers(event)) {
             let name = serde_json::to_value(event).unwrap_or_default();
             let name = name.get("type").and_then(|name| name.as_str()).unwrap_or_default();
             return Err(Refusal::Invalid(format!("a `{name}` event is the broker's to write")));
         }
-        let record = session.record.clone();
-        let named = writer.clone();
-        let appended = tokio::task::spawn_blocking(move || {
-            let (next, new) = record.append(&named, first, &events)?;
-            let old = events.len() - new;
-            Ok::<_, RecordError>((next, events.into_iter().skip(old).collect::<Vec<_>>()))
-        });
-        let (next, new) =
-            appended.await.map_err(|error| Refusal::Internal(error.to_string()))??;
-        session.notice(&writer, new);
-        Ok(next)
+        match session.record.append(Batch { writer, owner, first, events }).await {
+            Ok(appended) => {
+                session.noticed(appended.notices);
+                Ok(appended.next)
+            }
+            Err(RecordError::Sealed) => {
+                self.refresh(session).await?;
+                Err(over(&session.state.borrow()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
-}
 
-impl Sessions {
     /// An enforcement point tells of what it enforces, and as what it is: a job cannot write what a gateway
     /// would have seen, nor a gateway of a resource that no shim came to it for.
-    fn check_place(
+    async fn check_place(
         &self,
         caller: &Caller,
         session: &Session,
@@ -276,6 +318,7 @@ impl Sessions {
             | Event::Finished { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::AttemptRefused { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. } => return Ok(()),
         };
@@ -288,13 +331,50 @@ impl Sessions {
             Caller::Shim(_) => {
                 session.row.grants.iter().any(|(grant, _)| grant.resource == *resource)
             }
-            Caller::Gateway(name) => session.has_tunnel(name, resource),
+            Caller::Gateway(name) => self.has_tunnel(session, name, Some(resource)).await?,
         };
         if came && configured == Some(place) && said.is_none_or(|said| said == place) {
             Ok(())
         } else {
             Err(Refusal::Forbidden(format!("`{resource}` is not enforced here")))
         }
+    }
+
+    /// Waits until the session is over or there are notices behind `after`, but not longer than `wait`.
+    pub(crate) async fn watch(
+        &self,
+        session: &Session,
+        after: u64,
+        wait: Duration,
+    ) -> Result<SessionState, Refusal> {
+        let mut state = session.state.subscribe();
+        self.refresh(session).await?;
+        let news = state.wait_for(|state| state.ended.is_some() || state.notices > after);
+        // On silence the state is what it was.
+        let _ = tokio::time::timeout(wait, news).await;
+        let state = session.state.borrow().clone();
+        let mut notices = Vec::new();
+        if state.notices > after {
+            notices = session.record.notices(after).await?;
+        }
+        Ok(SessionState {
+            ended: state.ended.map(|(reason, _)| reason),
+            until: session.row.until,
+            next: after.min(state.notices) + notices.len() as u64,
+            notices,
+        })
+    }
+}
+
+/// A writer's name starts with its enforcement point's. Whose it is, the record knows.
+fn check_writer(holder: &str, writer: &str) -> Result<(), Refusal> {
+    let fits = writer.len() <= MAX_WRITER
+        && writer.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+        && writer.strip_prefix(holder).is_some_and(|rest| rest.starts_with('-'));
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid(format!("a writer of `{holder}` is called `{holder}-…`")))
     }
 }
 
@@ -308,178 +388,31 @@ fn is_for_writers(event: &Event) -> bool {
         | Event::Refused { .. }
         | Event::Finished { .. } => true,
         Event::SessionOpened { .. }
+        | Event::AttemptRefused { .. }
         | Event::LeaseTaken { .. }
         | Event::LeaseReleased { .. }
         | Event::SessionEnded { .. } => false,
     }
 }
 
-// === impl Session ===
-
-impl Session {
-    fn new(row: SessionRow, record: Record) -> Arc<Self> {
-        let leases = row.leases.iter().map(|lease| (lease.id, lease.clone())).collect();
-        let noted = row.reached.map(|(entries, _)| entries).unwrap_or_default();
-        Arc::new(Self {
-            record: Arc::new(record),
-            state: watch::Sender::default(),
-            sealed: watch::Sender::default(),
-            leases: watch::Sender::new(leases),
-            tunnels: Mutex::new(row.authorizations.clone()),
-            writers: Mutex::default(),
-            born: Instant::now(),
-            heard: AtomicU64::new(0),
-            noted: AtomicU64::new(noted),
-            row,
-        })
-    }
-
-    /// Why it is over, if it is.
-    pub(crate) fn ended(&self) -> Option<EndReason> {
-        self.state.borrow().ended
-    }
-
-    /// An error if it is over.
-    pub(crate) fn require_live(&self) -> Result<(), Refusal> {
-        match self.ended() {
-            Some(reason) => Err(Refusal::SessionOver(reason)),
-            None if self.row.until <= Timestamp::now() => {
-                Err(Refusal::SessionOver(EndReason::Expired))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn live_grant(&self, resource: &ResourceName) -> Result<&(Grant, PolicySource), Refusal> {
-        self.require_live()?;
-        let found = self.row.grants.iter().find(|(grant, _)| grant.resource == *resource);
-        let Some(found) = found else {
-            return Err(Refusal::Forbidden(format!("the session has no grant for `{resource}`")));
-        };
-        if found.0.until <= Timestamp::now() {
-            return Err(Refusal::SessionOver(EndReason::Expired));
-        }
-        Ok(found)
-    }
-
-    /// The shim was heard of.
-    pub(crate) fn heard(&self) {
-        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.fetch_max(since, Ordering::Relaxed);
-    }
-
-    fn silence(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.born.elapsed().saturating_sub(heard)
-    }
-
-    fn tunnels(&self) -> MutexGuard<'_, Vec<(String, ResourceName)>> {
-        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the session's shim came to this gateway for this resource.
-    pub(crate) fn has_tunnel(&self, gateway: &str, resource: &ResourceName) -> bool {
-        self.tunnels().iter().any(|(name, of)| name == gateway && of == resource)
-    }
-
-    /// Notes that it did.
-    pub(crate) async fn add_tunnel(
-        &self,
-        store: &Store,
-        gateway: &str,
-        resource: &ResourceName,
-    ) -> Result<(), Refusal> {
-        if !self.has_tunnel(gateway, resource) {
-            store.authorize(self.row.id, resource, gateway).await?;
-            self.tunnels().push((gateway.to_owned(), resource.clone()));
-        }
-        Ok(())
-    }
-
-    /// A writer's name starts with its enforcement point's, and nobody else writes by it.
-    fn check_writer(&self, holder: &str, writer: &str) -> Result<(), Refusal> {
-        let fits = writer.len() <= MAX_WRITER
-            && writer.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
-            && writer.strip_prefix(holder).is_some_and(|rest| rest.starts_with('-'));
-        if !fits {
-            let message = format!("a writer of `{holder}` is called `{holder}-…`");
-            return Err(Refusal::Invalid(message));
-        }
-        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = writers
-            .entry(writer.to_owned())
-            .or_insert_with(|| Writer { owner: holder.to_owned(), resource: None });
-        if known.owner == holder {
-            Ok(())
-        } else {
-            Err(Refusal::Forbidden("this writer is another enforcement point's".into()))
-        }
-    }
-
-    /// Tells the shim of refusals among events that were appended.
-    fn notice(&self, writer: &str, events: Vec<Event>) {
-        let mut notices = Vec::new();
-        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(writer) = writers.get_mut(writer) else { return };
-        for event in events {
-            match event {
-                Event::Connected { resource, .. } | Event::Operation { resource, .. } => {
-                    writer.resource = Some(resource);
-                }
-                Event::Refused { denial, .. } => {
-                    // After a restart of the broker the first grant stands in, until the next event
-                    // names the resource.
-                    let first = self.row.grants.first().map(|(grant, _)| grant.resource.clone());
-                    let Some(resource) = writer.resource.clone().or(first) else { continue };
-                    notices.push(Notice { resource, denial });
-                }
-                Event::Disconnected { .. }
-                | Event::Statement { .. }
-                | Event::Finished { .. }
-                | Event::SessionOpened { .. }
-                | Event::LeaseTaken { .. }
-                | Event::LeaseReleased { .. }
-                | Event::SessionEnded { .. } => {}
-            }
-        }
-        drop(writers);
-        if !notices.is_empty() {
-            self.state.send_modify(|state| {
-                let room = MAX_NOTICES.saturating_sub(state.notices.len());
-                state.notices.extend(notices.into_iter().take(room));
-            });
-        }
-    }
-
-    /// Waits until the session is over or there are notices behind `after`, but not longer than `wait`.
-    pub(crate) async fn watch(
-        &self,
-        after: u64,
-        wait: Duration,
-    ) -> guard_core::control::SessionState {
-        let after = usize::try_from(after).unwrap_or(usize::MAX);
-        let mut state = self.state.subscribe();
-        let news = state.wait_for(|state| state.ended.is_some() || state.notices.len() > after);
-        // On silence the state is what it was.
-        let _ = tokio::time::timeout(wait, news).await;
-        let state = self.state.borrow();
-        guard_core::control::SessionState {
-            ended: state.ended,
-            until: self.row.until,
-            notices: state.notices.get(after..).unwrap_or_default().to_vec(),
-            next: state.notices.len() as u64,
-        }
-    }
+/// The answer to who comes for a session that is over.
+pub(crate) fn over(state: &StateRow) -> Refusal {
+    let reason = state.ended.map(|(reason, _)| reason);
+    Refusal::SessionOver(reason.unwrap_or(guard_core::EndReason::Lost))
 }
 
 impl From<RecordError> for Refusal {
     fn from(error: RecordError) -> Self {
+        let message = crate::error::chain(&error);
         match error {
             RecordError::Gap { expected } => Self::Gap { expected },
-            RecordError::Sealed => Self::SessionOver(EndReason::Finished),
+            RecordError::Foreign => Self::Forbidden(message),
+            RecordError::Sealed => Self::SessionOver(guard_core::EndReason::Finished),
             RecordError::Invalid(message) => Self::Invalid(message),
-            RecordError::Disk(source) => Self::Unrecorded(source.to_string()),
-            RecordError::Broken => Self::Unrecorded(RecordError::Broken.to_string()),
+            RecordError::Disk(_)
+            | RecordError::Store(_)
+            | RecordError::Archive(_)
+            | RecordError::Broken => Self::Unrecorded(message),
         }
     }
 }

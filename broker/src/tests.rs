@@ -8,12 +8,15 @@
     reason = "tests"
 )]
 
+mod archive;
 mod configuration;
 mod discovery;
 mod exchange;
 mod full_disk;
+mod killed;
 mod listener;
 mod mask_keys;
 mod platforms;
 mod records;
+mod replicas;
 mod stage;

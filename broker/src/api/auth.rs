@@ -12,9 +12,9 @@ use super::App;
 use crate::{
     error::Refusal,
     jws::Fault,
-    proofs::{self, Request},
-    sessions::{Caller, Session},
-    store::SessionRow,
+    proofs::{self, Request, Scope},
+    sessions::{Caller, Found, Session, over},
+    store::{SessionRow, StateRow},
 };
 
 /// RFC 9449 section 4.1.
@@ -25,7 +25,7 @@ pub(super) enum Shim {
     /// Its record is open.
     Live(Arc<Session>),
     /// Its record is sealed.
-    Over(Box<SessionRow>),
+    Over(Box<(SessionRow, StateRow)>),
 }
 
 /// A request of a gateway, by name.
@@ -56,6 +56,16 @@ fn authorization(headers: &HeaderMap) -> Result<(&str, &str), Fault> {
     value.split_once(' ').ok_or_else(|| Fault::new("`Authorization` has no scheme"))
 }
 
+/// Where a proof counts as used. To ask for a session's state, to append events, which have numbers, and to give back a lease
+/// changes nothing when it is done twice; everything else is done once, at whichever broker.
+fn spent_for(uri: &str) -> Scope {
+    if uri.ends_with("/state") || uri.ends_with("/v1/record") || uri.ends_with("/release") {
+        Scope::ThisBroker
+    } else {
+        Scope::AllBrokers
+    }
+}
+
 /// The session of a token, if the proof holds.
 pub(super) async fn session_of(
     app: &App,
@@ -66,22 +76,20 @@ pub(super) async fn session_of(
 ) -> Result<Shim, Refusal> {
     let now = Timestamp::now();
     let token_hash = Digest::of(token);
-    let shim = match app.sessions.by_token(token_hash) {
-        Some(session) => Shim::Live(session),
-        None => match app.sessions.store.session_by_token(token_hash).await? {
-            Some(row) => Shim::Over(Box::new(row)),
-            None => return Err(Fault::new("the token is not known").into()),
-        },
+    let shim = match app.sessions.by_token(token_hash).await? {
+        Some(Found::Open(session)) => Shim::Live(session),
+        Some(Found::Closed(closed)) => Shim::Over(closed),
+        None => return Err(Fault::new("the token is not known").into()),
     };
     let bound_to = match &shim {
         Shim::Live(session) => &session.row.key_thumbprint,
-        Shim::Over(row) => &row.key_thumbprint,
+        Shim::Over(closed) => &closed.0.key_thumbprint,
     };
     let proven = proofs::verify(proof, Request { method, uri, token: Some(token) }, now)?;
     if proven.thumbprint != *bound_to {
         return Err(Fault::new("the proof is of another key than the session's").into());
     }
-    proven.spend(&app.once, now)?;
+    app.once.spend(&proven, spent_for(uri), now).await?;
     Ok(shim)
 }
 
@@ -121,8 +129,7 @@ impl FromRequestParts<Arc<App>> for Gateway {
             );
             return Err(Fault::new(reason).into());
         }
-        proven.spend(&app.once, now)?;
-        app.sessions.heard_of_gateway(&name);
+        app.once.spend(&proven, spent_for(parts.uri.path()), now).await?;
         Ok(Self(name))
     }
 }
@@ -146,7 +153,7 @@ impl Shim {
     pub(super) fn live(self) -> Result<Arc<Session>, Refusal> {
         match self {
             Self::Live(session) => Ok(session),
-            Self::Over(row) => Err(Refusal::SessionOver(row.end_reason())),
+            Self::Over(closed) => Err(over(&closed.1)),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn lease(
     body: Bytes,
 ) -> Result<Json<Lease>, Refusal> {
     let ask: AskLease = parse(&body)?;
-    let session = app.sessions.of(&caller, ask.session)?;
+    let session = app.sessions.of(&caller, ask.session).await?;
     let lease = app.sessions.lease(&caller, &session, &ask.resource).await?;
     Ok(Json(lease))
 }
@@ -44,7 +44,7 @@ pub(super) async fn append(
     body: Bytes,
 ) -> Result<Json<Appended>, Refusal> {
     let ask: AppendEvents<Event> = parse(&body)?;
-    let session = app.sessions.of(&caller, ask.session)?;
-    let next = app.sessions.append(session, &caller, ask.writer, ask.first, ask.events).await?;
+    let session = app.sessions.of(&caller, ask.session).await?;
+    let next = app.sessions.append(&session, &caller, ask.writer, ask.first, ask.events).await?;
     Ok(Json(Appended { next }))
 }

@@ -45,7 +45,7 @@ pub(super) async fn authorize(
 ) -> Result<Json<Enforcement>, Refusal> {
     let ask: Authorize = parse(&body)?;
     // A proof for another gateway's tunnel is none for this one's.
-    let address = app.sessions.gateway_address(&name);
+    let address = app.sessions.store.gateway_address(&name).await?;
     let uri = address.map(|address| format!("https://{address}/v1/tunnel/{}", ask.resource));
     if ask.method != "POST" || uri.as_ref() != Some(&ask.uri) {
         return Err(Refusal::Forbidden("the proof is for another gateway's tunnel".into()));
@@ -69,7 +69,7 @@ pub(super) async fn authorize(
             return Err(Refusal::Forbidden(message));
         }
     }
-    session.add_tunnel(&app.sessions.store, &name, &ask.resource).await?;
+    app.sessions.add_tunnel(&session, &name, &ask.resource).await?;
     Ok(Json(enforcement))
 }
 
@@ -80,9 +80,9 @@ pub(super) async fn state(
     Query(poll): Query<Poll>,
 ) -> Result<Json<SessionState>, Refusal> {
     let id: SessionId = id.parse().map_err(|_| Refusal::NoSession)?;
-    let session = app.sessions.of(&Caller::Gateway(name), id)?;
+    let session = app.sessions.of(&Caller::Gateway(name), id).await?;
     // Notices are for the shim; a gateway waits for the end alone.
-    let mut state = session.watch(u64::MAX, poll.wait()).await;
+    let mut state = app.sessions.watch(&session, u64::MAX, poll.wait()).await?;
     state.next = poll.after;
     Ok(Json(state))
 }

@@ -22,9 +22,9 @@ use super::{
     auth::{DPOP, only},
 };
 use crate::{
-    error::Refusal,
+    error::{Refusal, chain},
     issuers::IdentityError,
-    proofs::{self, Request},
+    proofs::{self, Request, Scope, SpendError},
 };
 
 /// RFC 8693 section 3: a JWT, whatever it is for.
@@ -128,12 +128,16 @@ pub(super) async fn token(
         }
     })?;
     // Only now, so that strangers cannot fill the memory of used proofs.
-    let thumbprint = proven.spend(&app.once, now).map_err(|fault| OauthError::proof(&fault))?;
+    let spent = app.once.spend(&proven, Scope::AllBrokers, now).await;
+    spent.map_err(|error| match error {
+        SpendError::Fault(fault) => OauthError::proof(&fault),
+        SpendError::Store(error) => OauthError::unavailable("server_error", chain(&error)),
+    })?;
     let ask = guard_policy::Request { resources: exchange.resources };
     let admission = app.sessions.config.trust.admit(&run.identity, &ask, now);
     let admission = admission
         .map_err(|reason| OauthError::denied(format!("{reason} (run: {})", run.identity.run)))?;
-    let opened = app.sessions.open(run, admission, thumbprint).await;
+    let opened = app.sessions.open(run, admission, proven.thumbprint).await;
     let opened = opened.map_err(|refusal| match refusal {
         Refusal::Unauthorized(reason) => OauthError::grant(&reason),
         Refusal::Forbidden(reason) => OauthError::denied(reason),

@@ -1,6 +1,6 @@
 //! What a shim asks for its own session.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -13,13 +13,9 @@ use guard_core::{
     Digest, EndReason, EnforceAt,
     control::{AskEnforcement, EndSession, Enforcement, SessionEnded, SessionState},
 };
-use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{App, Poll, auth::Shim, parse};
 use crate::error::Refusal;
-
-/// A record is sent in pieces of this size.
-const PIECE: usize = 64 * 1024;
 
 pub(super) async fn state(
     State(app): State<Arc<App>>,
@@ -28,20 +24,22 @@ pub(super) async fn state(
 ) -> Result<Json<SessionState>, Refusal> {
     let session = match shim {
         Shim::Live(session) => session,
-        Shim::Over(row) => {
+        Shim::Over(closed) => {
+            let (row, state) = *closed;
+            let ended = state.ended.map_or(EndReason::Lost, |(reason, _)| reason);
             return Ok(Json(SessionState {
-                ended: Some(row.end_reason()),
+                ended: Some(ended),
                 until: row.until,
                 notices: Vec::new(),
                 next: poll.after,
             }));
         }
     };
-    session.heard();
+    app.sessions.heard(&session);
     // A shim that waits is not silent, so it must not wait for as long as a silence may last.
     let wait = poll.wait().min(app.sessions.config.sessions.lost_after / 2);
-    let state = session.watch(poll.after, wait).await;
-    session.heard();
+    let state = app.sessions.watch(&session, poll.after, wait).await?;
+    app.sessions.heard(&session);
     Ok(Json(state))
 }
 
@@ -71,32 +69,33 @@ pub(super) async fn end(
     let session = match shim {
         Shim::Live(session) => session,
         // Asked again because the answer was lost.
-        Shim::Over(row) => {
-            let (entries, head) = row.reached.unwrap_or((0, Digest::ZERO));
+        Shim::Over(closed) => {
+            let (entries, head) = closed.1.reached.unwrap_or((0, Digest::ZERO));
             return Ok(Json(SessionEnded { entries, head, unreleased: BTreeMap::new() }));
         }
     };
-    app.sessions.end(&session, EndReason::Finished, Some(ask.exit_code));
-    Ok(Json(session.sealed().await?))
+    app.sessions.end(&session, EndReason::Finished, Some(ask.exit_code)).await?;
+    Ok(Json(app.sessions.sealed(&session).await?))
 }
 
 pub(super) async fn record(State(app): State<Arc<App>>, shim: Shim) -> Result<Response, Refusal> {
-    let id = match shim {
-        Shim::Over(row) => row.id,
-        Shim::Live(_) => {
-            return Err(Refusal::Invalid(
-                "the session is not over, so its record is not whole".into(),
-            ));
+    let (id, state) = match shim {
+        Shim::Over(closed) if closed.1.sealed => {
+            let (row, state) = *closed;
+            (row.id, state)
         }
+        // Left as it is, for a person.
+        Shim::Over(_) => {
+            return Err(Refusal::Unrecorded("the record cannot be gone on with".into()));
+        }
+        // Another broker may have sealed it.
+        Shim::Live(session) => (session.row.id, app.sessions.refresh(&session).await?),
     };
-    let file = File::open(app.sessions.records().path(id))
-        .await
-        .map_err(|error| Refusal::Unrecorded(error.to_string()))?;
-    let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
-        let mut piece = Vec::with_capacity(PIECE);
-        (&mut file).take(PIECE as u64).read_to_end(&mut piece).await?;
-        Ok::<_, io::Error>((!piece.is_empty()).then_some((piece, file)))
-    });
+    if !state.sealed {
+        return Err(Refusal::Invalid("the session is not over, so its record is not whole".into()));
+    }
+    let filed = state.filed;
+    let pieces = app.sessions.records().read(id, filed).await?;
     let kind = [(header::CONTENT_TYPE, "application/jsonl")];
     Ok((kind, Body::from_stream(pieces)).into_response())
 }

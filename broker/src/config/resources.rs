@@ -183,7 +183,12 @@ fn credential(node: &Node, base: &Path, problems: &mut Problems) -> Option<Crede
 }
 
 /// Where a secret is. The secret itself does not stand here.
-fn secret(node: &Node, name: &str, base: &Path, problems: &mut Problems) -> Option<SecretSource> {
+pub(super) fn secret(
+    node: &Node,
+    name: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<SecretSource> {
     if node.is_scalar() {
         node.problem_with_help(
             problems,

@@ -1,16 +1,18 @@
 //! Going on with records of a broker that is no more.
 
 use std::{
-    collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _},
     sync::Arc,
 };
 
 use guard_audit::{ChainWriter, Entry, Event, MAX_LINE};
-use guard_core::{Digest, SessionId};
+use guard_core::{Digest, ResourceName, SessionId};
 
-use super::{BROKER, ENDED, Record, Records};
+use super::{
+    BROKER, Record,
+    files::{FileRecord, Files, Lines},
+};
 
 /// Why a record cannot be gone on with. Its file is left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +52,20 @@ pub(crate) enum Resumed {
     },
 }
 
-impl Records {
+impl Files {
     /// Reads a record from its start, checks its chain, and opens it for appending. `known` is what
     /// the store says of its end. An unfinished last line was never acknowledged and is cut off.
     pub(crate) fn resume(
         &self,
         session: SessionId,
         known: Option<(u64, Digest)>,
+        fallback: Option<ResourceName>,
     ) -> Result<Resumed, ResumeError> {
         let file = OpenOptions::new().read(true).append(true).open(self.path(session))?;
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut entries = 0_u64;
         let mut head = Digest::ZERO;
-        let mut length = 0_u64;
-        let mut writers = HashMap::<Arc<str>, u64>::new();
+        let mut lines = Lines::default();
         let mut line = Vec::new();
         let mut matched = known.is_none_or(|(entries, _)| entries == 0);
         loop {
@@ -84,14 +86,14 @@ impl Records {
                 return Err(changed("it does not follow the line before".into()));
             }
             if let Event::SessionEnded { .. } = entry.event {
-                writers.insert(ENDED.into(), 1);
+                lines.ended = true;
             }
             if &*entry.writer != BROKER {
-                *writers.entry(entry.writer).or_default() += 1;
+                lines.follow(&entry.writer, &entry.event, fallback.as_ref());
             }
             entries += 1;
             head = Digest::of(text);
-            length += line.len() as u64;
+            lines.length += line.len() as u64;
             if known == Some((entries, head)) {
                 matched = true;
             }
@@ -106,11 +108,12 @@ impl Records {
         }
         if !line.is_empty() {
             tracing::warn!(%session, bytes = line.len(), "cut off the unfinished end of a record");
-            file.set_len(length)?;
+            file.set_len(lines.length)?;
             file.sync_data()?;
         }
         File::open(&self.folder)?.sync_all()?;
-        let chain = ChainWriter::resume(entries, head);
-        Ok(Resumed::Open(Record::new(session, file, chain, length, writers)))
+        lines.chain = ChainWriter::resume(entries, head);
+        let record = FileRecord::new(session, fallback, file, lines);
+        Ok(Resumed::Open(Record::File(Arc::new(record))))
     }
 }

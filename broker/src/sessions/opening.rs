@@ -1,10 +1,8 @@
 //! How a session begins: an admitted run, a key, a token; stored, recorded, then answered.
 
 use std::{
-    collections::BTreeMap,
     io,
-    sync::{Arc, RwLock},
-    time::Instant,
+    sync::{Arc, Mutex, RwLock, atomic::Ordering},
 };
 
 use base64::{
@@ -13,7 +11,7 @@ use base64::{
 };
 use guard_audit::{Event, GrantRecord, SealingKey};
 use guard_core::{
-    Digest, EnforceAt, Mode, Secret, SessionId,
+    Digest, EnforceAt, Mode, ResourceName, RunKey, Secret, SessionId,
     control::{GrantInfo, PolicySource, SessionInfo},
 };
 use guard_policy::{Admission, Policy};
@@ -21,13 +19,13 @@ use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Live, Session, Sessions, mask_keys};
+use super::{Found, Live, Session, Sessions, mask_keys};
 use crate::{
     claims::VerifiedRun,
     config::Config,
     error::{Refusal, chain},
     record::{Records, ResumeError, Resumed},
-    store::{NewSession, SessionRow, Store, StoreError, Stored},
+    store::{NewSession, SessionRow, StateRow, Store, StoreError, Stored},
 };
 
 /// A session that was just opened: the only moment at which its token is known here.
@@ -39,51 +37,51 @@ pub(crate) struct Opened {
     pub(crate) info: SessionInfo,
 }
 
+/// Refused attempts of a job that its live session's record tells of at most.
+const MAX_ATTEMPTS: u64 = 100;
+
 impl Sessions {
-    /// Takes up the sessions of the broker that ran before; those that it was ending are ended.
+    /// Takes up the sessions of the broker that ran before; those that it was ending are ended. Where records are in the
+    /// store, each is taken up when somebody asks for it.
     pub(crate) async fn start(
         config: Arc<Config>,
         store: Store,
         records: Records,
         key: SealingKey,
     ) -> Result<Arc<Self>, StoreError> {
-        let rows = store.unsealed_sessions().await?;
-        let gateways = store.gateways().await?;
-        let gateways = gateways.into_iter().filter(|info| config.gateways.contains_key(&info.name));
-        let gateways: BTreeMap<_, _> =
-            gateways.map(|info| (info.name.clone(), (info, Instant::now()))).collect();
         let sessions = Arc::new(Self {
             config,
             store,
             records,
             key,
             live: RwLock::new(Live::default()),
-            gateways: RwLock::new(gateways),
+            heard: Mutex::default(),
             tasks: TaskTracker::new(),
         });
-        for row in rows {
-            sessions.resume(row).await?;
+        if let Records::Files(_) = sessions.records {
+            sessions.store.forget_claims().await?;
+            for id in sessions.store.unsealed_sessions().await? {
+                sessions.resume(id).await?;
+            }
         }
         Ok(sessions)
     }
 
-    async fn resume(self: &Arc<Self>, row: SessionRow) -> Result<(), StoreError> {
-        let id = row.id;
-        match self.records.resume(id, row.reached) {
+    async fn resume(self: &Arc<Self>, id: SessionId) -> Result<(), StoreError> {
+        let Some(row) = self.store.session_by_id(id).await? else { return Ok(()) };
+        let Some(state) = self.store.state(id).await? else { return Ok(()) };
+        match self.records.resume(id, state.reached, first_resource(&row)) {
             Ok(Resumed::Open(record)) => {
-                let ended = row.ended.as_ref().map(|(_, exit_code)| (row.end_reason(), *exit_code));
-                let session = Session::new(row, record);
-                self.insert(&session);
-                match ended {
-                    Some((reason, exit_code)) => self.end(&session, reason, exit_code),
-                    None => tracing::info!(session = %id, "go on with a session"),
+                if state.ended.is_none() {
+                    tracing::info!(session = %id, "go on with a session");
                 }
+                self.insert(Session::new(row, record, state));
             }
             Ok(Resumed::Sealed { entries, head }) => {
                 self.store.reached(id, entries, head, true).await?;
             }
             Err(ResumeError::File(error))
-                if error.kind() == io::ErrorKind::NotFound && row.reached.is_none() =>
+                if error.kind() == io::ErrorKind::NotFound && state.reached.is_none() =>
             {
                 // The broker stopped between storing it and starting its record.
                 self.store.forget_session(id).await?;
@@ -132,38 +130,59 @@ impl Sessions {
             mask_key: Secret::new(STANDARD.encode(random()?)),
             until,
             grants,
-            ended: None,
-            reached: None,
-            authorizations: Vec::new(),
-            leases: Vec::new(),
         };
-        let new = NewSession { session: &row, jti: &run.jti, forget_after: run.forget_after };
+        let info = self.info(&row).await?;
+        let first = self.first_event(&row);
+        let new = NewSession {
+            session: &row,
+            jti: &run.jti,
+            forget_after: run.forget_after,
+            live_run: run.names_job.then(|| job(&row.identity.run)),
+            first: self.records.first_line(&first)?,
+        };
         match self.store.open_session(&new).await? {
             Stored::Done => {}
             Stored::TokenUsed => {
                 return Err(Refusal::Unauthorized("the identity token was used before".into()));
             }
+            Stored::RunLives(other) => {
+                let message = format!("the job has the session {other}, which is not over");
+                self.note_attempt(other, row.key_thumbprint).await;
+                return Err(Refusal::Forbidden(message));
+            }
         }
-        let info = self.info(&row);
-        let first = self.first_event(&row);
-        let (records, id) = (self.records.clone(), row.id);
-        let created = tokio::task::spawn_blocking(move || records.create(id, &first)).await;
-        let record = match created.map_err(|error| Refusal::Internal(error.to_string()))? {
+        let id = row.id;
+        let record = match self.records.create(id, first, first_resource(&row)).await {
             Ok(record) => record,
             Err(error) => {
                 // No record, no session: nobody was told of it, and nothing is left of it.
-                let _ = std::fs::remove_file(self.records.path(id));
+                self.records.forget(id);
                 self.store.forget_session(id).await?;
                 return Err(error.into());
             }
         };
         tracing::info!(session = %id, rule = row.trust_rule, %until, "opened a session");
-        self.insert(&Session::new(row, record));
+        self.insert(Session::new(row, record, StateRow::default()));
         Ok(Opened { token, info })
     }
 
-    fn info(&self, row: &SessionRow) -> SessionInfo {
-        let gateway = self.gateway();
+    /// Tells the record of a job's live session that somebody else asked for one.
+    async fn note_attempt(&self, id: SessionId, key_thumbprint: String) {
+        let noted = async {
+            let Some(Found::Open(session)) = self.by_id(id).await? else { return Ok(()) };
+            if session.attempts.fetch_add(1, Ordering::Relaxed) < MAX_ATTEMPTS {
+                session.record.append_own(Event::AttemptRefused { key_thumbprint }).await?;
+            }
+            Ok::<_, Refusal>(())
+        };
+        if let Err(error) = noted.await {
+            let error = error.reason();
+            tracing::warn!(session = %id, error, "a refused attempt is not in the record");
+        }
+    }
+
+    async fn info(&self, row: &SessionRow) -> Result<SessionInfo, Refusal> {
+        let gateway = self.gateway().await?;
         let grants = row.grants.iter().filter_map(|(grant, policy)| {
             let spec = &self.config.resources.get(&grant.resource)?.spec;
             Some(GrantInfo {
@@ -178,14 +197,14 @@ impl Sessions {
                 },
             })
         });
-        SessionInfo {
+        Ok(SessionInfo {
             id: row.id,
             identity: row.identity.clone(),
             trust_rule: row.trust_rule.clone(),
             until: row.until,
             heartbeat_secs: self.config.sessions.heartbeat.as_secs(),
             grants: grants.collect(),
-        }
+        })
     }
 
     fn first_event(&self, row: &SessionRow) -> Event {
@@ -210,6 +229,19 @@ impl Sessions {
             broker_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// The resource of refusals of which the record does not tell where they were.
+pub(super) fn first_resource(row: &SessionRow) -> Option<ResourceName> {
+    // Not the first as it was granted: every broker has to take the same.
+    row.grants.iter().map(|(grant, _)| &grant.resource).min().cloned()
+}
+
+/// Names a job: whatever is in the texts, two jobs have two names.
+fn job(run: &RunKey) -> String {
+    let parts = [&run.issuer, &run.repository_id, &run.run_id, &run.attempt, &run.job];
+    let lengths: Vec<String> = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    Digest::of(lengths.join(" ")).to_string()
 }
 
 /// Whether a policy refuses. One that cannot be read is none that observes.

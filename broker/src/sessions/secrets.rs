@@ -14,7 +14,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a secret where the configuration says that it is.
-pub(super) async fn read(source: &SecretSource) -> Result<Secret, Refusal> {
+pub(crate) async fn read(source: &SecretSource) -> Result<Secret, Refusal> {
     let unavailable = |reason: String| {
         tracing::error!(reason, "a credential cannot be had");
         Refusal::LeaseUnavailable("the credential cannot be had".into())

@@ -5,11 +5,11 @@ use guard_core::{
     control::PolicySource,
 };
 use serde::Serialize;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::StoreError;
 
-/// A session as it is stored.
+/// A session as it is stored: what does not change while it lives.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionRow {
     /// The session.
@@ -28,14 +28,21 @@ pub(crate) struct SessionRow {
     pub(crate) until: Timestamp,
     /// What it may reach, with the policies as they were when it was opened.
     pub(crate) grants: Vec<(Grant, PolicySource)>,
-    /// Why it is over, if it is: the word that records use, and the child's exit code.
-    pub(crate) ended: Option<(String, Option<i32>)>,
-    /// How far its record was known to reach.
+}
+
+/// What changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct StateRow {
+    /// Why it is over, if it is, and the child's exit code.
+    pub(crate) ended: Option<(EndReason, Option<i32>)>,
+    /// Whether its record is sealed.
+    pub(crate) sealed: bool,
+    /// Whether its record is in the recordings.
+    pub(crate) filed: bool,
+    /// How many entries its record is known to have, and the hash of the last.
     pub(crate) reached: Option<(u64, Digest)>,
-    /// Gateway and resource of each tunnel that was authorized.
-    pub(crate) authorizations: Vec<(String, ResourceName)>,
-    /// Leases that are out.
-    pub(crate) leases: Vec<LeaseRow>,
+    /// How many notices there are for the shim.
+    pub(crate) notices: u64,
 }
 
 /// A lease that is out.
@@ -58,30 +65,22 @@ pub(crate) struct NewSession<'a> {
     pub(crate) jti: &'a str,
     /// When the id may be forgotten.
     pub(crate) forget_after: Timestamp,
+    /// Names the job, where it can be told from others: it has one live session.
+    pub(crate) live_run: Option<String>,
+    /// The first line of its record and the hash of it, where the store keeps records.
+    pub(crate) first: Option<(Vec<u8>, Digest)>,
 }
 
-impl SessionRow {
-    /// Why it is over, of a session that is.
-    pub(crate) fn end_reason(&self) -> EndReason {
-        let reason = self.ended.as_ref().map(|(reason, _)| reason.as_str()).unwrap_or_default();
-        serde_json::from_value(reason.into()).unwrap_or(EndReason::Lost)
-    }
+/// The columns of [`SessionRow::read`].
+pub(super) const SESSION: &str =
+    "id, token_hash, key_thumbprint, identity, trust_rule, mask_key, until";
+/// The columns of [`StateRow::read`], of `sessions` and `records`.
+pub(super) const STATE: &str =
+    "id, end_reason, exit_code, sessions.sealed AS sealed, filed, entries, head, notices";
 
-    pub(super) fn read(
-        row: &SqliteRow,
-        grants: &[SqliteRow],
-        authorizations: Vec<(String, String)>,
-        leases: Vec<(String, String, String)>,
-    ) -> Result<Self, StoreError> {
+impl SessionRow {
+    pub(super) fn read(row: &AnyRow, grants: &[AnyRow]) -> Result<Self, StoreError> {
         let identity: String = row.try_get("identity")?;
-        let reason: Option<String> = row.try_get("end_reason")?;
-        let exit_code: Option<i32> = row.try_get("exit_code")?;
-        let head: Option<String> = row.try_get("head")?;
-        let entries: i64 = row.try_get("entries")?;
-        let reached = match head {
-            Some(head) => Some((parse(&entries.to_string())?, parse(&head)?)),
-            None => None,
-        };
         let grants = grants.iter().map(|row| {
             let grant = Grant {
                 resource: parse(&row.try_get::<String, _>("resource")?)?,
@@ -95,11 +94,6 @@ impl SessionRow {
             };
             Ok((grant, policy))
         });
-        let authorizations =
-            authorizations.into_iter().map(|(gateway, resource)| Ok((gateway, parse(&resource)?)));
-        let leases = leases.into_iter().map(|(id, resource, holder)| {
-            Ok(LeaseRow { id: parse(&id)?, resource: parse(&resource)?, holder })
-        });
         Ok(Self {
             id: parse(&row.try_get::<String, _>("id")?)?,
             token_hash: parse(&row.try_get::<String, _>("token_hash")?)?,
@@ -110,11 +104,29 @@ impl SessionRow {
             mask_key: Secret::new(row.try_get::<String, _>("mask_key")?),
             until: moment(row.try_get("until")?)?,
             grants: grants.collect::<Result<_, StoreError>>()?,
-            ended: reason.map(|reason| (reason, exit_code)),
-            reached,
-            authorizations: authorizations.collect::<Result<_, StoreError>>()?,
-            leases: leases.collect::<Result<_, StoreError>>()?,
         })
+    }
+}
+
+impl StateRow {
+    pub(super) fn read(row: &AnyRow) -> Result<(SessionId, Self), StoreError> {
+        let reason: Option<String> = row.try_get("end_reason")?;
+        let exit_code: Option<i64> = row.try_get("exit_code")?;
+        let head: String = row.try_get("head")?;
+        let entries = count(row.try_get("entries")?)?;
+        let ended = reason.map(|reason| {
+            // An older broker's word that this one does not know: the session is over nevertheless.
+            let reason = serde_json::from_value(reason.into()).unwrap_or(EndReason::Lost);
+            (reason, exit_code.and_then(|code| i32::try_from(code).ok()))
+        });
+        let state = Self {
+            ended,
+            sealed: row.try_get::<i64, _>("sealed")? != 0,
+            filed: row.try_get::<i64, _>("filed")? != 0,
+            reached: if head.is_empty() { None } else { Some((entries, parse(&head)?)) },
+            notices: count(row.try_get("notices")?)?,
+        };
+        Ok((parse(&row.try_get::<String, _>("id")?)?, state))
     }
 }
 
@@ -122,13 +134,26 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Row(error.to_string()))
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StoreError>
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StoreError>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| StoreError::Row(error.to_string()))
 }
 
-fn moment(seconds: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn moment(seconds: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_second(seconds).map_err(|error| StoreError::Row(error.to_string()))
+}
+
+pub(super) fn count(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|error| StoreError::Row(error.to_string()))
+}
+
+pub(super) fn number(count: u64) -> Result<i64, StoreError> {
+    i64::try_from(count).map_err(|error| StoreError::Row(error.to_string()))
+}
+
+/// Milliseconds of a duration.
+pub(super) fn millis(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

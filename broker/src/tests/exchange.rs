@@ -6,13 +6,23 @@ use guard_core::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-use super::stage::{Key, Stage, URL, proof_claims, token_header, unique};
+use super::stage::{Key, On, Stage, URL, on_both_stores, proof_claims, token_header, unique};
+
+on_both_stores!(
+    a_token_that_is_not_whole_right_and_ours_is_refused,
+    a_forged_signature_is_refused_whatever_the_header_offers,
+    a_run_without_a_trust_rule_learns_nothing,
+    one_token_gives_one_session_however_many_ask_at_once_and_after_a_restart,
+    a_proof_is_for_one_request_of_its_own_key,
+    a_stolen_access_token_is_useless_without_its_key,
+    a_credential_goes_to_its_enforcement_point_only,
+    a_gateway_is_who_its_key_says,
+);
 
 type Change = fn(&mut Value, &mut Value);
 
-#[tokio::test]
-async fn a_token_that_is_not_whole_right_and_ours_is_refused() {
-    let stage = Stage::new().await;
+async fn a_token_that_is_not_whole_right_and_ours_is_refused(on: On) {
+    let stage = Stage::on(on).await;
     let cases: &[(&str, Change)] = &[
         ("expired", |_, c| c["exp"] = (Timestamp::now().as_second() - 61).into()),
         ("no exp", |_, c| c["exp"] = Value::Null),
@@ -56,9 +66,8 @@ async fn a_token_that_is_not_whole_right_and_ours_is_refused() {
     stage.session().await;
 }
 
-#[tokio::test]
-async fn a_forged_signature_is_refused_whatever_the_header_offers() {
-    let stage = Stage::new().await;
+async fn a_forged_signature_is_refused_whatever_the_header_offers(on: On) {
+    let stage = Stage::on(on).await;
     let attacker = Key::new();
     let with = |name: &str, value: Value| {
         let mut header = token_header();
@@ -97,9 +106,8 @@ async fn a_forged_signature_is_refused_whatever_the_header_offers() {
     }
 }
 
-#[tokio::test]
-async fn a_run_without_a_trust_rule_learns_nothing() {
-    let stage = Stage::new().await;
+async fn a_run_without_a_trust_rule_learns_nothing(on: On) {
+    let stage = Stage::on(on).await;
     let mut claims = stage.claims();
     claims["repository_id"] = "999".into();
     let token = stage.issuer.sign(&token_header(), &claims);
@@ -110,9 +118,8 @@ async fn a_run_without_a_trust_rule_learns_nothing() {
     assert_eq!(answer["error_description"], "no session for this run");
 }
 
-#[tokio::test]
-async fn one_token_gives_one_session_however_many_ask_at_once_and_after_a_restart() {
-    let mut stage = Stage::new().await;
+async fn one_token_gives_one_session_however_many_ask_at_once_and_after_a_restart(on: On) {
+    let mut stage = Stage::on(on).await;
     let token = stage.token();
     let keys: Vec<_> = (0..8).map(|_| Key::new().proof("POST", "/oauth/token", None)).collect();
     let answers =
@@ -125,9 +132,8 @@ async fn one_token_gives_one_session_however_many_ask_at_once_and_after_a_restar
     assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
 }
 
-#[tokio::test]
-async fn a_proof_is_for_one_request_of_its_own_key() {
-    let stage = Stage::new().await;
+async fn a_proof_is_for_one_request_of_its_own_key(on: On) {
+    let stage = Stage::on(on).await;
     let cases: &[(&str, Change)] = &[
         ("other method", |_, c| c["htm"] = "GET".into()),
         ("other address", |_, c| c["htu"] = "https://evil.example/oauth/token".into()),
@@ -160,9 +166,8 @@ async fn a_proof_is_for_one_request_of_its_own_key() {
     assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_dpop_proof")));
 }
 
-#[tokio::test]
-async fn a_stolen_access_token_is_useless_without_its_key() {
-    let stage = Stage::new().await;
+async fn a_stolen_access_token_is_useless_without_its_key(on: On) {
+    let stage = Stage::on(on).await;
     let mut shim = stage.session().await;
     let (status, _) = stage.as_shim(&shim, Method::GET, "/v1/session/state", &Value::Null).await;
     assert_eq!(status, StatusCode::OK);
@@ -174,9 +179,8 @@ async fn a_stolen_access_token_is_useless_without_its_key() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
 }
 
-#[tokio::test]
-async fn a_credential_goes_to_its_enforcement_point_only() {
-    let stage = Stage::new().await;
+async fn a_credential_goes_to_its_enforcement_point_only(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     let ask = |resource: &str| json!({ "session": shim.id, "resource": resource });
     let (orders, near, other) = (ask("orders"), ask("near"), ask("other"));
@@ -202,18 +206,25 @@ async fn a_credential_goes_to_its_enforcement_point_only() {
     let (status, _) = stage.as_gateway(Method::POST, &release, &Value::Null).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     // No password is in the record or in the store.
-    for file in ["guard.db", "guard.db-wal"] {
-        let bytes = std::fs::read(stage.folder.path().join(file)).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&bytes).contains("secret-of-the-database"), "{file}");
-        assert!(!String::from_utf8_lossy(&bytes).contains(&shim.token), "{file}");
+    let mut kept: Vec<_> = ["guard.db", "guard.db-wal"]
+        .iter()
+        .map(|file| std::fs::read(stage.folder.path().join(file)).unwrap_or_default())
+        .collect();
+    if let Some(server) = &stage.postgres {
+        let dump = server.client("pg_dump", "guard").output().unwrap();
+        assert!(dump.status.success() && dump.stdout.len() > 1000, "{dump:?}");
+        kept.push(dump.stdout);
     }
-    let record = std::fs::read_to_string(stage.record(&shim)).unwrap();
+    for bytes in kept {
+        assert!(!String::from_utf8_lossy(&bytes).contains("secret-of-the-database"));
+        assert!(!String::from_utf8_lossy(&bytes).contains(&shim.token));
+    }
+    let record = stage.text(&shim).await;
     assert!(record.contains("lease-taken") && !record.contains("secret-of-the-database"));
 }
 
-#[tokio::test]
-async fn a_gateway_is_who_its_key_says() {
-    let mut stage = Stage::new().await;
+async fn a_gateway_is_who_its_key_says(on: On) {
+    let mut stage = Stage::on(on).await;
     let shim = stage.session().await;
     stage.tunnel(&shim).await;
     // A proof for another gateway's tunnel is none here.

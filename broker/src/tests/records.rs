@@ -7,7 +7,16 @@ use guard_audit::PublicKey;
 use guard_core::EndReason;
 use serde_json::{Value, json};
 
-use super::stage::{Shim, Stage};
+use super::stage::{On, Shim, Stage, on_both_stores};
+
+on_both_stores!(
+    events_are_taken_once_and_in_order,
+    nobody_writes_for_another,
+    an_enforcement_point_tells_of_what_it_enforces_and_of_nothing_else,
+    an_ended_session_is_sealed_and_closed,
+    a_lost_session_gives_its_leases_back_and_is_sealed,
+    a_refusal_reaches_the_shim_once,
+);
 
 fn events(numbers: std::ops::Range<u64>) -> Vec<Value> {
     let event = |number| json!({ "type": "disconnected", "connection": number, "reason": null });
@@ -26,19 +35,18 @@ async fn end(stage: &Stage, shim: &Shim) -> (StatusCode, Value) {
     stage.as_shim(shim, Method::POST, "/v1/session/end", &json!({ "exit_code": 3 })).await
 }
 
-fn lines(stage: &Stage, shim: &Shim) -> usize {
-    std::fs::read_to_string(stage.record(shim)).unwrap().lines().count()
+async fn lines(stage: &Stage, shim: &Shim) -> usize {
+    stage.text(shim).await.lines().count()
 }
 
-fn verify(stage: &Stage, shim: &Shim) {
+async fn verify(stage: &Stage, shim: &Shim) {
     let key: PublicKey = stage.app.sessions.public_key();
-    let record = std::fs::read(stage.record(shim)).unwrap();
-    guard_audit::verify(&record[..], &[key]).expect("a whole record");
+    let record = stage.text(shim).await;
+    guard_audit::verify(record.as_bytes(), &[key]).expect("a whole record");
 }
 
-#[tokio::test]
-async fn events_are_taken_once_and_in_order() {
-    let stage = Stage::new().await;
+async fn events_are_taken_once_and_in_order(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     let steps = [
         ("first", 0, 0..3, StatusCode::OK, json!(3)),
@@ -53,12 +61,11 @@ async fn events_are_taken_once_and_in_order() {
         let (status, answer) = append(&stage, &shim, &batch).await;
         assert_eq!((status, &answer["next"]), (expected, &next), "{name}: {answer}");
     }
-    assert_eq!(lines(&stage, &shim), 1 + 6);
+    assert_eq!(lines(&stage, &shim).await, 1 + 6);
 }
 
-#[tokio::test]
-async fn nobody_writes_for_another() {
-    let stage = Stage::new().await;
+async fn nobody_writes_for_another(on: On) {
+    let stage = Stage::on(on).await;
     let (shim, other) = (stage.session().await, stage.session().await);
     for writer in ["broker", "broker-1", "eu-1-orders", "shim", "", "shim-\n", "shim-\u{e9}"] {
         let (status, _) = append(&stage, &shim, &batch(&shim, writer, 0, &events(0..1))).await;
@@ -72,12 +79,11 @@ async fn nobody_writes_for_another() {
     let ended = json!({ "type": "session-ended", "reason": "finished", "exit_code": 0 });
     let (status, _) = append(&stage, &shim, &batch(&shim, "shim-1", 0, &[ended])).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(lines(&stage, &shim), 1);
+    assert_eq!(lines(&stage, &shim).await, 1);
 }
 
-#[tokio::test]
-async fn an_enforcement_point_tells_of_what_it_enforces_and_of_nothing_else() {
-    let stage = Stage::new().await;
+async fn an_enforcement_point_tells_of_what_it_enforces_and_of_nothing_else(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     stage.tunnel(&shim).await;
     let connected = |resource: &str, at: &str| {
@@ -108,16 +114,15 @@ async fn an_enforcement_point_tells_of_what_it_enforces_and_of_nothing_else() {
     }
 }
 
-#[tokio::test]
-async fn an_ended_session_is_sealed_and_closed() {
-    let stage = Stage::new().await;
+async fn an_ended_session_is_sealed_and_closed(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     append(&stage, &shim, &batch(&shim, "shim-1", 0, &events(0..2))).await;
     let (status, answer) = end(&stage, &shim).await;
     assert_eq!((status, &answer["entries"]), (StatusCode::OK, &json!(4)), "{answer}");
     // The answer may have been lost: asking again gives the same.
     assert_eq!(end(&stage, &shim).await, (status, answer));
-    verify(&stage, &shim);
+    verify(&stage, &shim).await;
     let (status, _) = append(&stage, &shim, &batch(&shim, "shim-1", 2, &events(2..3))).await;
     assert_eq!(status, StatusCode::GONE);
     let lease = json!({ "session": shim.id, "resource": "near" });
@@ -130,25 +135,23 @@ async fn an_ended_session_is_sealed_and_closed() {
     assert_eq!(status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn a_lost_session_gives_its_leases_back_and_is_sealed() {
-    let stage = Stage::new().await;
+async fn a_lost_session_gives_its_leases_back_and_is_sealed(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     let lease = json!({ "session": shim.id, "resource": "near" });
     let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/leases", &lease).await;
     assert_eq!(status, StatusCode::OK);
-    let session = stage.app.sessions.by_id(shim.id.parse().unwrap()).unwrap();
-    stage.app.sessions.end(&session, EndReason::Lost, None);
-    session.sealed().await.unwrap();
-    let record = std::fs::read_to_string(stage.record(&shim)).unwrap();
+    let session = stage.open(&shim).await.unwrap();
+    stage.app.sessions.end(&session, EndReason::Lost, None).await.unwrap();
+    stage.app.sessions.sealed(&session).await.unwrap();
+    let record = stage.text(&shim).await;
     let released = record.find("lease-released").unwrap();
     assert!(released < record.find("\"reason\":\"lost\"").unwrap());
-    verify(&stage, &shim);
+    verify(&stage, &shim).await;
 }
 
-#[tokio::test]
-async fn a_refusal_reaches_the_shim_once() {
-    let stage = Stage::new().await;
+async fn a_refusal_reaches_the_shim_once(on: On) {
+    let stage = Stage::on(on).await;
     let shim = stage.session().await;
     let denial = json!({
         "code": "rule", "what": "blocked DROP", "rule": "r", "policy": "reads",
@@ -179,7 +182,7 @@ async fn a_broker_that_starts_again_goes_on_where_it_was() {
     // The proof may fall into the second of the start; then it is refused and made again.
     assert_eq!((status, &answer["next"]), (StatusCode::OK, &json!(4)), "{answer}");
     assert_eq!(end(&stage, &shim).await.0, StatusCode::OK);
-    verify(&stage, &shim);
+    verify(&stage, &shim).await;
 }
 
 #[tokio::test]
@@ -188,7 +191,7 @@ async fn a_record_that_was_cut_or_changed_meanwhile_is_not_gone_on_with() {
         let mut stage = Stage::new().await;
         let shim = stage.session().await;
         append(&stage, &shim, &batch(&shim, "shim-1", 0, &events(0..3))).await;
-        let session = stage.app.sessions.by_id(shim.id.parse().unwrap()).unwrap();
+        let session = stage.open(&shim).await.unwrap();
         stage.app.sessions.note_reached(&session).await;
         let text = std::fs::read_to_string(stage.record(&shim)).unwrap();
         let text = match damage {
@@ -197,7 +200,7 @@ async fn a_record_that_was_cut_or_changed_meanwhile_is_not_gone_on_with() {
         };
         std::fs::write(stage.record(&shim), &text).unwrap();
         stage.restart().await;
-        assert!(stage.app.sessions.by_id(shim.id.parse().unwrap()).is_none(), "{damage}");
+        assert!(stage.open(&shim).await.is_none(), "{damage}");
         assert_eq!(std::fs::read_to_string(stage.record(&shim)).unwrap(), text, "{damage}");
     }
 }

@@ -1,6 +1,6 @@
 //! A broker without a socket, an issuer whose keys are a file, a shim and a gateway.
 
-use std::{path::Path, sync::Arc};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use axum::{
@@ -13,6 +13,7 @@ use guard_core::{
     Digest, Timestamp,
     control::{GATEWAY_ASSERTION_TYPE, ID_TOKEN_TYPE, TOKEN_EXCHANGE},
 };
+use guard_tests::Postgres;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
@@ -24,8 +25,8 @@ use crate::{
     config,
     issuers::Issuers,
     proofs::Once,
-    record::Records,
-    sessions::Sessions,
+    serve,
+    sessions::{Found, Session, Sessions},
     store::Store,
 };
 
@@ -97,8 +98,36 @@ pub(super) fn proof_claims(method: &str, path: &str, token: Option<&str>) -> Val
     claims
 }
 
+/// The store of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum On {
+    Sqlite,
+    Postgres,
+}
+
+/// Runs tests with each store.
+macro_rules! on_both_stores {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::On::Sqlite).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::On::Postgres).await;
+            })+
+        }
+    };
+}
+pub(super) use on_both_stores;
+
 /// A broker in a folder of its own.
 pub(super) struct Stage {
+    /// The store's server, where it has one.
+    pub(super) postgres: Option<Arc<Postgres>>,
     pub(super) folder: TempDir,
     pub(super) issuer: Key,
     pub(super) gateway: Key,
@@ -114,13 +143,59 @@ pub(super) struct Shim {
 
 impl Stage {
     pub(super) async fn new() -> Self {
+        Self::on(On::Sqlite).await
+    }
+
+    pub(super) async fn on(on: On) -> Self {
         // Another test of this process may have been first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let (issuer, gateway) = (Key::new(), Key::new());
-        write_files(folder.path(), &issuer, &gateway);
+        let postgres = match on {
+            On::Sqlite => None,
+            On::Postgres => Some(Arc::new(store_server(folder.path()))),
+        };
+        write_files(folder.path(), &issuer, &gateway, postgres.as_deref());
         let app = start(folder.path()).await;
-        Self { folder, issuer, gateway, app }
+        Self { postgres, folder, issuer, gateway, app }
+    }
+
+    /// Another broker on the same store.
+    pub(super) async fn replica(&self) -> Arc<App> {
+        start(self.folder.path()).await
+    }
+
+    /// The store as another process opens it.
+    pub(super) async fn replica_store(&self) -> Store {
+        let config = config::load(&self.folder.path().join("guard.yaml")).expect("a configuration");
+        serve::open_store(&config).await.unwrap()
+    }
+
+    /// A session as the broker knows it.
+    pub(super) async fn open(&self, shim: &Shim) -> Option<Arc<Session>> {
+        match self.app.sessions.by_id(shim.id.parse().unwrap()).await.unwrap() {
+            Some(Found::Open(session)) => Some(session),
+            Some(Found::Closed(_)) | None => None,
+        }
+    }
+
+    /// What the record holds now.
+    pub(super) async fn text(&self, shim: &Shim) -> String {
+        if let Ok(text) = std::fs::read_to_string(self.record(shim)) {
+            return text;
+        }
+        let (mut text, mut next) = (String::new(), 0);
+        loop {
+            let id = shim.id.parse().unwrap();
+            let parts = self.app.sessions.store.parts(id, next).await.unwrap();
+            if parts.is_empty() {
+                return text;
+            }
+            for part in parts {
+                next = part.first + 1;
+                text.push_str(std::str::from_utf8(&part.lines).unwrap());
+            }
+        }
     }
 
     /// The same folder with a new broker, as after a `kill -9`.
@@ -227,24 +302,47 @@ impl Stage {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
-        let service = TowerToHyperService::new(api::router(self.app.clone()));
-        let answer = service.call(request).await.unwrap();
-        let status = answer.status();
-        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        send_to(&self.app, request).await
     }
+}
+
+/// What a broker answers.
+pub(super) async fn send_to(app: &Arc<App>, request: Request<Body>) -> (StatusCode, Value) {
+    let service = TowerToHyperService::new(api::router(app.clone()));
+    let answer = service.call(request).await.unwrap();
+    let status = answer.status();
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// A server of the test's own, with a database for the store.
+fn store_server(folder: &Path) -> Postgres {
+    // The server's user has to pass.
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Postgres::start(folder, &[]).unwrap();
+    server.sql("postgres", "CREATE DATABASE guard").unwrap();
+    server
 }
 
 pub(super) fn token_header() -> Value {
     json!({ "typ": "JWT", "alg": "ES256", "kid": "one" })
 }
 
-fn write_files(folder: &Path, issuer: &Key, gateway: &Key) {
+fn write_files(folder: &Path, issuer: &Key, gateway: &Key, postgres: Option<&Postgres>) {
     let mut jwk = issuer.jwk.clone();
     jwk["kid"] = "one".into();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("jwks.json", &json!({ "keys": [jwk] }).to_string());
     write("password", "secret-of-the-database\n");
+    write("store-password", guard_tests::postgres::PASSWORD);
+    let store = match postgres {
+        Some(server) => format!(
+            "{{ postgres: \"postgres://postgres@127.0.0.1:{}/guard\", password: {{ file: store-password }}, \
+             tls: disable }}",
+            server.port
+        ),
+        None => "sqlite:guard.db".into(),
+    };
     std::fs::create_dir(folder.join("trust")).unwrap();
     std::fs::create_dir(folder.join("policies")).unwrap();
     write(
@@ -261,7 +359,7 @@ fn write_files(folder: &Path, issuer: &Key, gateway: &Key) {
     write(
         "guard.yaml",
         &format!(
-            "listen: 127.0.0.1:8440\nurl: {URL}\nissuers:\n  \
+            "listen: 127.0.0.1:8440\nurl: {URL}\nstore: {store}\nissuers:\n  \
              - {{ name: github, platform: github, url: \"https://issuer.example\", jwks_file: jwks.json }}\n\
              resources:\n  - {{ name: orders, {resource} }}\n  \
              - {{ name: near, {resource}, enforce_at: shim, allow_static_at_shim: \"a test\" }}\n\
@@ -273,11 +371,11 @@ fn write_files(folder: &Path, issuer: &Key, gateway: &Key) {
 
 async fn start(folder: &Path) -> Arc<App> {
     let config = Arc::new(config::load(&folder.join("guard.yaml")).expect("a configuration"));
-    let store = Store::open(&config.store).await.unwrap();
-    let records = Records::open(&config.recordings).unwrap();
+    let store = serve::open_store(&config).await.unwrap();
+    let records = serve::open_records(&config, &store).unwrap();
     let key = SealingKey::load_or_create(&config.sealing_key).unwrap();
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
-    let once = Once::new(Timestamp::now());
+    let once = Once::new(&store, Timestamp::now());
     let sessions = Sessions::start(config, store, records, key).await.unwrap();
     Arc::new(App { sessions, issuers, once })
 }

@@ -109,6 +109,12 @@ pub enum Event {
         /// The broker's version.
         broker_version: String,
     },
+    /// The same job asked for another session while this one lived, and was refused: a second command under guard
+    /// in one job, or somebody who has the job's token.
+    AttemptRefused {
+        /// RFC 7638 thumbprint of the key that the other session would have had, base64url.
+        key_thumbprint: String,
+    },
     /// A credential was taken for this session.
     LeaseTaken {
         /// The lease.
@@ -228,5 +234,8 @@ pub enum Event {
         reason: EndReason,
         /// The child's exit code, if the shim said it.
         exit_code: Option<i32>,
+        /// What the person who ended it said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
 }

@@ -279,7 +279,11 @@ impl Builder {
     pub(crate) fn end(&mut self) {
         self.gateway(Event::Disconnected { connection: 0, reason: None });
         self.broker(Event::LeaseReleased { lease: lease(), problem: None });
-        self.broker(Event::SessionEnded { reason: EndReason::Finished, exit_code: Some(3) });
+        self.broker(Event::SessionEnded {
+            reason: EndReason::Finished,
+            exit_code: Some(3),
+            note: None,
+        });
     }
 
     pub(crate) fn seal(&self, key: &SealingKey) -> Vec<u8> {

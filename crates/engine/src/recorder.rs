@@ -279,6 +279,7 @@ fn estimate(event: &Event) -> usize {
         | Event::Finished { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
+        | Event::AttemptRefused { .. }
         | Event::LeaseTaken { .. }
         | Event::LeaseReleased { .. } => EVENT_BYTES,
     }

@@ -269,7 +269,7 @@ async fn record(State(state): State<Arc<Inner>>) -> Vec<u8> {
             until: Timestamp::MAX,
             broker_version: "0".into(),
         },
-        Event::SessionEnded { reason: EndReason::Finished, exit_code: None },
+        Event::SessionEnded { reason: EndReason::Finished, exit_code: None, note: None },
     ] {
         chain.append_into(&mut lines, now, "broker", &event).unwrap();
     }

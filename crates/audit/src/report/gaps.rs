@@ -2,7 +2,7 @@
 
 use guard_core::EndReason;
 
-use super::{Class, Integrity, Whole, gathering::Gathering};
+use super::{Class, Integrity, Whole, gathering::Gathering, printable};
 use crate::{GrantRecord, StatementPhase};
 
 impl Gathering {
@@ -42,6 +42,10 @@ impl Gathering {
             ),
             Some(EndReason::Finished | EndReason::Expired | EndReason::Revoked) => {}
         }
+        if let Some(note) = &self.end_note {
+            let note = printable(note);
+            gaps.push(format!("the session was ended by hand: {note}"));
+        }
         let lost: u64 = self.groups.iter().map(|group| group.lost).sum();
         if lost > 0 {
             gaps.push(format!(
@@ -54,6 +58,13 @@ impl Gathering {
             gaps.push(format!(
                 "{partly} operation(s) went on by a rule of the policy though guard did not understand them in full: \
                  their effects may be more than is listed"
+            ));
+        }
+        if self.attempts > 0 {
+            gaps.push(format!(
+                "a second attempt: the job asked for {} more session(s) while this one lived, which were refused: a \
+                 second command under guard in one job, or somebody who has the job's token",
+                self.attempts
             ));
         }
         let kept = self.leases.iter().filter(|lease| lease.released_at.is_none()).count();

@@ -52,7 +52,11 @@ pub(super) struct Gathering {
     pub(super) connections: Vec<ConnectionReport>,
     live: HashMap<(usize, u64), usize>,
     pub(super) leases: Vec<LeaseReport>,
+    /// Sessions that the same job asked for besides.
+    pub(super) attempts: u64,
     pub(super) counts: Counts,
+    /// What the person who ended the session said.
+    pub(super) end_note: Option<String>,
     pub(super) ended: Option<(Timestamp, EndReason, Option<i32>)>,
     /// Entries that speak of an operation or a statement that the record does not have.
     pub(super) orphans: u64,
@@ -74,6 +78,7 @@ impl Gathering {
         match event {
             // The reader lets only the first entry be one.
             Event::SessionOpened { .. } => {}
+            Event::AttemptRefused { .. } => self.attempts += 1,
             Event::LeaseTaken { lease, resource, username, holder } => {
                 self.leases.push(LeaseReport {
                     id: lease,
@@ -177,7 +182,8 @@ impl Gathering {
                     None => self.orphans += 1,
                 }
             }
-            Event::SessionEnded { reason, exit_code } => {
+            Event::SessionEnded { reason, exit_code, note } => {
+                self.end_note = note;
                 self.ended = Some((at, reason, exit_code));
             }
         }

@@ -154,7 +154,11 @@ fn nothing_may_follow_the_seal_nor_the_end() {
 
     let mut builder = fixture::backup();
     builder.end();
-    builder.broker(Event::SessionEnded { reason: EndReason::Finished, exit_code: None });
+    builder.broker(Event::SessionEnded {
+        reason: EndReason::Finished,
+        exit_code: None,
+        note: None,
+    });
     let ended_twice = [builder.lines.clone(), builder.seal(&key)].concat();
     assert_eq!(broken(&ended_twice, &key).problem, Problem::AfterEnd);
 }
@@ -216,7 +220,7 @@ fn a_broker_goes_on_behind_a_torn_line() {
     assert!(!reader.has_seal());
     let mut chain = reader.chain();
     let mut resumed = whole;
-    let event = Event::SessionEnded { reason: EndReason::Lost, exit_code: None };
+    let event = Event::SessionEnded { reason: EndReason::Lost, exit_code: None, note: None };
     let at = "2026-11-21T02:45:00Z".parse().unwrap();
     chain.append_into(&mut resumed, at, "broker", &event).unwrap();
     resumed.extend(Seal::line(fixture::session(), &chain, at, &key).unwrap());

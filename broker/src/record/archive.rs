@@ -1,0 +1,166 @@
+//! The recordings: where sealed records stay. A folder, or a bucket of an S3-compatible store.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use guard_core::SessionId;
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, WriteMultipart, aws::AmazonS3Builder, path::Path as Key,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    fs::{self, File},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+};
+
+use url::Url;
+
+use super::RecordError;
+use crate::config::is_loopback_host;
+
+/// A record is read and sent in pieces of this size.
+const PIECE: usize = 64 * 1024;
+/// Parts of an upload that are under way at once: 5 MiB each.
+const UPLOADS: usize = 4;
+
+/// Where sealed records stay.
+#[derive(Debug, Clone)]
+pub(crate) enum Archive {
+    /// One file a session. Where several brokers are, a folder that they share.
+    Folder(PathBuf),
+    /// One object a session.
+    Bucket(Arc<dyn ObjectStore>, Key),
+}
+
+/// What was written, or is there: its length and its SHA-256.
+#[derive(Debug, Default, Clone)]
+struct Sum {
+    length: u64,
+    hash: Sha256,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+
+    fn finish(self) -> (u64, Vec<u8>) {
+        (self.length, self.hash.finalize().to_vec())
+    }
+}
+
+impl Archive {
+    /// A bucket, with credentials and endpoint from where the AWS tools look for them: the environment (`AWS_REGION`,
+    /// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …), a web identity, the container or the instance.
+    pub(crate) fn bucket(bucket: &str, prefix: &str) -> Result<Self, object_store::Error> {
+        let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        if let Some(endpoint) = endpoint {
+            let loopback =
+                Url::parse(&endpoint).is_ok_and(|url| url.host_str().is_some_and(is_loopback_host));
+            // Records travel in the clear on this machine only.
+            builder = builder.with_endpoint(endpoint).with_allow_http(loopback);
+        } else {
+            builder = builder.with_allow_http(false);
+        }
+        let prefix = Key::parse(prefix).map_err(object_store::Error::from)?;
+        Ok(Self::Bucket(Arc::new(builder.build()?), prefix))
+    }
+
+    /// Writes a sealed record, and reads it back: what answers `Ok` is there, byte for byte. Writing one again is
+    /// harmless.
+    pub(crate) async fn file(
+        &self,
+        session: SessionId,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<(), RecordError> {
+        let mut pieces = std::pin::pin!(pieces);
+        let mut sum = Sum::default();
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(format!("{session}.jsonl"));
+                let new = folder.join(format!(".{session}.{}", uuid::Uuid::new_v4().simple()));
+                let mut file =
+                    File::options().create_new(true).write(true).mode(0o600).open(&new).await?;
+                let written = async {
+                    while let Some(piece) = pieces.try_next().await? {
+                        sum.add(&piece);
+                        file.write_all(&piece).await?;
+                    }
+                    file.sync_all().await?;
+                    fs::rename(&new, &path).await?;
+                    // The name is on the disk only when its folder is.
+                    File::open(folder).await?.sync_all().await
+                };
+                if let Err(error) = written.await {
+                    let _ = fs::remove_file(&new).await;
+                    return Err(error.into());
+                }
+            }
+            Self::Bucket(bucket, prefix) => {
+                let upload = bucket.put_multipart(&key(prefix, session)).await?;
+                let mut upload = WriteMultipart::new(upload);
+                let written = async {
+                    while let Some(piece) = pieces.try_next().await? {
+                        sum.add(&piece);
+                        upload.wait_for_capacity(UPLOADS).await?;
+                        upload.put(piece);
+                    }
+                    Ok::<_, RecordError>(())
+                };
+                if let Err(error) = written.await {
+                    let _ = upload.abort().await;
+                    return Err(error);
+                }
+                upload.finish().await?;
+            }
+        }
+        let mut there = Sum::default();
+        let mut read = self.read(session).await?;
+        while let Some(piece) = read.try_next().await? {
+            there.add(&piece);
+        }
+        if sum.finish() == there.finish() {
+            Ok(())
+        } else {
+            Err(io::Error::other("the recordings do not hold what was written").into())
+        }
+    }
+
+    /// A record that is there, in pieces.
+    pub(crate) async fn read(
+        &self,
+        session: SessionId,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(format!("{session}.jsonl"));
+                Ok(read_file(path).await?.boxed())
+            }
+            Self::Bucket(bucket, prefix) => {
+                let found = bucket.get(&key(prefix, session)).await?;
+                Ok(found.into_stream().map_err(io::Error::other).boxed())
+            }
+        }
+    }
+}
+
+fn key(prefix: &Key, session: SessionId) -> Key {
+    prefix.clone().join(format!("{session}.jsonl"))
+}
+
+/// A file in pieces.
+pub(super) async fn read_file(
+    path: PathBuf,
+) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
+    let file = File::open(path).await?;
+    Ok(futures_util::stream::try_unfold(file, |mut file| async move {
+        let mut piece = Vec::with_capacity(PIECE);
+        (&mut file).take(PIECE as u64).read_to_end(&mut piece).await?;
+        Ok((!piece.is_empty()).then_some((Bytes::from(piece), file)))
+    }))
+}

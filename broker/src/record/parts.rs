@@ -1,0 +1,199 @@
+//! A record in the store, which any broker may append to.
+//!
+//! Each broker keeps the end of the record as it saw it last, and appends behind that with one statement. If another
+//! broker was first, the statement does nothing; then it looks where the end is, and tries again.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, try_unfold};
+use guard_audit::{ChainWriter, Event, Seal, SealingKey};
+use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
+use tokio::sync::Mutex;
+
+use super::{
+    Appended, BROKER, Batch, RecordError,
+    writers::{MAX_NOTICES, Writers},
+};
+use crate::store::{Head, Part, Store, StoreError};
+
+/// Somebody appends each time that an attempt fails, so this many failures are a mistake.
+const ATTEMPTS: usize = 1000;
+
+/// One record.
+#[derive(Debug)]
+pub(crate) struct PartsRecord {
+    store: Store,
+    session: SessionId,
+    /// The resource of refusals whose writer named none.
+    fallback: Option<ResourceName>,
+    /// Its end, as this broker saw it last. Held while one appends.
+    seen: Mutex<Option<Head<Writers>>>,
+}
+
+/// What one attempt would do.
+struct Step<T> {
+    lines: Vec<u8>,
+    new: Head<Writers>,
+    notices: Vec<Notice>,
+    answer: T,
+}
+
+impl PartsRecord {
+    pub(super) fn new(store: Store, session: SessionId, fallback: Option<ResourceName>) -> Self {
+        Self { store, session, fallback, seen: Mutex::default() }
+    }
+
+    pub(super) async fn append(&self, batch: &Batch) -> Result<Appended, RecordError> {
+        self.change(|end| {
+            let mut new = end.clone();
+            let known =
+                new.writers.accept(&batch.writer, &batch.owner, batch.first, batch.events.len())?;
+            let events = batch.events.get(known..).unwrap_or_default();
+            let lines = chain(&mut new, &batch.writer, events)?;
+            let mut notices = Vec::new();
+            for event in events {
+                let notice = new.writers.follow(&batch.writer, event, self.fallback.as_ref());
+                if let Some(notice) = notice
+                    && new.notices < MAX_NOTICES
+                {
+                    new.notices += 1;
+                    notices.push(notice);
+                }
+            }
+            let next = new.writers.next(&batch.writer);
+            let answer = Appended { next, notices: new.notices };
+            Ok(Step { lines, new, notices, answer })
+        })
+        .await
+    }
+
+    pub(super) async fn append_own(&self, event: &Event) -> Result<(), RecordError> {
+        self.change(|end| {
+            let mut new = end.clone();
+            let lines = chain(&mut new, BROKER, std::slice::from_ref(event))?;
+            Ok(Step { lines, new, notices: Vec::new(), answer: () })
+        })
+        .await
+    }
+
+    pub(super) async fn seal(
+        &self,
+        last: &Event,
+        now: Timestamp,
+        key: &SealingKey,
+    ) -> Result<(u64, Digest), RecordError> {
+        let sealed = self.change(|end| {
+            let mut new = end.clone();
+            let mut lines = chain(&mut new, BROKER, std::slice::from_ref(last))?;
+            let whole = ChainWriter::resume(new.entries, new.head);
+            let seal = Seal::line(self.session, &whole, now, key)
+                .map_err(|error| RecordError::Invalid(error.to_string()))?;
+            lines.extend_from_slice(&seal);
+            new.sealed = true;
+            let answer = (new.entries, new.head);
+            Ok(Step { lines, new, notices: Vec::new(), answer })
+        });
+        match sealed.await {
+            Err(RecordError::Sealed) => {
+                let end = self.load().await?;
+                Ok((end.entries, end.head))
+            }
+            other => other,
+        }
+    }
+
+    pub(super) async fn notices(&self, after: u64) -> Result<Vec<Notice>, RecordError> {
+        Ok(self.store.notices(self.session, after).await?)
+    }
+
+    /// Makes one step from the end that is.
+    async fn change<T>(
+        &self,
+        step: impl Fn(&Head<Writers>) -> Result<Step<T>, RecordError>,
+    ) -> Result<T, RecordError> {
+        let mut seen = self.seen.lock().await;
+        for _ in 0..ATTEMPTS {
+            let (end, fresh) = match seen.take() {
+                Some(end) => (end, false),
+                None => (self.load().await?, true),
+            };
+            if end.sealed {
+                return Err(RecordError::Sealed);
+            }
+            let Step { lines, new, notices, answer } = match step(&end) {
+                Ok(step) => step,
+                // What another broker appended may be just what is missing.
+                Err(_) if !fresh => continue,
+                Err(error) => {
+                    *seen = Some(end);
+                    return Err(error);
+                }
+            };
+            if lines.is_empty() {
+                *seen = Some(end);
+                return Ok(answer);
+            }
+            let part = Part { first: end.entries, lines };
+            if self.store.push(self.session, end.head, &part, &new, &notices).await? {
+                *seen = Some(new);
+                return Ok(answer);
+            }
+        }
+        Err(RecordError::Store(StoreError::Row("the record's end does not hold still".into())))
+    }
+
+    async fn load(&self) -> Result<Head<Writers>, RecordError> {
+        let end = self.store.head(self.session).await?;
+        end.ok_or_else(|| RecordError::Store(StoreError::Row("the record is gone".into())))
+    }
+}
+
+/// The lines of events behind an end, which becomes theirs.
+fn chain(end: &mut Head<Writers>, writer: &str, events: &[Event]) -> Result<Vec<u8>, RecordError> {
+    let mut chain = ChainWriter::resume(end.entries, end.head);
+    let now = Timestamp::now();
+    let mut lines = Vec::with_capacity(events.len() * 512);
+    for event in events {
+        chain
+            .append_into(&mut lines, now, writer, event)
+            .map_err(|error| RecordError::Invalid(error.to_string()))?;
+    }
+    (end.entries, end.head) = (chain.entries(), chain.head());
+    Ok(lines)
+}
+
+/// A sealed record, in order and whole: a part that is missing is an error, not an end.
+pub(super) fn stream(
+    store: Store,
+    session: SessionId,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    try_unfold(Some(0_u64), move |next| {
+        let store = store.clone();
+        async move {
+            let Some(next) = next else { return Ok(None) };
+            let parts = store.parts(session, next).await.map_err(io::Error::other)?;
+            if parts.is_empty() {
+                return Err(io::Error::other("the record ends before its seal"));
+            }
+            let mut bytes = Vec::new();
+            let mut expected = next;
+            let mut sealed = false;
+            for part in parts {
+                if sealed || part.first != expected {
+                    return Err(io::Error::other("a part of the record is missing"));
+                }
+                for line in part.lines.split_inclusive(|byte| *byte == b'\n') {
+                    if line.starts_with(b"{\"seal\":") {
+                        sealed = true;
+                    } else {
+                        expected += 1;
+                    }
+                }
+                bytes.extend_from_slice(&part.lines);
+            }
+            let next = if sealed { None } else { Some(expected) };
+            Ok(Some((Bytes::from(bytes), next)))
+        }
+    })
+}

@@ -1,0 +1,99 @@
+//! The streams of a record: whose each is, what it may send next, and what the shim is to be told of it.
+
+use std::collections::BTreeMap;
+
+use guard_audit::Event;
+use guard_core::{ResourceName, control::Notice};
+use serde::{Deserialize, Serialize};
+
+use super::RecordError;
+
+/// A session has a few enforcement points; more names than this are a mistake or an attack.
+const MAX_WRITERS: usize = 1024;
+/// Notices kept for the shim: a script that is refused more often than this is told only in the report.
+pub(super) const MAX_NOTICES: u64 = 10_000;
+
+/// The streams, by name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Writers(BTreeMap<String, Writer>);
+
+/// One stream of events, of one enforcement point for one resource.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Writer {
+    /// The enforcement point: the first that used the name. Not known of a file that was read again.
+    owner: Option<String>,
+    /// Number of the next event.
+    next: u64,
+    /// The resource, once an event named it.
+    resource: Option<ResourceName>,
+}
+
+impl Writers {
+    /// Checks that events follow, and says how many of them are known already.
+    pub(super) fn accept(
+        &mut self,
+        name: &str,
+        owner: &str,
+        first: u64,
+        count: usize,
+    ) -> Result<usize, RecordError> {
+        let known = self.0.get_mut(name);
+        let expected = known.as_ref().map_or(0, |writer| writer.next);
+        if let Some(writer) = known
+            && writer.owner.get_or_insert_with(|| owner.to_owned()) != owner
+        {
+            return Err(RecordError::Foreign);
+        }
+        let Some(known) = expected.checked_sub(first) else {
+            return Err(RecordError::Gap { expected });
+        };
+        let known = usize::try_from(known).unwrap_or(usize::MAX).min(count);
+        if !self.0.contains_key(name) {
+            if self.0.len() >= MAX_WRITERS {
+                return Err(RecordError::Invalid("the session has too many writers".into()));
+            }
+            let writer = Writer { owner: Some(owner.to_owned()), next: 0, resource: None };
+            self.0.insert(name.to_owned(), writer);
+        }
+        Ok(known)
+    }
+
+    /// Number of the next event of a writer.
+    pub(super) fn next(&self, name: &str) -> u64 {
+        self.0.get(name).map_or(0, |writer| writer.next)
+    }
+
+    /// Counts an event, and gives what the shim is to be told of it.
+    pub(super) fn follow(
+        &mut self,
+        name: &str,
+        event: &Event,
+        fallback: Option<&ResourceName>,
+    ) -> Option<Notice> {
+        let writer = self.0.entry(name.to_owned()).or_insert(Writer {
+            owner: None,
+            next: 0,
+            resource: None,
+        });
+        writer.next += 1;
+        match event {
+            Event::Connected { resource, .. } | Event::Operation { resource, .. } => {
+                writer.resource = Some(resource.clone());
+                None
+            }
+            Event::Refused { denial, .. } => {
+                let resource = writer.resource.clone().or_else(|| fallback.cloned())?;
+                Some(Notice { resource, denial: denial.clone() })
+            }
+            Event::Disconnected { .. }
+            | Event::Statement { .. }
+            | Event::Finished { .. }
+            | Event::SessionOpened { .. }
+            | Event::AttemptRefused { .. }
+            | Event::LeaseTaken { .. }
+            | Event::LeaseReleased { .. }
+            | Event::SessionEnded { .. } => None,
+        }
+    }
+}
