@@ -11,13 +11,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use guard_tests::{
-    EnforceAt, Stage, policies,
-    process::{Process, exit_code, wait_for},
+    EnforceAt, Stage,
+    balancer::Balancer,
+    policies,
+    process::{Process, exit_code, free_port, wait_for},
     script,
 };
 
 /// A client whose connection is gone says so at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// Statements of a run that brokers are killed under, each on a connection of its own.
+const RUNS: usize = 40;
 /// More than what fits into all buffers on the way.
 const UNDER_WAY: u64 = 20_000_000;
 
@@ -129,6 +133,55 @@ fn the_broker_is_killed() {
         })
         .unwrap();
         assert_eq!(again.text(), "as before");
+    }
+}
+
+#[test]
+fn one_of_three_brokers_is_killed_again_and_again() {
+    for place in [EnforceAt::Gateway, EnforceAt::Shim] {
+        let mut stage = Stage::builder()
+            .shared_store()
+            .policy(policies::READ_ONLY)
+            .enforce_at(place)
+            .lost_after("10s")
+            .start()
+            .unwrap();
+        let ports: Vec<_> = (0..3).map(|_| free_port().unwrap()).collect();
+        let mut brokers: Vec<_> = ports
+            .iter()
+            .enumerate()
+            .map(|(number, port)| stage.replica(number, *port).unwrap())
+            .collect();
+        // What the run and the gateway know as the broker is a balancer from now on.
+        stage.broker.stop().unwrap();
+        let port = stage.url.rsplit_once(':').unwrap().1.parse().unwrap();
+        let _balancer = Balancer::start(port, ports.clone()).unwrap();
+
+        let out = stage.dir().join("answers");
+        // Each has a connection of its own, and with it every kind of request to the brokers.
+        let text = format!(
+            "for i in $(seq 1 {RUNS}); do psql -X -A -t -c \"SELECT $i\" >> {} || exit 9; done",
+            out.display()
+        );
+        let mut run = stage.spawn("run", &script(&text)).unwrap();
+        let answers = || std::fs::read_to_string(&out).unwrap_or_default().lines().count();
+        wait_for("first answer", || (answers() > 0).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}\n{}", run.log()));
+        let mut kills = 0_usize;
+        while answers() < RUNS && kills < 60 {
+            let number = kills % 3;
+            brokers[number].kill().unwrap();
+            brokers[number] = stage.replica(number, ports[number]).unwrap();
+            kills += 1;
+        }
+        let code = exit_code(run.wait(ENDS_WITHIN).unwrap());
+        assert_eq!((code, answers()), (0, RUNS), "{kills} kills\n{}", run.log());
+        assert!(kills >= 3, "{kills}");
+        let record = stage.sealed_record().unwrap();
+        assert!(record.contains("\"finished\"") && record.contains("lease-released"), "{record}");
+        let file = stage.report_dirs().pop().unwrap().join("record.jsonl").display().to_string();
+        let key = stage.key().unwrap();
+        let _whole = stage.tool(&["audit", "verify", &file, "--key", &key]).unwrap().ok();
     }
 }
 

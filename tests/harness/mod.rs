@@ -1,5 +1,6 @@
 //! The parts of the stage.
 
+pub mod balancer;
 mod client;
 mod corpus;
 mod driver;

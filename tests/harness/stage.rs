@@ -112,6 +112,7 @@ pub struct Builder {
     recordings: Option<PathBuf>,
     also_at_shim: bool,
     database: &'static str,
+    shared_store: bool,
 }
 
 /// What is in the database at the start.
@@ -224,6 +225,13 @@ impl Builder {
         self
     }
 
+    /// Keeps sessions in PostgreSQL, as several brokers would, in a database of the stage's server.
+    #[must_use]
+    pub fn shared_store(mut self) -> Self {
+        self.shared_store = true;
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub fn start(self) -> Result<Stage> {
         let programs = match &self.programs {
@@ -237,6 +245,9 @@ impl Builder {
         postgres.sql("postgres", &format!("CREATE DATABASE {}", self.database))?;
         if let Seed::Shop { customers } = self.seed {
             seed_shop(&postgres, customers)?;
+        }
+        if self.shared_store {
+            postgres.sql("postgres", "CREATE DATABASE guard")?;
         }
         let issuer = Issuer::start(dir.path(), &self.claims)?;
         let port = free_port()?;
@@ -274,10 +285,20 @@ impl Builder {
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
         let (recordings, issuer, lost_after) = (recordings.display(), &issuer.url, self.lost_after);
+        let store = if self.shared_store {
+            // By the certificate's name, over TLS: as in life.
+            format!(
+                "{{ postgres: \"postgres://{SUPERUSER}@localhost:{}/guard\", password: {{ file: password }}, \
+                 tls_ca: ca.pem }}",
+                postgres.port
+            )
+        } else {
+            "sqlite:guard.db".into()
+        };
         let config = format!(
             "listen: 127.0.0.1:{port}\n\
              url: http://127.0.0.1:{port}\n\
-             store: sqlite:guard.db\n\
+             store: {store}\n\
              recordings: file:{recordings}\n\
              sessions: {{ heartbeat: 1s, lost_after: {lost_after} }}\n\
              issuers:\n  - name: github\n    platform: github\n    url: {issuer}\n\
@@ -323,6 +344,7 @@ impl Stage {
             recordings: None,
             also_at_shim: false,
             database: DATABASE,
+            shared_store: false,
         }
     }
 
@@ -420,6 +442,14 @@ impl Stage {
         })
     }
 
+    /// `guard-broker` with other arguments, for the stage's configuration.
+    pub fn broker_tool(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = Command::new(&self.programs.broker);
+        clean(&mut command);
+        let config = self.dir().join("guard.yaml");
+        Ok(command.args(arguments).arg("--config").arg(config).output()?.into())
+    }
+
     /// The key that the broker seals with, as `guard audit verify --key` takes it.
     pub fn key(&self) -> Result<String> {
         let output = Command::new(&self.programs.broker)
@@ -431,6 +461,23 @@ impl Stage {
             bail!("guard-broker key: {}", finished.stderr);
         }
         Ok(finished.text())
+    }
+
+    /// Another broker on the stage's store and folder, which listens at `port`; `number` names its log.
+    pub fn replica(&self, number: usize, port: u16) -> Result<Process> {
+        let own = self.url.trim_start_matches("http://");
+        let config = fs::read_to_string(self.dir().join("guard.yaml"))?;
+        let config =
+            config.replace(&format!("listen: {own}"), &format!("listen: 127.0.0.1:{port}"));
+        let file = self.dir().join(format!("replica-{number}.yaml"));
+        fs::write(&file, config)?;
+        let mut command = Command::new(&self.programs.broker);
+        clean(&mut command);
+        command.arg("serve").arg("--config").arg(file);
+        let log = self.dir().join(format!("replica-{number}.log"));
+        let mut broker = Process::start("guard-broker", &mut command, &log)?;
+        wait_healthy(&mut broker, &format!("http://127.0.0.1:{port}"))?;
+        Ok(broker)
     }
 
     /// Starts the broker again after its end.

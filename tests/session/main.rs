@@ -7,7 +7,14 @@
     reason = "tests"
 )]
 
-use guard_tests::{EnforceAt, Stage, policies, script};
+use std::time::{Duration, Instant};
+
+use guard_tests::{
+    EnforceAt, Stage, policies,
+    process::{exit_code, wait_for},
+    script,
+};
+use serde_json::Value;
 
 #[test]
 fn a_run_reads_and_its_report_says_so() {
@@ -101,4 +108,61 @@ fn a_session_ends_with_its_grant() {
     assert_eq!(run.text(), "1");
     let record = stage.sealed_record().unwrap();
     assert!(record.contains("finished"), "{record}");
+}
+
+#[test]
+fn a_run_is_the_same_with_a_store_that_brokers_share() {
+    for place in [EnforceAt::Gateway, EnforceAt::Shim] {
+        let stage = Stage::builder()
+            .shared_store()
+            .policy(policies::READ_ONLY)
+            .enforce_at(place)
+            .start()
+            .unwrap();
+        let run = stage.psql("SELECT 41 + 1").unwrap().ok();
+        assert_eq!(run.text(), "42");
+        let run = stage.psql("DROP TABLE public.orders").unwrap().code(1);
+        let _run = run.says("GRD-2102");
+        let file = stage.report_dirs().pop().unwrap().join("record.jsonl");
+        let file = file.display().to_string();
+        let key = stage.key().unwrap();
+        let _verified = stage.tool(&["audit", "verify", &file, "--key", &key]).unwrap().ok();
+        // It is in the recordings, byte for byte.
+        let sealed = stage.sealed_record().unwrap();
+        assert_eq!(sealed, std::fs::read_to_string(file).unwrap());
+    }
+}
+
+#[test]
+fn a_session_that_is_ended_by_hand_is_cut_off_within_a_second() {
+    for shared in [false, true] {
+        let builder = Stage::builder();
+        let stage = if shared { builder.shared_store() } else { builder }.start().unwrap();
+        let mut run = stage.spawn("sleep", &script("psql -X -c 'SELECT pg_sleep(600)'")).unwrap();
+        let sleeping = || {
+            let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'
+                         AND state = 'active'";
+            stage.postgres.sql("shop", count).unwrap() != "0"
+        };
+        wait_for("statement under way", || sleeping().then_some(())).unwrap();
+        let list = stage.broker_tool(&["sessions", "list", "--json"]).unwrap().ok();
+        let list: Value = serde_json::from_str(&list.text()).unwrap();
+        let id = list[0]["id"].as_str().unwrap();
+        assert_eq!((list.as_array().unwrap().len(), &list[0]["state"]), (1, &"live".into()));
+
+        let end = ["sessions", "end", id, "--reason", "incident 42"];
+        let _ended = stage.broker_tool(&end).unwrap().ok();
+        let ended = Instant::now();
+        wait_for("end of the statement", || (!sleeping()).then_some(())).unwrap();
+        // A second by the promise; a machine that builds meanwhile gets another one.
+        assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+        let code = exit_code(run.wait(Duration::from_secs(60)).unwrap());
+        assert_ne!(code, 0, "{}", run.log());
+        let record = stage.sealed_record().unwrap();
+        assert!(record.contains("\"revoked\"") && record.contains("incident 42"), "{record}");
+        let show = stage.broker_tool(&["sessions", "show", id]).unwrap().ok();
+        assert!(show.text().contains("incident 42"), "{}", show.text());
+        let none = "0192f0c0-7b1e-7000-8000-000000000000";
+        let _none = stage.broker_tool(&["sessions", "show", none]).unwrap().code(1);
+    }
 }
