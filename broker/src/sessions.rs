@@ -143,6 +143,13 @@ impl Sessions {
 
     /// Knows a session that another broker opened.
     async fn take_up(&self, row: SessionRow) -> Result<Found, Refusal> {
+        // Known already, by the token that it had before.
+        let known = self.live().by_id.get(&row.id).cloned();
+        if let Some(session) = known {
+            let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+            live.by_token.insert(row.token_hash, session.clone());
+            return Ok(Found::Open(session));
+        }
         let state = self.store.state(row.id).await?.ok_or(Refusal::NoSession)?;
         if state.sealed {
             return Ok(Found::Closed(Box::new((row, state))));
@@ -185,8 +192,13 @@ impl Sessions {
 
     fn remove(&self, session: &Session) {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        live.by_id.remove(&session.row.id);
+        let id = session.row.id;
+        live.by_id.remove(&id);
         live.by_token.remove(&session.row.token_hash);
+        if live.by_token.len() > live.by_id.len() {
+            // Some have two tokens: the first answer to their exchange was lost.
+            live.by_token.retain(|_, known| known.row.id != id);
+        }
     }
 
     /// Asks the store how a session is.

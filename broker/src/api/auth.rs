@@ -58,12 +58,16 @@ fn authorization(headers: &HeaderMap) -> Result<(&str, &str), Fault> {
 
 /// Where a proof counts as used. To ask for a session's state, to append events, which have numbers, and to give back a lease
 /// changes nothing when it is done twice; everything else is done once, at whichever broker.
-fn spent_for(uri: &str) -> Scope {
-    if uri.ends_with("/state") || uri.ends_with("/v1/record") || uri.ends_with("/release") {
-        Scope::ThisBroker
-    } else {
-        Scope::AllBrokers
-    }
+fn spent_for(path: &str) -> Scope {
+    let repeatable = match path.strip_prefix("/v1/") {
+        Some("session/state" | "record") => true,
+        Some(path) => {
+            (path.starts_with("sessions/") && path.ends_with("/state"))
+                || (path.starts_with("leases/") && path.ends_with("/release"))
+        }
+        None => false,
+    };
+    if repeatable { Scope::ThisBroker } else { Scope::AllBrokers }
 }
 
 /// The session of a token, if the proof holds.
@@ -71,8 +75,8 @@ pub(super) async fn session_of(
     app: &App,
     token: &str,
     proof: &str,
-    method: &str,
-    uri: &str,
+    request: Request<'_>,
+    scope: Scope,
 ) -> Result<Shim, Refusal> {
     let now = Timestamp::now();
     let token_hash = Digest::of(token);
@@ -85,11 +89,11 @@ pub(super) async fn session_of(
         Shim::Live(session) => &session.row.key_thumbprint,
         Shim::Over(closed) => &closed.0.key_thumbprint,
     };
-    let proven = proofs::verify(proof, Request { method, uri, token: Some(token) }, now)?;
+    let proven = proofs::verify(proof, Request { token: Some(token), ..request }, now)?;
     if proven.thumbprint != *bound_to {
         return Err(Fault::new("the proof is of another key than the session's").into());
     }
-    app.once.spend(&proven, spent_for(uri), now).await?;
+    app.once.spend(&proven, scope, now).await?;
     Ok(shim)
 }
 
@@ -103,7 +107,8 @@ impl FromRequestParts<Arc<App>> for Shim {
         }
         let proof = only(&parts.headers, &DPOP)?;
         let uri = format!("{}{}", app.sessions.config.url, parts.uri.path());
-        session_of(app, token, proof, parts.method.as_str(), &uri).await
+        let request = Request { method: parts.method.as_str(), uri: &uri, token: Some(token) };
+        session_of(app, token, proof, request, spent_for(parts.uri.path())).await
     }
 }
 
@@ -154,6 +159,33 @@ impl Shim {
         match self {
             Self::Live(session) => Ok(session),
             Self::Over(closed) => Err(over(&closed.1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_done_twice_is_remembered_by_one_broker_alone() {
+        for (path, scope) in [
+            ("/v1/session/state", Scope::ThisBroker),
+            ("/v1/sessions/0192f0c0-7b1e-7000-8000-000000000000/state", Scope::ThisBroker),
+            ("/v1/record", Scope::ThisBroker),
+            ("/v1/leases/0192f0c0-7b1e-7000-8000-000000000000/release", Scope::ThisBroker),
+            ("/oauth/token", Scope::AllBrokers),
+            ("/v1/leases", Scope::AllBrokers),
+            ("/v1/session/end", Scope::AllBrokers),
+            ("/v1/session/record", Scope::AllBrokers),
+            ("/v1/session/enforce", Scope::AllBrokers),
+            ("/v1/sessions/authorize", Scope::AllBrokers),
+            ("/v1/gateways/self", Scope::AllBrokers),
+            // Resources may have these names.
+            ("/v1/tunnel/state", Scope::AllBrokers),
+            ("/v1/tunnel/release", Scope::AllBrokers),
+        ] {
+            assert_eq!(spent_for(path), scope, "{path}");
         }
     }
 }

@@ -18,7 +18,11 @@ use super::{
     auth::{Gateway, session_of},
     parse,
 };
-use crate::{error::Refusal, sessions::Caller};
+use crate::{
+    error::Refusal,
+    proofs::{Request, Scope},
+    sessions::Caller,
+};
 
 /// Of what a gateway says of itself, each is shorter.
 const MAX_TEXT: usize = 300;
@@ -51,7 +55,8 @@ pub(super) async fn authorize(
         return Err(Refusal::Forbidden("the proof is for another gateway's tunnel".into()));
     }
     let token = ask.access_token.expose();
-    let shim = match session_of(&app, token, &ask.proof, &ask.method, &ask.uri).await {
+    let request = Request { method: &ask.method, uri: &ask.uri, token: Some(token) };
+    let shim = match session_of(&app, token, &ask.proof, request, Scope::AllBrokers).await {
         // The gateway showed who it is; it is the shim that did not.
         Err(Refusal::Unauthorized(reason)) => {
             let decision_id = Refusal::Unauthorized(reason).log();

@@ -143,6 +143,11 @@ impl Sessions {
         match self.store.open_session(&new).await? {
             Stored::Done => {}
             Stored::TokenUsed => {
+                if let Some(job) = &new.live_run
+                    && let Some(info) = self.answer_again(job, &row).await?
+                {
+                    return Ok(Opened { token, info });
+                }
                 return Err(Refusal::Unauthorized("the identity token was used before".into()));
             }
             Stored::RunLives(other) => {
@@ -164,6 +169,26 @@ impl Sessions {
         tracing::info!(session = %id, rule = row.trust_rule, %until, "opened a session");
         self.insert(Session::new(row, record, StateRow::default()));
         Ok(Opened { token, info })
+    }
+
+    /// A token that was used, shown again with the key of the session that it gave: the answer was lost. The session
+    /// gets the new access token; nobody else has the key.
+    async fn answer_again(
+        &self,
+        job: &str,
+        asked: &SessionRow,
+    ) -> Result<Option<SessionInfo>, Refusal> {
+        let Some(id) = self.store.session_of_job(job).await? else { return Ok(None) };
+        let Some(Found::Open(session)) = self.by_id(id).await? else { return Ok(None) };
+        if session.row.key_thumbprint != asked.key_thumbprint {
+            self.note_attempt(id, asked.key_thumbprint.clone()).await;
+            return Ok(None);
+        }
+        if !self.store.replace_token(id, asked.token_hash).await? {
+            return Ok(None);
+        }
+        tracing::info!(session = %id, "answered an exchange again");
+        self.info(&session.row).await.map(Some)
     }
 
     /// Tells the record of a job's live session that somebody else asked for one.

@@ -63,16 +63,37 @@ impl Store {
 
     /// The session that a job has.
     async fn living(&self, new: &NewSession<'_>) -> Result<Stored, StoreError> {
-        let found: Option<String> =
-            sqlx::query_scalar("SELECT id FROM sessions WHERE live_run = $1")
-                .bind(new.live_run.clone())
-                .fetch_optional(&self.pool)
-                .await?;
-        match found {
-            Some(id) => Ok(Stored::RunLives(rows::parse(&id)?)),
+        let job = new.live_run.as_deref().unwrap_or_default();
+        match self.session_of_job(job).await? {
+            Some(id) => Ok(Stored::RunLives(id)),
             // It ended just now. Whoever asks again gets a session.
             None => Err(StoreError::Row("the job's other session has just ended".into())),
         }
+    }
+
+    /// The live session of a job.
+    pub(crate) async fn session_of_job(&self, job: &str) -> Result<Option<SessionId>, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT id FROM sessions WHERE live_run = $1")
+                .bind(job.to_owned())
+                .fetch_optional(&self.pool)
+                .await?;
+        found.map(|id| rows::parse(&id)).transpose()
+    }
+
+    /// Gives a live session another access token. `false` if it is over.
+    pub(crate) async fn replace_token(
+        &self,
+        id: SessionId,
+        token_hash: Digest,
+    ) -> Result<bool, StoreError> {
+        let replaced =
+            sqlx::query("UPDATE sessions SET token_hash = $2 WHERE id = $1 AND end_reason IS NULL")
+                .bind(id.to_string())
+                .bind(token_hash.to_string())
+                .execute(&self.pool)
+                .await?;
+        Ok(replaced.rows_affected() > 0)
     }
 
     /// What belongs to a session, in a few statements: each is a way to the store and back.

@@ -18,6 +18,7 @@ on_both_stores!(
     a_job_has_one_live_session_and_its_record_tells_of_the_attempt,
     a_run_whose_job_is_not_known_may_have_several_sessions,
     a_session_that_is_ended_by_hand_is_over_at_once_and_sealed_by_the_broker,
+    an_exchange_whose_answer_was_lost_is_answered_again_for_its_key_only,
     silence_counts_only_while_a_broker_listens,
     a_session_that_nobody_takes_to_its_end_is_taken_by_the_next_that_looks,
 );
@@ -319,6 +320,35 @@ async fn a_job_has_one_live_session_and_its_record_tells_of_the_attempt(on: On) 
     let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/session/end", &end).await;
     assert_eq!(status, StatusCode::OK);
     session_of_job(&stage, "77").await.map(|shim| shim.id).unwrap();
+}
+
+async fn an_exchange_whose_answer_was_lost_is_answered_again_for_its_key_only(on: On) {
+    let stage = Stage::on(on).await;
+    let (key, token) = (Key::new(), job_token(&stage, "77"));
+    let proof = |key: &Key| key.proof("POST", "/oauth/token", None);
+    let (_, first) = stage.exchange(&token, &proof(&key)).await;
+    let (status, again) = stage.exchange(&token, &proof(&key)).await;
+    assert_eq!((status, &again["session"]["id"]), (StatusCode::OK, &first["session"]["id"]));
+    assert_ne!(again["access_token"], first["access_token"]);
+    let shim = Shim {
+        id: again["session"]["id"].as_str().unwrap().into(),
+        token: again["access_token"].as_str().unwrap().into(),
+        key,
+    };
+    let (status, _) = stage.as_shim(&shim, Method::GET, "/v1/session/state", &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    // Whoever has the token and not the key gets nothing, and the record tells of it.
+    let (status, answer) = stage.exchange(&token, &proof(&Key::new())).await;
+    assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
+    assert!(stage.text(&shim).await.contains("\"type\":\"attempt-refused\""));
+    let end = json!({ "exit_code": 0 });
+    let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/session/end", &end).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = stage.as_shim(&shim, Method::GET, "/v1/session/record", &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    // With the session over the token is only used.
+    let (status, _) = stage.exchange(&token, &proof(&shim.key)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 async fn a_run_whose_job_is_not_known_may_have_several_sessions(on: On) {

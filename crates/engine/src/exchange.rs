@@ -1,12 +1,13 @@
 //! The shim's first words to the broker: an identity token for a session (RFC 8693).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use guard_core::{
     ResourceName, Secret, Timestamp,
     control::{ACCESS_TOKEN_TYPE, ExchangeAnswer, ID_TOKEN_TYPE, SessionInfo, TOKEN_EXCHANGE},
 };
 use serde::Deserialize;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     control::ControlError,
@@ -26,6 +27,10 @@ pub struct Session {
     pub client: BrokerClient,
 }
 
+/// An exchange that no broker answered is asked again for this long.
+const RETRY_FOR: Duration = Duration::from_secs(3);
+/// Between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The broker says nothing to strangers; whoever runs it finds the reason by the decision's number.
 const NO_REASON: &str = "this run gets no session with these resources: the broker's log says why";
 
@@ -46,9 +51,6 @@ pub async fn exchange(
 ) -> Result<Session, ControlError> {
     let key = SessionKey::generate().map_err(|error| ControlError::Unproven(error.to_string()))?;
     let broker = client.broker();
-    let proof = key
-        .prove("POST", &format!("{broker}/oauth/token"), None, Timestamp::now())
-        .map_err(|error| ControlError::Unproven(error.to_string()))?;
     let scope = resources.iter().map(ResourceName::as_str).collect::<Vec<_>>().join(" ");
     let mut form = vec![
         ("grant_type", TOKEN_EXCHANGE),
@@ -59,7 +61,21 @@ pub async fn exchange(
     if !scope.is_empty() {
         form.push(("scope", &scope));
     }
-    let (status, body) = client.token_form(&form, proof).await?;
+    let started = Instant::now();
+    let (status, body) = loop {
+        let proof = key
+            .prove("POST", &format!("{broker}/oauth/token"), None, Timestamp::now())
+            .map_err(|error| ControlError::Unproven(error.to_string()))?;
+        // Should the answer be lost, the broker gives it again to the same key.
+        match client.token_form(&form, proof).await {
+            Err(error) if error.is_unanswered() && started.elapsed() < RETRY_FOR => {
+                tracing::debug!(%error, "exchanging again");
+                sleep(RETRY_PAUSE).await;
+            }
+            Ok((502 | 504, _)) if started.elapsed() < RETRY_FOR => sleep(RETRY_PAUSE).await,
+            answered => break answered?,
+        }
+    };
     let garbled = |reason: String| ControlError::Garbled { broker: broker.to_string(), reason };
     if status != 200 {
         let error = serde_json::from_slice::<OauthError>(&body)
