@@ -5,6 +5,8 @@
 //! the line feed, and the next line names it. Whoever verifies hashes the bytes that are there and
 //! never writes JSON again, so no two writers have to agree on more than their own bytes.
 
+use std::sync::Arc;
+
 use guard_core::{Digest, Timestamp};
 use serde::Serialize;
 
@@ -29,21 +31,32 @@ pub enum AppendError {
 }
 
 /// Writes the lines of one record, in order. Does no I/O: the lines go to a buffer of the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ChainWriter {
     next: u64,
     head: Digest,
+    /// The last time that was written, as text: lines of a batch share it.
+    at: Option<(Timestamp, Arc<str>)>,
 }
 
 /// Borrowed twin of [`Entry`](crate::Entry): the same fields in the same order.
 #[derive(Serialize)]
 struct Line<'a> {
     seq: u64,
-    at: Timestamp,
+    at: &'a str,
     prev: Digest,
     writer: &'a str,
     event: &'a Event,
 }
+
+/// Two are equal that go on in the same way.
+impl PartialEq for ChainWriter {
+    fn eq(&self, other: &Self) -> bool {
+        (self.next, self.head) == (other.next, other.head)
+    }
+}
+
+impl Eq for ChainWriter {}
 
 impl Default for ChainWriter {
     fn default() -> Self {
@@ -54,12 +67,12 @@ impl Default for ChainWriter {
 impl ChainWriter {
     /// Starts a record.
     pub const fn new() -> Self {
-        Self { next: 0, head: Digest::ZERO }
+        Self { next: 0, head: Digest::ZERO, at: None }
     }
 
     /// Goes on behind `entries` lines, of which the last has the hash `head`.
     pub const fn resume(entries: u64, head: Digest) -> Self {
-        Self { next: entries, head }
+        Self { next: entries, head, at: None }
     }
 
     /// How many lines there are.
@@ -84,7 +97,12 @@ impl ChainWriter {
         event: &Event,
     ) -> Result<(), AppendError> {
         let start = lines.len();
-        let line = Line { seq: self.next, at, prev: self.head, writer, event };
+        let text = match self.at.take() {
+            Some((last, text)) if last == at => text,
+            Some(_) | None => at.to_string().into(),
+        };
+        self.at = Some((at, text.clone()));
+        let line = Line { seq: self.next, at: &text, prev: self.head, writer, event };
         if let Err(error) = serde_json::to_writer(&mut *lines, &line) {
             lines.truncate(start);
             return Err(error.into());

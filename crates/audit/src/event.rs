@@ -88,7 +88,7 @@ pub struct MaskedColumn {
 ///
 /// `operation` numbers and `statement` numbers count for each writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(remote = "Self", rename_all = "kebab-case", tag = "type")]
 pub enum Event {
     /// The first entry: who got what, on which authority.
     SessionOpened {

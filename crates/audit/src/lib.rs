@@ -7,6 +7,7 @@ pub mod event;
 #[cfg(test)]
 mod fixture;
 mod key;
+mod read;
 pub mod report;
 mod seal;
 mod verify;
