@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     println!("making a database with {megabytes} MB to copy");
     let programs = Programs::of(&shell::root().join("target/release"));
-    let stage = Stage::builder()
+    let mut stage = Stage::builder()
         .programs(programs)
         .policy(POLICY)
         .plain()
@@ -135,7 +135,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     let start = if wanted("guard run") { Some(start_times(&stage, rounds * 10)?) } else { None };
-    let idle = if wanted("idle") { memory::measure(&ways, stage.dir())? } else { Vec::new() };
+    drop(ways);
+    let idle = if wanted("idle") { memory::measure(&mut stage)? } else { Vec::new() };
     table::print(&cells, start.as_ref());
     table::print_idle(&idle);
     cost::print(&costs);

@@ -21,7 +21,7 @@ use crate::install;
 /// Starts one before the stage's server; gives it with its port.
 pub(super) fn start(stage: &Stage) -> Result<(Process, u16)> {
     let dir = stage.dir().join("pgbouncer");
-    fs::create_dir(&dir)?;
+    fs::create_dir_all(&dir)?;
     let port = free_port()?;
     let server = stage.postgres.port;
     let users = dir.join("users");

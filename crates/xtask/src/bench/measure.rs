@@ -33,11 +33,11 @@ impl Way {
         Client { way: self.name, program: self.programs.join(program), url: self.url.clone() }
     }
 
-    /// Kilobytes of memory that each program between has now (`VmRSS`, proc(5)).
+    /// Kilobytes of memory that each program between has now of its own (`RssAnon`, proc(5)).
     pub(super) fn resident(&self) -> Vec<f64> {
         let of = |pid: u32| -> Option<f64> {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
             line.split_whitespace().next()?.parse().ok()
         };
         self.between.iter().map(|(_, pid)| of(*pid).unwrap_or(f64::NAN)).collect()
@@ -90,6 +90,10 @@ impl Ways {
 
 fn hold(stage: &Stage) -> Result<Process> {
     let file = stage.dir().join("variables");
+    // Another run may have left some.
+    if file.exists() {
+        fs::remove_file(&file)?;
+    }
     let text =
         format!("env > {0}.part && mv {0}.part {0} && while :; do sleep 5; done", file.display());
     let run = stage.spawn("held", &script(&text))?;
