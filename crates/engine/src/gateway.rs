@@ -29,6 +29,7 @@ pub use crate::tls::ServerCertificate;
 use crate::{
     control::{ControlPlane, GatewayControl},
     session::{Point, ServedSession, StartError},
+    threads::Threads,
 };
 
 /// Connections at a time, over all sessions.
@@ -53,18 +54,25 @@ pub struct Gateway {
     address: String,
     point: Point,
     sessions: Mutex<HashMap<(SessionId, ResourceName), Arc<ServedSession>>>,
+    threads: Threads,
     tunnels: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Gateway {
-    /// A gateway that shims reach at `address`.
-    pub fn new(name: &str, address: String, control: Arc<dyn GatewayControl>) -> Arc<Self> {
+    /// A gateway that shims reach at `address`, with its connections on `threads`.
+    pub fn new(
+        name: &str,
+        address: String,
+        control: Arc<dyn GatewayControl>,
+        threads: Threads,
+    ) -> Arc<Self> {
         Arc::new(Self {
             control,
             address,
             point: Point { at: EnforceAt::Gateway, name: name.to_owned() },
             sessions: Mutex::default(),
+            threads,
             tunnels: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -93,8 +101,9 @@ impl Gateway {
         slots: Arc<Semaphore>,
     ) {
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
+            let stream = match accepted {
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be taken");
                     sleep(ACCEPT_PAUSE).await;
@@ -109,11 +118,16 @@ impl Gateway {
                 continue;
             };
             let (gateway, acceptor) = (self.clone(), acceptor.clone());
-            self.tunnels.spawn(async move {
-                if let Err(error) = gateway.connection(stream, acceptor, slot).await {
+            let serving = async move {
+                let served = match TcpStream::from_std(stream) {
+                    Ok(stream) => gateway.connection(stream, acceptor, slot).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
                     tracing::debug!(%error, "a connection broke before it was a tunnel");
                 }
-            });
+            };
+            self.tunnels.spawn_on(serving, self.threads.next());
         }
     }
 

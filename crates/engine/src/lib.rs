@@ -15,8 +15,9 @@ mod pipe;
 mod recorder;
 pub mod resource;
 pub mod session;
+pub mod threads;
 mod tls;
 pub mod tunnel;
 
-pub use guard_protocols::{ClientAuth, ClientIo};
+pub use guard_protocols::{ClientAuth, ClientIo, alarm};
 pub use tls::{TlsError, install_crypto_provider};

@@ -13,7 +13,7 @@ use guard_core::{
 use guard_gate::SessionGate;
 use guard_policy::Policy;
 use guard_protocols::{
-    ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway,
+    ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway, alarm::unless,
     postgres::PostgresHandler, turn_away,
 };
 use tokio::{
@@ -171,9 +171,9 @@ impl ServedSession {
         };
         let _counted = self.clients.token();
         let serving = self.handler.clone().serve(client, auth, self.gate.clone());
-        tokio::select! {
-            closed = serving => closed,
-            () = self.cut.cancelled() => Ok(Closed::Session(self.end.ended().await)),
+        match unless(self.cut.cancelled(), serving).await {
+            Ok(closed) => closed,
+            Err(()) => Ok(Closed::Session(self.end.ended().await)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! describes what a client asks as operations and sends nothing on without a permit. It cannot reach
 //! a policy, a socket address or a broker: what it needs comes through [`Resource`].
 
+pub mod alarm;
 pub mod postgres;
 
 /// Decoders as fuzz targets see them.

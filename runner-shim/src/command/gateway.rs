@@ -1,6 +1,6 @@
 //! `guard gateway`: serves tunnels of shims, beside the resources and outside the jobs.
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, num::NonZero, path::PathBuf, process::ExitCode, sync::Arc};
 
 use futures_util::FutureExt as _;
 use guard_core::{ResourceName, Timestamp, control::RegisterGateway};
@@ -9,6 +9,7 @@ use guard_engine::{
     gateway::{Gateway, ServerCertificate, keep_registered},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl, Proof},
     keys::{GatewayIdentity, KeyError},
+    threads::Threads,
 };
 use tokio::{net::TcpListener, signal::unix, sync::oneshot};
 
@@ -115,16 +116,23 @@ fn start(args: Args) -> Result<(), GatewayError> {
         }
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = Threads::start_usual(processors).map_err(GatewayError::Threads)?;
+    // For what is not of a connection.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(GatewayError::Threads)?;
-    let served = runtime.block_on(serve(args, Arc::new(identity)));
+    let served = runtime.block_on(serve(args, Arc::new(identity), threads));
     runtime.shutdown_background();
     served
 }
 
-async fn serve(args: Args, identity: Arc<GatewayIdentity>) -> Result<(), GatewayError> {
+async fn serve(
+    args: Args,
+    identity: Arc<GatewayIdentity>,
+    threads: Threads,
+) -> Result<(), GatewayError> {
     let certificate = match (&args.tls_cert, &args.tls_key) {
         (Some(chain), Some(key)) => {
             let read = |path: &PathBuf| {
@@ -165,7 +173,7 @@ async fn serve(args: Args, identity: Arc<GatewayIdentity>) -> Result<(), Gateway
     };
     tracing::info!(%name, %listen, advertise = address,
         certificate = %certificate.digest, "listening");
-    let gateway = Gateway::new(name.as_str(), address, Arc::new(client.clone()));
+    let gateway = Gateway::new(name.as_str(), address, Arc::new(client.clone()), threads);
     tokio::select! {
         () = gateway.serve(listener, &certificate, shutdown.boxed()) => {}
         () = keep_registered(&client, &registration, || tracing::info!("registered")) => {}

@@ -20,6 +20,7 @@ use guard_engine::{
     end::EndSignal,
     exchange::{Session, exchange},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
+    threads::Threads,
 };
 
 use crate::{
@@ -88,28 +89,26 @@ enum RunError {
     Finish(#[from] finish::FinishError),
 }
 
-/// Threads of the data path: half of the processors. The command and often its server need the others,
-/// and threads that wake each other for every message cost more than they do: on two processors a second
-/// thread makes a prepared statement two thirds dearer.
+/// Threads of the data path: half of the processors. The command and often its server need the others.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 /// Runs the command.
 pub(crate) fn main(args: Args) -> ExitCode {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // Who runs a shim and wants another number says so as to every program of this runtime.
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        runtime.worker_threads(workers());
-    }
-    let runtime = match runtime.enable_all().build() {
-        Ok(runtime) => runtime,
+    // This one is for what is not of a connection: the session, the record, the child.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let started =
+        runtime.and_then(|runtime| Ok((runtime, Arc::new(Threads::start_usual(workers())?))));
+    let (runtime, threads) = match started {
+        Ok(started) => started,
         Err(error) => {
             say(&format!("no threads can be started: {error}"));
             return ExitCode::from(FAILED);
         }
     };
-    let result = runtime.block_on(run(args));
+    // They outlive the run: what asks the broker may have a connection there.
+    let result = runtime.block_on(run(args, threads.clone()));
     // Copies that are under way in blocking threads are of no use any more.
     runtime.shutdown_background();
     match result {
@@ -121,7 +120,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<u8, RunError> {
+async fn run(args: Args, threads: Arc<Threads>) -> Result<u8, RunError> {
     sandbox::hide_memory().map_err(RunError::Sandbox)?;
     let (source, broker) = token::find(args.token_file.as_deref(), args.broker.as_deref())?;
     let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
@@ -140,7 +139,7 @@ async fn run(args: Args) -> Result<u8, RunError> {
 
     let mut refusals = watch::Refusals::default();
     let end = EndSignal::default();
-    let code = guarded(&args, &session, &end, &mut refusals).await;
+    let code = guarded(&args, &session, threads, &end, &mut refusals).await;
     let exit_code = match &code {
         Ok(code) => *code,
         Err(_) => FAILED,
@@ -162,6 +161,7 @@ async fn run(args: Args) -> Result<u8, RunError> {
 async fn guarded(
     args: &Args,
     session: &Session,
+    threads: Arc<Threads>,
     end: &EndSignal,
     refusals: &mut watch::Refusals,
 ) -> Result<u8, RunError> {
@@ -170,7 +170,7 @@ async fn guarded(
         routes.push((grant, route::open(session, grant).await?));
     }
     introduce(&session.info);
-    let listeners = listener::Listeners::open(&routes).map_err(RunError::Listener)?;
+    let listeners = listener::Listeners::open(&routes, &threads).map_err(RunError::Listener)?;
     let environment = environment::environment(listeners.endpoints());
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 

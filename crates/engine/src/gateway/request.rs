@@ -6,7 +6,7 @@ use guard_core::{
     ResourceName, Secret,
     control::{ApiError, Authorize},
 };
-use guard_protocols::ClientAuth;
+use guard_protocols::{ClientAuth, alarm::unless};
 use http_body_util::Full;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Bytes, header};
 use hyper_util::rt::TokioIo;
@@ -167,10 +167,7 @@ impl Gateway {
                     return;
                 }
             };
-            tokio::select! {
-                () = served.serve_and_log(stream, auth) => {}
-                () = self.stop.cancelled() => {}
-            }
+            let _ = unless(self.stop.cancelled(), served.serve_and_log(stream, auth)).await;
         });
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

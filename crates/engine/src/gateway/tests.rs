@@ -40,7 +40,7 @@ async fn fixture() -> Fixture {
     let address = listener.local_addr().unwrap().to_string();
     let certificate = ServerCertificate::self_signed().unwrap();
     let digest = certificate.digest;
-    let gateway = Gateway::new("eu", address.clone(), broker.clone());
+    let gateway = Gateway::new("eu", address.clone(), broker.clone(), Threads::here());
     let (shutdown, ended) = oneshot::channel::<()>();
     tokio::spawn({
         let gateway = gateway.clone();

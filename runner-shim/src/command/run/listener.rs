@@ -14,10 +14,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use guard_core::{Secret, control::GrantInfo};
-use guard_engine::{ClientAuth, ClientIo};
+use guard_engine::{ClientAuth, ClientIo, alarm::unless, threads::Threads};
 use rand::{TryRngCore as _, rngs::OsRng};
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -56,7 +56,10 @@ pub(super) struct Listeners<'a> {
 
 impl<'a> Listeners<'a> {
     /// Opens a socket and a port for each route.
-    pub(super) fn open(routes: &[(&'a GrantInfo, Arc<Route>)]) -> io::Result<Self> {
+    pub(super) fn open(
+        routes: &[(&'a GrantInfo, Arc<Route>)],
+        threads: &Arc<Threads>,
+    ) -> io::Result<Self> {
         let password = Secret::new(random(PASSWORD_BYTES)?);
         let mut listeners = Self {
             endpoints: Vec::new(),
@@ -72,6 +75,7 @@ impl<'a> Listeners<'a> {
             let socket = UnixListener::bind(listeners.folder.join(format!(".s.PGSQL.{port}")))?;
             let place = Place {
                 route: route.clone(),
+                threads: threads.clone(),
                 slots: Arc::new(Semaphore::new(MAX_CLIENTS)),
                 clients: listeners.clients.clone(),
                 stop: listeners.stop.clone(),
@@ -109,7 +113,9 @@ impl<'a> Listeners<'a> {
                     say("refused a connection of another user on the run's socket");
                     continue;
                 }
-                place.serve(Box::new(stream), ClientAuth::Proven);
+                let Ok(stream) = stream.into_std() else { continue };
+                let there = || Ok(Box::new(UnixStream::from_std(stream)?) as ClientIo);
+                place.serve(there, ClientAuth::Proven);
             }
         });
     }
@@ -117,9 +123,12 @@ impl<'a> Listeners<'a> {
     fn spawn_tcp(&self, listener: TcpListener, place: Place, password: Secret) {
         self.clients.spawn(async move {
             while let Some((stream, _)) = place.next(|| listener.accept()).await {
-                if stream.set_nodelay(true).is_ok() {
-                    place.serve(Box::new(stream), ClientAuth::Password(password.clone()));
+                if stream.set_nodelay(true).is_err() {
+                    continue;
                 }
+                let Ok(stream) = stream.into_std() else { continue };
+                let there = || Ok(Box::new(TcpStream::from_std(stream)?) as ClientIo);
+                place.serve(there, ClientAuth::Password(password.clone()));
             }
         });
     }
@@ -129,6 +138,7 @@ impl<'a> Listeners<'a> {
 #[derive(Clone)]
 struct Place {
     route: Arc<Route>,
+    threads: Arc<Threads>,
     slots: Arc<Semaphore>,
     clients: TaskTracker,
     stop: CancellationToken,
@@ -153,17 +163,21 @@ impl Place {
         }
     }
 
-    /// Serves a client beside the others, if there is room for one more.
-    fn serve(&self, stream: ClientIo, auth: ClientAuth) {
+    /// Serves a client beside the others, if there is room for one more: on one of the threads, on which `stream` is
+    /// opened anew.
+    fn serve(
+        &self,
+        stream: impl FnOnce() -> io::Result<ClientIo> + Send + 'static,
+        auth: ClientAuth,
+    ) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
         let (route, cut) = (self.route.clone(), self.cut.clone());
-        self.clients.spawn(async move {
+        let serving = async move {
             let _slot = slot;
-            tokio::select! {
-                () = route.serve(stream, auth) => {}
-                () = cut.cancelled() => {}
-            }
-        });
+            let Ok(stream) = stream() else { return };
+            let _ = unless(cut.cancelled(), route.serve(stream, auth)).await;
+        };
+        self.clients.spawn_on(serving, self.threads.next());
     }
 }
 
