@@ -1,21 +1,22 @@
 //! Bytes from one stream to another and back, until both have ended.
 //!
-//! As `tokio::io::copy_bidirectional`, but with buffers that are small until there is much to carry and become
-//! small again: a job's pool of idle connections should not hold what a COPY needs.
+//! As `tokio::io::copy_bidirectional`, but without buffers of its own: bytes are read onto the stack of the
+//! thread and written from there, and only what the other side does not take at once is kept. So a connection
+//! that is idle holds nothing, and one that was busy leaves no holes in the heap.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     io,
-    pin::{Pin, pin},
+    mem::MaybeUninit,
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes in flight in one direction at first: most messages of an application are smaller.
-const FIRST_CHUNK: usize = 4 << 10;
-/// The same once it has been filled: some rows' worth, so that COPY takes few system calls.
+/// Most bytes in flight in one direction: some rows' worth, so that COPY takes few system calls. They are on the
+/// stack for a moment, of which threads have megabytes.
 const CHUNK: usize = 64 << 10;
 
 /// A stream of bytes that can be polled where it is.
@@ -37,12 +38,9 @@ pub(crate) async fn carry(one: &mut impl Stream, other: &mut impl Stream) -> io:
 }
 
 struct Direction {
-    bytes: BytesMut,
+    /// What was read and the other side has not taken.
+    kept: BytesMut,
     state: State,
-    /// The last read filled a small buffer.
-    full: bool,
-    /// The buffer is a large one.
-    large: bool,
     unflushed: bool,
 }
 
@@ -56,13 +54,7 @@ enum State {
 
 impl Direction {
     fn new() -> Self {
-        Self {
-            bytes: BytesMut::new(),
-            state: State::Reading,
-            full: false,
-            large: false,
-            unflushed: false,
-        }
+        Self { kept: BytesMut::new(), state: State::Reading, unflushed: false }
     }
 
     fn poll(
@@ -72,30 +64,24 @@ impl Direction {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            while !self.bytes.is_empty() {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.bytes))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            if !self.kept.is_empty() {
+                while !self.kept.is_empty() {
+                    let written = ready!(write(to, &self.kept, cx))?;
+                    self.kept.advance(written);
                 }
-                self.bytes.advance(written);
-                self.unflushed = true;
+                self.kept = BytesMut::new();
             }
             match self.state {
-                State::Reading => match self.read(from, cx) {
-                    Poll::Ready(read) => {
-                        if read? == 0 {
-                            self.state = State::Ending;
-                        }
-                    }
-                    Poll::Pending => {
+                State::Reading => {
+                    if self.pass(from, to, cx)?.is_pending() {
                         // TLS keeps what the socket did not take.
-                        if self.unflushed {
+                        if self.unflushed && self.kept.is_empty() {
                             ready!(Pin::new(&mut *to).poll_flush(cx))?;
                             self.unflushed = false;
                         }
                         return Poll::Pending;
                     }
-                },
+                }
                 State::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                     self.state = State::Ended;
@@ -105,23 +91,46 @@ impl Direction {
         }
     }
 
-    /// Reads into the empty buffer.
-    fn read(&mut self, from: &mut impl Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.bytes.reserve(if self.full { CHUNK } else { FIRST_CHUNK });
-        self.large |= self.full;
-        match pin!(from.read_buf(&mut self.bytes)).poll(cx) {
-            Poll::Ready(read) => {
-                self.full = read.as_ref().is_ok_and(|read| *read >= FIRST_CHUNK);
-                Poll::Ready(read)
+    /// Reads what is there, up to a chunk, and writes what is taken of it. Ready if there may be more to do.
+    fn pass(
+        &mut self,
+        from: &mut impl Stream,
+        to: &mut impl Stream,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Poll<()>> {
+        let mut chunk = [MaybeUninit::uninit(); CHUNK];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        let mut more = Ok(Poll::Ready(()));
+        while chunk.remaining() > 0 {
+            let before = chunk.filled().len();
+            match Pin::new(&mut *from).poll_read(cx, &mut chunk) {
+                Poll::Ready(Ok(())) if chunk.filled().len() > before => continue,
+                Poll::Ready(Ok(())) => self.state = State::Ending,
+                // What came before the error goes on.
+                Poll::Ready(Err(error)) => more = Err(error),
+                Poll::Pending => more = Ok(Poll::Pending),
             }
-            Poll::Pending => {
-                if self.large && !self.full {
-                    self.bytes = BytesMut::new();
-                    self.large = false;
+            break;
+        }
+        let mut rest = chunk.filled();
+        while !rest.is_empty() {
+            self.unflushed = true;
+            match write(to, rest, cx) {
+                Poll::Ready(written) => rest = rest.get(written?..).unwrap_or_default(),
+                Poll::Pending => {
+                    self.kept.extend_from_slice(rest);
+                    return more.map(|_| Poll::Pending);
                 }
-                Poll::Pending
             }
         }
+        more
+    }
+}
+
+fn write(to: &mut impl Stream, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    match ready!(Pin::new(to).poll_write(cx, bytes))? {
+        0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        written => Poll::Ready(Ok(written)),
     }
 }
 
@@ -158,9 +167,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_buffer_becomes_small_again() {
+    async fn an_idle_direction_holds_no_buffer() {
         let (mut client, mut near) = duplex(1 << 20);
-        let (mut server, mut far) = duplex(1 << 20);
+        let (mut server, mut far) = duplex(100_000);
         let mut direction = Direction::new();
         let mut step = |direction: &mut Direction| {
             let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -168,9 +177,12 @@ mod tests {
         };
         client.write_all(&vec![1; 500_000]).await.unwrap();
         step(&mut direction);
-        client.write_all(b"end").await.unwrap();
-        step(&mut direction);
-        assert!(direction.bytes.capacity() <= FIRST_CHUNK, "{}", direction.bytes.capacity());
-        server.read_exact(&mut vec![0; 500_003]).await.unwrap();
+        assert!(!direction.kept.is_empty(), "the other side has not taken all");
+        assert!(direction.kept.len() <= CHUNK, "{}", direction.kept.len());
+        for _ in 0..5 {
+            server.read_exact(&mut vec![0; 100_000]).await.unwrap();
+            step(&mut direction);
+        }
+        assert_eq!(direction.kept.capacity(), 0);
     }
 }

@@ -120,7 +120,8 @@ impl Tunnel {
 
     /// Opens a tunnel and copies bytes until either side closes.
     pub async fn serve(&self, mut client: ClientIo, auth: ClientAuth) -> Result<(), TunnelError> {
-        let mut stream = match self.open(auth).await {
+        // What is needed to open it is given back when it is open.
+        let mut stream = match Box::pin(self.open(auth)).await {
             Ok(stream) => stream,
             Err(error) => {
                 turn_away(self.kind, client, error.why(), &error.to_string()).await;

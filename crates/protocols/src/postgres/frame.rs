@@ -2,7 +2,7 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 
 /// Type byte and length word.
 pub(super) const HEADER: usize = 5;
@@ -197,6 +197,19 @@ pub(super) fn put_text(out: &mut BytesMut, text: &[u8]) {
     let end = memchr::memchr(0, text).unwrap_or(text.len());
     out.put_slice(text.get(..end).unwrap_or_default());
     out.put_u8(0);
+}
+
+/// Moves the first `part` bytes of a buffer to the end of another one. Where that is most of it and there is nothing
+/// else in the other, the two are exchanged and only the rest is copied.
+pub(super) fn hand_over(from: &mut BytesMut, part: usize, to: &mut BytesMut) {
+    if to.is_empty() && part > from.len() / 2 {
+        std::mem::swap(from, to);
+        from.put_slice(to.get(part..).unwrap_or_default());
+        to.truncate(part);
+    } else {
+        to.put_slice(from.get(..part).unwrap_or_default());
+        from.advance(part);
+    }
 }
 
 /// Gives back the memory of buffers in which nothing is. Whether it was all of them.

@@ -8,7 +8,7 @@ use super::{
     count::{all, copied, length},
     definitions::Definitions,
     expect::{Change, Copy, Expect, Step, rows_of_tag},
-    frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
+    frame::{self, Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
     mask::{detect, errors},
     refuse, results,
     results::Rows,
@@ -57,8 +57,7 @@ impl Session {
         self.dropping -= part;
         let part = self.passing.min(self.upstream.input.len());
         if part > 0 {
-            self.client.output.put_slice(self.upstream.input.get(..part).unwrap_or_default());
-            self.upstream.input.advance(part);
+            frame::hand_over(&mut self.upstream.input, part, &mut self.client.output);
             self.passing -= part;
         }
         if self.masking > 0 {

@@ -135,7 +135,9 @@ impl PostgresHandler {
         session_gate: Arc<SessionGate>,
     ) -> Result<Closed, ProtocolError> {
         let mut client = Client::new(client);
-        let known = timeout(CLIENT_TIMEOUT, self.identify(&mut client, &auth)).await;
+        // What is needed once is given back: a connection may be idle for long.
+        let identifying = Box::pin(self.identify(&mut client, &auth));
+        let known = timeout(CLIENT_TIMEOUT, identifying).await;
         let known =
             known.map_err(|_| ProtocolError::Client("it took too long to connect".into()))?;
         let Some((asked, minor)) = known? else { return Ok(Closed::CancelRequest) };
@@ -159,7 +161,8 @@ impl PostgresHandler {
                 return Err(ProtocolError::Guard(error.to_string()));
             }
         };
-        let judged = match asked.judge(&spec.database, &gate, &self.shared.understanding).await {
+        let judging = asked.judge(&spec.database, &gate, &self.shared.understanding);
+        let judged = match Box::pin(judging).await {
             Ok(judged) => judged,
             Err(parameters::NotAllowed::Denied(denial)) => {
                 self.shared.resource.refused(&denial);
@@ -173,7 +176,7 @@ impl PostgresHandler {
                 return self.turn_away(client, error).await;
             }
         };
-        let connecting = Upstream::connect(&*self.shared.resource, &judged.parameters);
+        let connecting = Box::pin(Upstream::connect(&*self.shared.resource, &judged.parameters));
         let connected = match timeout(SERVER_TIMEOUT, connecting).await {
             Ok(connected) => connected,
             Err(_) => Err(ProtocolError::Resource("it took too long to connect".into())),
@@ -224,7 +227,7 @@ impl PostgresHandler {
             wanted: 0,
             dropping: 0,
             budgeting: budgeting::Budgeting::default(),
-            grown: false,
+            grown: session::Grown::default(),
             goodbye: false,
         };
         let closed = session.run().await;

@@ -67,6 +67,10 @@ impl Session {
     }
 
     pub(super) fn name(&self, bytes: &[u8]) -> Result<Arc<str>, ProtocolError> {
+        if bytes.is_empty() {
+            // The usual one, and shared.
+            return Ok(Arc::default());
+        }
         let name = self.reading.name(bytes);
         let name = name.map_err(|_| client(Broken::Malformed("a name is not a text")))?;
         // In any of the server's encodings.

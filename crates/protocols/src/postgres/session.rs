@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     future::{Future as _, poll_fn},
+    mem::MaybeUninit,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -11,11 +12,10 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use futures_util::future::BoxFuture;
 use guard_core::{Detectors, EndReason};
 use guard_gate::Gate;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite as _},
+    io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     time::timeout,
 };
 
@@ -34,7 +34,7 @@ use super::{
     startup::Client,
     upstream::{self, Upstream},
 };
-use crate::{ClientIo, Closed, ProtocolError};
+use crate::{ClientIo, Closed, ProtocolError, alarm::Alarm};
 
 /// How much is read at once, once a side has sent more than [`FIRST_CHUNK`] in one go.
 const CHUNK: usize = 64 << 10;
@@ -107,10 +107,16 @@ pub(super) struct Session {
     /// Bytes of the server's current message that go nowhere.
     pub(super) dropping: usize,
     pub(super) budgeting: Budgeting,
-    /// Buffers have grown to what a stream of rows needs; they go back when nothing is under way.
-    pub(super) grown: bool,
+    pub(super) grown: Grown,
     /// The client said goodbye.
     pub(super) goodbye: bool,
+}
+
+/// Which sides have sent much at once: their buffers are what a stream of rows needs, until nothing is under way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Grown {
+    client: bool,
+    server: bool,
 }
 
 /// Why a connection ends on which a refused batch is followed by a Query.
@@ -130,7 +136,7 @@ impl Session {
     /// Serves the client until somebody goes.
     pub(super) async fn run(mut self) -> Result<Closed, ProtocolError> {
         let gate = self.gate.clone();
-        let mut ended: BoxFuture<'static, EndReason> = Box::pin(async move { gate.ended().await });
+        let mut ended = Alarm::new(async move { gate.ended().await });
         let result = self.serve(&mut ended).await;
         let reason = match &result {
             Ok(Closed::Session(reason)) => {
@@ -163,7 +169,7 @@ impl Session {
 
     async fn serve(
         &mut self,
-        ended: &mut BoxFuture<'static, EndReason>,
+        ended: &mut Alarm<'static, EndReason>,
     ) -> Result<Closed, ProtocolError> {
         // What came behind the start-up packet is there already.
         self.hear_client().await?;
@@ -180,11 +186,15 @@ impl Session {
                 Event::Cancelled => {}
             }
             self.hear_server()?;
-            tokio::select! {
-                biased;
+            let mut hearing = pin!(self.hear_client());
+            let heard = poll_fn(|cx| match hearing.as_mut().poll(cx) {
+                Poll::Ready(heard) => Poll::Ready(Ok(heard)),
                 // The record or the catalog may let it wait: its end does not.
-                reason = &mut *ended => return Ok(Closed::Session(reason)),
-                heard = self.hear_client() => heard?,
+                Poll::Pending => Pin::new(&mut *ended).poll(cx).map(Err),
+            });
+            match heard.await {
+                Ok(heard) => heard?,
+                Err(reason) => return Ok(Closed::Session(reason)),
             }
         }
         Ok(Closed::Client)
@@ -193,10 +203,10 @@ impl Session {
     /// Moves bytes until there is something to look at.
     fn poll(
         &mut self,
-        ended: &mut BoxFuture<'static, EndReason>,
+        ended: &mut Alarm<'static, EndReason>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event, ProtocolError>> {
-        if let Poll::Ready(reason) = ended.as_mut().poll(cx) {
+        if let Poll::Ready(reason) = Pin::new(ended).poll(cx) {
             return Poll::Ready(Ok(Event::Ended(reason)));
         }
         if self.poll_clock(cx) {
@@ -223,7 +233,8 @@ impl Session {
             && self.client.input.len() < MAX_UNREAD.max(self.wanted)
             && self.upstream.unsent() < MAX_UNSENT
         {
-            match poll_read(&mut self.client.stream, &mut self.client.input, &mut self.grown, cx)? {
+            let Client { stream, input: received, .. } = &mut self.client;
+            match poll_read(stream, received, &mut self.grown.client, cx)? {
                 Poll::Ready(0) => return Poll::Ready(Ok(Event::ClientGone)),
                 Poll::Ready(_) => input = true,
                 Poll::Pending => {}
@@ -237,7 +248,7 @@ impl Session {
         let drops = self.budgeting.silences() && self.passing == 0 && self.masking == 0;
         if !full || drops {
             let Upstream { stream, input: received, .. } = &mut self.upstream;
-            match poll_read(stream, received, &mut self.grown, cx) {
+            match poll_read(stream, received, &mut self.grown.server, cx) {
                 Ok(Poll::Ready(0)) | Err(_) => return Poll::Ready(Ok(Event::ServerGone)),
                 Ok(Poll::Ready(_)) => input = true,
                 Ok(Poll::Pending) => {}
@@ -246,10 +257,12 @@ impl Session {
         if input {
             return Poll::Ready(Ok(Event::Input));
         }
-        if self.grown && self.expected.is_empty() {
+        if (self.grown.client || self.grown.server) && self.expected.is_empty() {
             let Client { input, output, .. } = &mut self.client;
             let clients = frame::release([input, output]);
-            self.grown = !(self.upstream.release() && clients);
+            if self.upstream.release() && clients {
+                self.grown = Grown::default();
+            }
         }
         Poll::Pending
     }
@@ -275,19 +288,30 @@ impl Session {
     }
 }
 
-/// Reads what is there; notes in `grown` that it was as much as was asked for.
+/// Reads what is there; notes in `grown` that it was as much as was asked for. Until then it is read onto the stack,
+/// so that a connection keeps no more than its messages need.
 fn poll_read(
     stream: &mut ClientIo,
     input: &mut BytesMut,
     grown: &mut bool,
     cx: &mut Context<'_>,
 ) -> Result<Poll<usize>, ProtocolError> {
-    input.reserve(if *grown { CHUNK } else { FIRST_CHUNK });
-    match pin!(stream.read_buf(input)).poll(cx) {
+    if *grown {
+        input.reserve(CHUNK);
+        return match pin!(stream.read_buf(input)).poll(cx) {
+            Poll::Ready(read) => Ok(Poll::Ready(read?)),
+            Poll::Pending => Ok(Poll::Pending),
+        };
+    }
+    let mut first = [MaybeUninit::uninit(); FIRST_CHUNK];
+    let mut first = ReadBuf::uninit(&mut first);
+    match Pin::new(stream).poll_read(cx, &mut first) {
         Poll::Ready(read) => {
-            let read = read?;
-            *grown |= read >= FIRST_CHUNK;
-            Ok(Poll::Ready(read))
+            read?;
+            let read = first.filled();
+            input.extend_from_slice(read);
+            *grown = read.len() >= FIRST_CHUNK;
+            Ok(Poll::Ready(read.len()))
         }
         Poll::Pending => Ok(Poll::Pending),
     }
