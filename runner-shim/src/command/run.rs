@@ -96,7 +96,7 @@ fn workers() -> usize {
 
 /// Runs the command.
 pub(crate) fn main(args: Args) -> ExitCode {
-    // This one is for what is not of a connection: the session, the record, the child.
+    // This one is for what is not of a connection: the session's life and the child.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let started =
         runtime.and_then(|runtime| Ok((runtime, Arc::new(Threads::start_usual(workers())?))));
@@ -108,7 +108,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         }
     };
     // They outlive the run: what asks the broker may have a connection there.
-    let result = runtime.block_on(run(args, threads.clone()));
+    let result = runtime.block_on(run(args, &threads));
     // Copies that are under way in blocking threads are of no use any more.
     runtime.shutdown_background();
     match result {
@@ -120,7 +120,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     }
 }
 
-async fn run(args: Args, threads: Arc<Threads>) -> Result<u8, RunError> {
+async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     sandbox::hide_memory().map_err(RunError::Sandbox)?;
     let (source, broker) = token::find(args.token_file.as_deref(), args.broker.as_deref())?;
     let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
@@ -161,16 +161,16 @@ async fn run(args: Args, threads: Arc<Threads>) -> Result<u8, RunError> {
 async fn guarded(
     args: &Args,
     session: &Session,
-    threads: Arc<Threads>,
+    threads: &Arc<Threads>,
     end: &EndSignal,
     refusals: &mut watch::Refusals,
 ) -> Result<u8, RunError> {
     let mut routes = Vec::new();
     for grant in &session.info.grants {
-        routes.push((grant, route::open(session, grant).await?));
+        routes.push((grant, route::open(session, grant, threads).await?));
     }
     introduce(&session.info);
-    let listeners = listener::Listeners::open(&routes, &threads).map_err(RunError::Listener)?;
+    let listeners = listener::Listeners::open(&routes, threads).map_err(RunError::Listener)?;
     let environment = environment::environment(listeners.endpoints());
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 

@@ -12,6 +12,7 @@ use guard_engine::{
     control::ControlError,
     exchange::Session,
     session::{Point, ServedSession, StartError},
+    threads::Threads,
     tunnel::Tunnel,
 };
 
@@ -41,7 +42,11 @@ pub(super) enum Route {
 }
 
 /// Opens the way to what was granted.
-pub(super) async fn open(session: &Session, grant: &GrantInfo) -> Result<Arc<Route>, RouteError> {
+pub(super) async fn open(
+    session: &Session,
+    grant: &GrantInfo,
+    threads: &Threads,
+) -> Result<Arc<Route>, RouteError> {
     let resource = grant.grant.resource.clone();
     let route = match grant.enforce_at {
         EnforceAt::Gateway => {
@@ -64,8 +69,11 @@ pub(super) async fn open(session: &Session, grant: &GrantInfo) -> Result<Arc<Rou
                 .await
                 .map_err(|error| RouteError::Enforcement(resource.clone(), error))?;
             let point = Point { at: EnforceAt::Shim, name: "shim".into() };
+            // Its record is written where its clients are served, so that memory is freed where it was taken.
+            let there = threads.next().enter();
             let served =
                 ServedSession::start(enforcement, Arc::new(session.client.clone()), &point);
+            drop(there);
             Route::Here(served.map_err(|error| RouteError::Start(resource, error))?)
         }
     };
