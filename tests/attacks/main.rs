@@ -11,6 +11,7 @@ mod calls;
 mod cascades;
 mod extensions;
 mod frames;
+mod names;
 mod neighbours;
 mod proof;
 mod slow;

@@ -104,6 +104,8 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) called: BTreeSet<RoutineId>,
     /// Something is computed, so that casts may happen that nobody wrote.
     pub(crate) computed: bool,
+    /// A function was called that may return rows.
+    pub(crate) makes_rows: bool,
     budget: u32,
     /// The queries that were looked at.
     pub(crate) queries: Queries,
@@ -134,6 +136,7 @@ impl<'a> Analyzer<'a> {
             code_depth: 0,
             called: BTreeSet::new(),
             computed: false,
+            makes_rows: false,
             budget: BUDGET,
             queries: Queries::new(),
             views: HashMap::new(),
@@ -168,6 +171,9 @@ impl<'a> Analyzer<'a> {
             .collect();
         let unknown = if !schema.is_empty() && schema != "pg_temp" {
             found.is_empty().then(|| ObjectName::qualified(schema, name))
+        } else if name.starts_with("pg_toast_") {
+            // The storage behind tables, where `search_path` names its schema.
+            Some(ObjectName::qualified("pg_toast", name))
         } else if name.starts_with("pg_") && !found.iter().any(Target::is_system) {
             Some(ObjectName::qualified("pg_catalog", name))
         } else {

@@ -19,7 +19,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 pub(crate) use self::condition::Condition;
 pub(crate) use self::facts::{Facts, Queries, address, is_listed};
 use self::{
-    condition::row,
+    condition::{remainder, row},
     ends::{Compared, Test, exhaustive, says_nothing},
 };
 use crate::nodes::{constant, dotted, is_null, operator_of, selected_by, string};
@@ -102,7 +102,7 @@ impl Condition<'_> {
             Kind::AexprIn => {
                 let test = if (operator_of(e) == "=") == negated { Test::Not } else { Test::Is };
                 let Some(NodeEnum::List(list)) = &right.node else { return false };
-                self.any_tested(left)
+                self.tells(left, test, Some(list.items.len()))
                     && list.items.iter().all(|item| self.is_free(item))
                     && !both_booleans(&list.items)
                     && (test == Test::Is || self.any_tells(test, &list.items))
@@ -116,10 +116,12 @@ impl Condition<'_> {
                 matches!(operator_of(e), "<>" | "!=") && self.among(left, test, right)
             }
             Kind::AexprLike | Kind::AexprIlike | Kind::AexprSimilar => {
-                let test = if operator_of(e).starts_with('!') == negated {
-                    Test::Like
-                } else {
-                    Test::NotLike
+                let is = operator_of(e).starts_with('!') == negated;
+                let test = match (e.kind() == Kind::AexprSimilar, is) {
+                    (true, true) => Test::Matches,
+                    (true, false) => Test::NotMatches,
+                    (false, true) => Test::Like,
+                    (false, false) => Test::NotLike,
                 };
                 self.one(left, test, right)
             }
@@ -133,8 +135,15 @@ impl Condition<'_> {
                 if inside == negated {
                     self.one(left, Test::Below, low) && self.one(left, Test::Above, high)
                 } else {
-                    let free = self.is_free(low) && self.is_free(high);
-                    free && (self.one(left, Test::From, low) || self.one(left, Test::UpTo, high))
+                    let between = |low: &pg::Node, high: &pg::Node| {
+                        self.one(left, Test::From, low) || self.one(left, Test::UpTo, high)
+                    };
+                    let symmetric =
+                        matches!(e.kind(), Kind::AexprBetweenSym | Kind::AexprNotBetweenSym);
+                    self.is_free(low)
+                        && self.is_free(high)
+                        && between(low, high)
+                        && (!symmetric || between(high, low))
                 }
             }
             Kind::AexprDistinct | Kind::AexprNotDistinct => {
@@ -152,28 +161,33 @@ impl Condition<'_> {
         // `created + interval '30 days' < now()`
         let moved = matches!(&column.node, Some(NodeEnum::AExpr(e)) if operator_of(e) == "+")
             && ends::is_now_or_later(value);
-        self.tested(column).is_some()
+        self.tells(column, test, None)
             && self.is_free(value)
+            && (test == Test::Is || !self.is_beside(value))
             && (moved || !says_nothing(test, value))
             && self.is_one_value(test, value)
     }
 
     /// `column = ANY (array)`, `column <> ALL (array)`
     fn among(&self, column: &pg::Node, test: Test, array: &pg::Node) -> bool {
-        if !self.any_tested(column) || !self.is_free(array) {
+        if !self.is_free(array) {
             return false;
         }
+        let tells = |count| self.tells(column, test, count);
         match &array.node {
             Some(NodeEnum::TypeCast(e)) if constant(array).is_none() => {
                 e.arg.as_deref().is_some_and(|inner| self.among(column, test, inner))
             }
             Some(NodeEnum::AArrayExpr(e)) => {
                 !e.elements.is_empty()
+                    && tells(Some(e.elements.len()))
                     && !both_booleans(&e.elements)
                     && (test == Test::Is || self.any_tells(test, &e.elements))
             }
             Some(NodeEnum::SubLink(link)) => {
-                test == Test::Is || selected_by(link).is_some_and(|s| self.is_data(test, s))
+                tells(Some(usize::MAX))
+                    && (test == Test::Is
+                        || selected_by(link).is_some_and(|s| self.is_data(test, s)))
             }
             Some(_) | None => match constant(array) {
                 Some(text) => {
@@ -181,9 +195,9 @@ impl Condition<'_> {
                     let words: Vec<&str> = inside.split(',').map(str::trim).collect();
                     let both = ["t", "f"].iter().all(|word| words.contains(word))
                         || ["true", "false"].iter().all(|word| words.contains(word));
-                    !both && words.iter().any(|word| !word.is_empty())
+                    tells(Some(words.len())) && !both && words.iter().any(|word| !word.is_empty())
                 }
-                None => self.is_one_value(test, array),
+                None => tells(Some(usize::MAX)) && self.is_one_value(test, array),
             },
         }
     }
@@ -205,8 +219,25 @@ impl Condition<'_> {
             Test::Above | Test::From | Test::Below | Test::UpTo => {
                 left.len() == right.len() && pairs.next().is_some_and(counts)
             }
-            Test::Like | Test::NotLike | Test::Null | Test::NotNull => false,
+            Test::Like
+            | Test::NotLike
+            | Test::Matches
+            | Test::NotMatches
+            | Test::Null
+            | Test::NotNull => false,
         }
+    }
+
+    /// Whether a test of a column with this many values tells some rows from others. Every row has a place (`ctid`)
+    /// after the first and before the last, and a remainder is one of few.
+    fn tells(&self, node: &pg::Node, test: Test, count: Option<usize>) -> bool {
+        let columns = self.all_tested(node);
+        let is = test == Test::Is;
+        let few = match remainder(node) {
+            Some(of) => is && count.is_none_or(|count| (count as f64) < of),
+            None => true,
+        };
+        few && !columns.is_empty() && (is || columns.iter().any(|column| column != "ctid"))
     }
 
     /// `x IN (SELECT …)`, `EXISTS (SELECT …)`
@@ -230,7 +261,7 @@ impl Condition<'_> {
             }
             pg::SubLinkType::ExistsSublink => {
                 select.larg.is_none()
-                    && facts.origin.whole.is_disjoint(self.family)
+                    && facts.origin.is_apart(self.family)
                     && (!negated || is_plain(select))
                     && select.where_clause.as_deref().is_some_and(|c| self.correlates(c, facts))
             }
@@ -318,7 +349,8 @@ impl Condition<'_> {
                     Kind::AexprNullif | Kind::Undefined => None,
                 };
                 // What cannot be placed is taken to be the whole column.
-                let test = test.unwrap_or(Test::Not);
+                let of_few = remainder(left).is_some() || remainder(right).is_some();
+                let test = test.filter(|_| !of_few).unwrap_or(Test::Not);
                 for column in self.all_tested(left) {
                     push(Some(column), test, constant(right));
                 }

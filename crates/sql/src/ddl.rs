@@ -1,9 +1,12 @@
 //! Definitions: what CREATE, ALTER, DROP and their kin do to which objects.
 
+use std::sync::Arc;
+
 use guard_core::{ObjectKind, ObjectName, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
+    RelationKind,
     analyzer::Analyzer,
     nodes::{object_name, string, strings},
     value::{Columns, Scope, Value},
@@ -173,6 +176,13 @@ impl Analyzer<'_> {
                         self.cast(of);
                     }
                 }
+                Some(NodeEnum::Constraint(constraint))
+                    if constraint.contype() == pg::ConstrType::ConstrGenerated =>
+                {
+                    // The column keeps it under its own name, of the rows that are there, too.
+                    let value = self.optional(constraint.raw_expr.as_deref(), scope);
+                    self.draft.store(&value);
+                }
                 Some(NodeEnum::Constraint(constraint)) => {
                     let both = constraint.raw_expr.as_deref().into_iter();
                     self.look(both.chain(constraint.where_clause.as_deref()), scope);
@@ -270,15 +280,81 @@ impl Analyzer<'_> {
         self.look(parts.chain(index.where_clause.as_deref()), &scope);
     }
 
+    /// CREATE STATISTICS: ANALYZE computes its expressions.
+    pub(crate) fn statistics(&mut self, statistics: &pg::CreateStatsStmt) {
+        let mut scope = Scope::default();
+        for item in &statistics.relations {
+            self.row_source(item, &mut scope);
+        }
+        for item in &statistics.exprs {
+            if let Some(NodeEnum::StatsElem(element)) = &item.node {
+                self.look(element.expr.as_deref(), &scope);
+            }
+        }
+    }
+
     /// CREATE VIEW. It copies nothing, but gives values a new name, which counts as keeping them.
     pub(crate) fn create_view(&mut self, view: &pg::ViewStmt) {
         self.draft.on(Verb::Create, ObjectKind::View, Self::new_name(view.view.as_ref()));
+        if let Some(var) = view.view.as_ref().filter(|_| view.replace) {
+            self.replaced_view(var);
+        }
         if let Some(NodeEnum::SelectStmt(select)) =
             view.query.as_deref().and_then(|query| query.node.as_ref())
         {
             let columns = self.select(select, &Scope::default());
             self.draft.store(&columns.whole());
         }
+    }
+
+    /// A materialized view keeps the rows that it was filled with, whatever becomes of the views it was made
+    /// from: of those rows nobody knew any more which columns they are of.
+    fn replaced_view(&mut self, var: &pg::RangeVar) {
+        for target in self.range_targets(var) {
+            let Some(relation) = &target.relation else { continue };
+            if relation.kind == RelationKind::View && self.is_kept(&relation.name.name) {
+                let columns = self.columns_of(&target);
+                self.draft.store(&columns.whole());
+            }
+        }
+    }
+
+    /// Whether a materialized view may be made of this view, or of views that are.
+    fn is_kept(&self, view: &Arc<str>) -> bool {
+        let mut names = vec![view.clone()];
+        let mut next = 0;
+        while let Some(name) = names.get(next).cloned() {
+            next += 1;
+            // A name in quotes of its own has them doubled.
+            let written = name.replace('"', "\"\"");
+            let above = self.catalog.relations().filter(|relation| {
+                match (&relation.definition, relation.kind) {
+                    (Some(text), _) => text.contains(&written),
+                    // It was locked when the catalog was read.
+                    (None, RelationKind::MaterializedView) => true,
+                    (
+                        None,
+                        RelationKind::View
+                        | RelationKind::Table
+                        | RelationKind::Foreign
+                        | RelationKind::Sequence,
+                    ) => false,
+                }
+            });
+            for relation in above {
+                match relation.kind {
+                    RelationKind::MaterializedView => return true,
+                    RelationKind::View if !names.contains(&relation.name.name) => {
+                        names.push(relation.name.name.clone());
+                    }
+                    RelationKind::View
+                    | RelationKind::Table
+                    | RelationKind::Foreign
+                    | RelationKind::Sequence => {}
+                }
+            }
+        }
+        false
     }
 
     /// GRANT and REVOKE.

@@ -119,8 +119,11 @@ impl Analyzer<'_> {
         {
             from_rows = select.values_lists.is_empty()
                 && (!select.from_clause.is_empty() || select.larg.is_some());
+            let held = std::mem::replace(&mut self.makes_rows, false);
             let columns = self.select(select, &scope);
             self.draft.store(&columns.whole());
+            from_rows |= self.makes_rows;
+            self.makes_rows |= held;
         }
         for column in &insert.cols {
             if let Some(NodeEnum::ResTarget(column)) = &column.node {

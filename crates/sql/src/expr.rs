@@ -330,6 +330,7 @@ impl Analyzer<'_> {
     fn call(&mut self, call: &pg::FuncCall, scope: &Scope<'_>) -> Value {
         let (schema, name) = dotted(&call.funcname);
         self.computed = true;
+        self.makes_rows |= functions::makes_rows(name) || functions::class(name).is_none();
         let mut value = self.derived(&call.args, scope);
         // An ordered-set aggregate returns what it orders; others only arrange their arguments.
         let order = self.derived(&call.agg_order, scope);

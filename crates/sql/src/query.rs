@@ -3,7 +3,7 @@
 mod sources;
 mod targets;
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use guard_core::{ObjectKind, Verb};
 use pg_query::{NodeEnum, protobuf as pg};
@@ -11,7 +11,7 @@ use pg_query::{NodeEnum, protobuf as pg};
 use crate::{
     analyzer::Analyzer,
     bounded::{Condition, Facts, address, is_listed},
-    nodes::{alias_names, constant, dotted, inner_conditions, is_name, string},
+    nodes::{alias_names, constant, dotted, is_name, string},
     origin::Origin,
     value::{Columns, Scope, Value},
 };
@@ -73,27 +73,47 @@ impl Analyzer<'_> {
 
     /// Which tables a query's rows may be all of.
     fn origin(&self, select: &pg::SelectStmt, scope: &Scope<'_>) -> Origin {
-        let mut conditions: Vec<&pg::Node> = select.where_clause.as_deref().into_iter().collect();
-        select.from_clause.iter().for_each(|item| inner_conditions(item, &mut conditions));
+        let mut joined = Vec::new();
+        let mut place = 0;
+        for item in &select.from_clause {
+            place = joined_conditions(item, place, &mut joined);
+        }
+        // An ON clause sees its own row sources only: names are looked up among these.
+        let joined: Vec<(&pg::Node, Range<usize>, Scope<'_>)> = joined
+            .into_iter()
+            .map(|(node, range)| (node, range.clone(), scope.part(range)))
+            .collect();
         let listed = |node: &pg::Node| is_listed(&scope.entries, node);
-        let open = scope.entries.is_empty() || !select.target_list.iter().all(listed);
+        // What is computed of several lists can be more than what they list.
+        let lists = scope.entries.iter().filter(|entry| entry.columns.origin.whole.is_empty());
+        let is_one = matches!(select.target_list.as_slice(), [target] if is_taken(target));
+        let open = scope.entries.is_empty()
+            || !select.target_list.iter().all(listed)
+            || (lists.count() > 1 && !is_one);
         let mut origin = Origin { open, ..Origin::default() };
-        for entry in &scope.entries {
+        for (index, entry) in scope.entries.iter().enumerate() {
             let own = &entry.columns.origin;
             origin.open |= own.open;
             if own.whole.is_empty() {
                 continue;
             }
             let columns = entry.columns.base_columns();
-            let condition = Condition {
-                alias: &entry.alias,
-                columns: columns.as_deref(),
-                nullable: &[],
-                family: &own.whole,
-                scope,
-                queries: &self.queries,
+            let restricts = |node: &pg::Node, scope: &Scope<'_>| {
+                let condition = Condition {
+                    alias: &entry.alias,
+                    columns: columns.as_deref(),
+                    nullable: &[],
+                    family: &own.whole,
+                    scope,
+                    queries: &self.queries,
+                };
+                condition.restricts(node, false)
             };
-            if !conditions.iter().any(|node| condition.restricts(node, false)) {
+            let limited = select.where_clause.as_deref().is_some_and(|node| restricts(node, scope))
+                || joined
+                    .iter()
+                    .any(|(node, range, part)| range.contains(&index) && restricts(node, part));
+            if !limited {
                 origin.whole.extend(own.whole.iter().cloned());
             }
         }
@@ -206,6 +226,54 @@ const SMALL: f64 = 1_000_000.0;
 /// Whether a LIMIT leaves some rows of a table and not all.
 fn is_small(limit: Option<&pg::Node>) -> bool {
     limit.and_then(constant).and_then(|text| text.parse::<f64>().ok()).is_some_and(|n| n <= SMALL)
+}
+
+/// Whether a target is a column or a constant, not computed.
+fn is_taken(target: &pg::Node) -> bool {
+    match &target.node {
+        Some(NodeEnum::ResTarget(target)) => target.val.as_deref().is_none_or(is_taken),
+        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_none_or(is_taken),
+        Some(
+            NodeEnum::ColumnRef(_)
+            | NodeEnum::AConst(_)
+            | NodeEnum::ParamRef(_)
+            | NodeEnum::SqlvalueFunction(_),
+        ) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// The conditions of inner joins: they hold for every row, as WHERE does. Each with the places of the row sources
+/// that it sees. Answers the place behind the item's own.
+fn joined_conditions<'n>(
+    item: &'n pg::Node,
+    start: usize,
+    found: &mut Vec<(&'n pg::Node, Range<usize>)>,
+) -> usize {
+    let join = match &item.node {
+        Some(NodeEnum::JoinExpr(join)) => join,
+        Some(_) => return start + 1,
+        None => return start,
+    };
+    let before = found.len();
+    let mut end = start;
+    for side in [&join.larg, &join.rarg].into_iter().flatten() {
+        end = joined_conditions(side, end, found);
+    }
+    if join.jointype() == pg::JoinType::JoinInner {
+        found.extend(join.quals.as_deref().map(|quals| (quals, start..end)));
+    } else {
+        found.truncate(before);
+    }
+    if join.join_using_alias.is_some() {
+        end += 1;
+    }
+    if join.alias.is_some() {
+        // What is joined has no names outside.
+        found.truncate(before);
+        end = start + 1;
+    }
+    end
 }
 
 /// The setting that a query asks for as pg_dump does: `FROM pg_settings WHERE name = 'x'`.

@@ -363,27 +363,42 @@ impl<'p> Scope<'p> {
         Some(columns)
     }
 
+    /// The place itself and those around it.
+    fn outwards(&self) -> impl Iterator<Item = &Scope<'p>> {
+        std::iter::successors(Some(self), |scope| scope.parent)
+    }
+
     /// The value behind an unqualified name: a column, else a whole row.
+    ///
+    /// A column of a place around this one comes before a row of this one: PostgreSQL looks for columns at all
+    /// places first (`transformColumnRef`).
     pub(crate) fn name(&self, name: &str) -> Option<Value> {
         let mut found: Option<Value> = None;
-        let mut sure = false;
-        for (value, certain) in self.entries.iter().filter_map(|e| e.columns.named(name)) {
-            // A name that two of them have is one that a join merged.
-            found.get_or_insert_default().or(&value);
-            sure |= certain;
+        for scope in self.outwards() {
+            let mut sure = false;
+            for (value, certain) in scope.entries.iter().filter_map(|e| e.columns.named(name)) {
+                // A name that two of them have is one that a join merged.
+                found.get_or_insert_default().or(&value);
+                sure |= certain;
+            }
+            if sure {
+                return found;
+            }
         }
-        if sure {
-            return found;
-        }
-        if self.entries.iter().any(|e| &*e.alias == name) {
-            let rows = self.entries.iter().filter(|e| &*e.alias == name);
-            let held = found.get_or_insert_default();
-            rows.for_each(|row| held.absorb(&row.columns.whole()));
-            return found;
-        }
-        if let Some(value) = self.parent.and_then(|parent| parent.name(name)) {
-            found.get_or_insert_default().absorb(&value);
+        for scope in self.outwards() {
+            let mut rows = scope.entries.iter().filter(|e| &*e.alias == name).peekable();
+            if rows.peek().is_some() {
+                let held = found.get_or_insert_default();
+                rows.for_each(|row| held.absorb(&row.columns.whole()));
+                return found;
+            }
         }
         found
+    }
+
+    /// The same place, as far as some of its row sources go.
+    pub(crate) fn part(&self, entries: std::ops::Range<usize>) -> Self {
+        let entries = self.entries.get(entries).unwrap_or_default().to_vec();
+        Self { parent: self.parent, ctes: self.ctes.clone(), entries }
     }
 }

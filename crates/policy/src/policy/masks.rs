@@ -145,7 +145,9 @@ impl Masks {
                 NOT_HERE,
             ),
             Verb::Alter => {
-                if self.touches(&effect.object) || self.contains_masked(&effect.object) {
+                // Whatever belongs to an extension moves with it to another schema.
+                let moves = effect.object.kind == ObjectKind::Extension;
+                if moves || self.touches(&effect.object) || self.contains_masked(&effect.object) {
                     let why = "masks go by names, which this could move away from the values";
                     return leak(why.into(), NOT_HERE);
                 }

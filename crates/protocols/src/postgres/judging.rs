@@ -113,6 +113,7 @@ impl Session {
         self.settled = self.settled.max(Settled::after(operation));
         self.changed.note_sent(operation);
         self.note_likeness(operation);
+        self.views.note(operation);
     }
 }
 

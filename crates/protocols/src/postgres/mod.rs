@@ -220,6 +220,7 @@ impl PostgresHandler {
             skipping: None,
             skipping_refused: false,
             changed: definitions::Definitions::Unchanged,
+            views: stale::Views::default(),
             copying: 0,
             discarding: 0,
             passing: 0,

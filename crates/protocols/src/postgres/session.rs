@@ -93,6 +93,8 @@ pub(super) struct Session {
     pub(super) skipping_refused: bool,
     /// Definitions that were changed, and may not be visible to others yet.
     pub(super) changed: Definitions,
+    /// Views that were made here.
+    pub(super) views: super::stale::Views,
 
     /// Bytes of the client's current message that still go to the server as they are.
     pub(super) copying: usize,

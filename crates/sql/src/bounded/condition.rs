@@ -185,6 +185,27 @@ impl Condition<'_> {
         Place::Unknown
     }
 
+    /// Whether a value is of a row beside this one. Of many there is one that differs, or is less, whatever the row.
+    pub(super) fn is_beside(&self, node: &pg::Node) -> bool {
+        let any = |nodes: &[pg::Node]| nodes.iter().any(|node| self.is_beside(node));
+        let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_some_and(|n| self.is_beside(n));
+        match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => {
+                matches!(self.place(&column.fields), Place::Other(_))
+            }
+            Some(NodeEnum::TypeCast(e)) => one(&e.arg),
+            Some(NodeEnum::CollateClause(e)) => one(&e.arg),
+            Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
+            Some(NodeEnum::AArrayExpr(e)) => any(&e.elements),
+            Some(NodeEnum::RowExpr(e)) => any(&e.args),
+            Some(NodeEnum::List(e)) => any(&e.items),
+            Some(NodeEnum::CoalesceExpr(e)) => any(&e.args),
+            Some(NodeEnum::MinMaxExpr(e)) => any(&e.args),
+            Some(NodeEnum::FuncCall(e)) => any(&e.args),
+            Some(_) | None => false,
+        }
+    }
+
     /// Whether a value comes from elsewhere than the tables that the condition is about.
     pub(super) fn is_free(&self, node: &pg::Node) -> bool {
         let all = |nodes: &[pg::Node]| nodes.iter().all(|node| self.is_free(node));
@@ -222,6 +243,25 @@ impl Condition<'_> {
             }
             Some(_) | None => false,
         }
+    }
+}
+
+/// By what an expression is divided to leave what is compared.
+pub(super) fn remainder(node: &pg::Node) -> Option<f64> {
+    match &node.node {
+        Some(NodeEnum::TypeCast(e)) => remainder(e.arg.as_deref()?),
+        Some(NodeEnum::CollateClause(e)) => remainder(e.arg.as_deref()?),
+        Some(NodeEnum::AExpr(e)) => {
+            let by = e.rexpr.as_deref();
+            match e.name.last().and_then(crate::nodes::string) {
+                Some("%") => Some(by.and_then(super::ends::number).map_or(0.0, f64::abs)),
+                Some(_) | None => {
+                    let sides = [e.lexpr.as_deref(), by];
+                    sides.into_iter().flatten().find_map(remainder)
+                }
+            }
+        }
+        Some(_) | None => None,
     }
 }
 

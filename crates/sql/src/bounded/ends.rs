@@ -18,6 +18,9 @@ pub(super) enum Test {
     UpTo,
     Like,
     NotLike,
+    /// Matches a regular expression.
+    Matches,
+    NotMatches,
     Null,
     NotNull,
 }
@@ -32,9 +35,11 @@ impl Test {
             ">=" => Self::From,
             "<" => Self::Below,
             "<=" => Self::UpTo,
-            "~~" | "~~*" | "~" | "~*" | "@>" | "<@" | "&&" | "?" | "?|" | "?&" | "@@" | "<<"
-            | ">>" | "<<=" | ">>=" | "^@" => Self::Like,
-            "!~~" | "!~~*" | "!~" | "!~*" => Self::NotLike,
+            "~" | "~*" => Self::Matches,
+            "!~" | "!~*" => Self::NotMatches,
+            "~~" | "~~*" | "@>" | "<@" | "&&" | "?" | "?|" | "?&" | "@@" | "<<" | ">>" | "<<="
+            | ">>=" | "^@" => Self::Like,
+            "!~~" | "!~~*" => Self::NotLike,
             _ => return None,
         };
         Some(if negated { test.negated() } else { test })
@@ -50,6 +55,8 @@ impl Test {
             Self::UpTo => Self::Above,
             Self::Like => Self::NotLike,
             Self::NotLike => Self::Like,
+            Self::Matches => Self::NotMatches,
+            Self::NotMatches => Self::Matches,
             Self::Null => Self::NotNull,
             Self::NotNull => Self::Null,
         }
@@ -62,7 +69,14 @@ impl Test {
             Self::From => Self::UpTo,
             Self::Below => Self::Above,
             Self::UpTo => Self::From,
-            Self::Is | Self::Not | Self::Like | Self::NotLike | Self::Null | Self::NotNull => self,
+            Self::Is
+            | Self::Not
+            | Self::Like
+            | Self::NotLike
+            | Self::Matches
+            | Self::NotMatches
+            | Self::Null
+            | Self::NotNull => self,
         }
     }
 }
@@ -97,20 +111,21 @@ pub(super) fn says_nothing(test: Test, value: &pg::Node) -> bool {
         }
         Test::Above => {
             number.is_some_and(|n| n <= 0.0)
-                || text == Some("")
+                || text.is_some_and(is_low)
                 || unlimited
                 || starts(&EARLIEST)
                 || is_computed(value)
         }
         Test::From => {
             number.is_some_and(|n| n <= 1.0)
-                || text == Some("")
+                || text.is_some_and(is_low)
                 || unlimited
                 || starts(&EARLIEST)
                 || is_computed(value)
         }
         Test::Below | Test::UpTo => {
             number.is_some_and(|n| n >= HIGHEST)
+                || text.is_some_and(is_high)
                 || matches!(text, Some("now" | "today" | "tomorrow"))
                 || unlimited
                 || starts(&LATEST)
@@ -118,6 +133,7 @@ pub(super) fn says_nothing(test: Test, value: &pg::Node) -> bool {
                 || is_computed(value)
         }
         Test::Like | Test::NotLike => matches_all(value),
+        Test::Matches | Test::NotMatches => matches_any_text(value),
         Test::Null | Test::NotNull => false,
     }
 }
@@ -137,6 +153,52 @@ fn matches_all(value: &pg::Node) -> bool {
                 && !plain.starts_with('{')
                 && !plain.starts_with('[');
             is_open || !plain.contains(|c: char| c.is_alphanumeric())
+        }
+    }
+}
+
+/// Whether a text stands before all others: nothing in it is a letter or a digit.
+fn is_low(text: &str) -> bool {
+    !text.contains(char::is_alphanumeric)
+}
+
+/// Whether a text stands behind all others.
+fn is_high(text: &str) -> bool {
+    text.starts_with(|c: char| c > 'z')
+        || (!text.is_empty() && text.chars().all(|c| matches!(c, 'z' | 'Z')))
+}
+
+/// Whether a regular expression is one that every text may match: there is no letter and no digit that must be in it.
+/// Classes, escapes and what is offered or repeated do not count.
+fn matches_any_text(value: &pg::Node) -> bool {
+    match &value.node {
+        // `SIMILAR TO`
+        Some(NodeEnum::FuncCall(call)) => call.args.first().is_none_or(matches_any_text),
+        Some(NodeEnum::TypeCast(e)) => e.arg.as_deref().is_none_or(matches_any_text),
+        Some(_) | None => {
+            let Some(text) = constant(value) else { return is_computed(value) };
+            let mut rest = text.chars().peekable();
+            let mut must = false;
+            while let Some(c) = rest.next() {
+                match c {
+                    '|' | '(' => return true,
+                    '\\' => {
+                        let _escaped = rest.next();
+                    }
+                    '[' => {
+                        // A bracket at the start stands for itself, also behind `^`.
+                        let _not = rest.next_if_eq(&'^');
+                        let _first = rest.next();
+                        while rest.next().is_some_and(|c| c != ']') {}
+                    }
+                    '{' => while rest.next().is_some_and(|c| c != '}') {},
+                    c if c.is_alphanumeric() => {
+                        must |= !rest.peek().is_some_and(|next| matches!(next, '*' | '?' | '{'));
+                    }
+                    _ => {}
+                }
+            }
+            !must
         }
     }
 }
@@ -260,8 +322,8 @@ pub(super) fn exhaustive(arms: &[Vec<Compared>]) -> bool {
 fn opposite(a: &Compared, b: &Compared) -> bool {
     match (a.test, b.test) {
         (Test::NotNull, _) => true,
-        (Test::Not | Test::NotLike, Test::Null) => false,
-        (Test::Not | Test::NotLike, _) => true,
+        (Test::Not | Test::NotLike | Test::NotMatches, Test::Null) => false,
+        (Test::Not | Test::NotLike | Test::NotMatches, _) => true,
         (Test::Above | Test::From, Test::Below | Test::UpTo) => !is_gap(b, a),
         (Test::Is, Test::Is) => {
             let word =
@@ -277,6 +339,7 @@ fn opposite(a: &Compared, b: &Compared) -> bool {
             | Test::Below
             | Test::UpTo
             | Test::Like
+            | Test::Matches
             | Test::Null,
             _,
         ) => false,

@@ -51,7 +51,9 @@ fn wrong(lines: &str, expected: Bounded) -> String {
     let catalog = catalog();
     let mut wrong = String::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let whole = ["DELETE", "UPDATE", "MERGE", "WITH"].iter().any(|word| line.starts_with(word));
+        let whole = ["DELETE", "UPDATE", "INSERT", "MERGE", "WITH"]
+            .iter()
+            .any(|word| line.starts_with(word));
         let text: Arc<str> =
             if whole { line.into() } else { format!("DELETE FROM users WHERE {line}").into() };
         let statements = analyze(&text, &catalog, &NoNames);
@@ -153,6 +155,24 @@ fn what_is_true_of_every_row_bounds_nothing() {
         created < '9999-12-31'
         length(name) >= 0
         length(name) > -1
+        name >= ' '
+        name > '!'
+        name < '~'
+        name <= 'zzz'
+        name < '\u{ff}'
+        id % 2 < 2
+        id % 2 <> 2
+        id % 2 IN (0, 1)
+        id % 2 = ANY('{0,1}')
+        id % 2 = ANY($1)
+        (id % 2)::text IN ('0', '1')
+        id % 2 = 0 OR id % 2 = 1
+        ctid >= '(0,0)'
+        ctid > '(0,0)'::tid
+        ctid <> '(999,9)'
+        ctid <> ALL(ARRAY['(0,1)']::tid[])
+        ctid NOT IN ('(0,1)')
+        id BETWEEN SYMMETRIC 2147483647 AND 0
         name LIKE '%'
         name LIKE '%%'
         name ILIKE '_%'
@@ -162,6 +182,14 @@ fn what_is_true_of_every_row_bounds_nothing() {
         name ~ '^'
         name ~ 'x*'
         name SIMILAR TO '%'
+        name SIMILAR TO '[^x]%'
+        name ~ '[^x]'
+        name ~ '^[[:print:]]'
+        name ~ '\\w'
+        name ~ '\\S'
+        name ~ '.{1,}'
+        name !~ '^\\s+$'
+        id::text ~ '[0-9]'
         name || '' = name
         lower(name) = lower(name)
         data @> '{}'
@@ -174,6 +202,13 @@ fn what_is_true_of_every_row_bounds_nothing() {
         EXISTS (SELECT 1 FROM users u WHERE u.id = users.id)
         EXISTS (SELECT 1 FROM orders o WHERE o.user_id = users.id OR true)
         EXISTS (SELECT 1 FROM gone WHERE users.id = id)
+        EXISTS (SELECT 1 FROM generate_series(1, 1000000) g(i) WHERE g.i = users.id)
+        EXISTS (SELECT 1 FROM (SELECT generate_series(1, 1000000) AS i) g WHERE g.i = users.id)
+        id IN (SELECT o.id FROM (SELECT 1 AS id) users, (orders o JOIN gone g ON o.id = users.id))
+        id IN (SELECT u.id FROM (SELECT 1 AS id) users, (users u JOIN gone g ON u.id = users.id))
+        id IN (SELECT u.id FROM (SELECT 1 AS x) y, (users u JOIN gone g ON u.id = y.x) AS j)
+        id IN (SELECT a.n * 10 + b.n FROM (VALUES (0), (1)) a(n), (VALUES (0), (1)) b(n))
+        id IN (SELECT x * 10 + y FROM (SELECT a.n, b.n FROM (VALUES (0)) a(n), (VALUES (0)) b(n)) c(x, y))
         EXISTS (SELECT 1 FROM orders WHERE users.id = users.id)
         EXISTS (SELECT 1 FROM orders WHERE users.id > 0)
         NOT EXISTS (SELECT 1 FROM orders WHERE false)
@@ -288,6 +323,16 @@ fn what_is_true_of_every_row_bounds_nothing() {
         DELETE FROM users USING users u WHERE users.id = u.id
         DELETE FROM users USING orders o WHERE o.note = 'x'
         DELETE FROM users USING orders o WHERE true
+        DELETE FROM users USING orders o WHERE users.id <> o.id
+        DELETE FROM users USING orders o WHERE users.id > o.amount - 100
+        DELETE FROM users USING orders o WHERE o.note >= users.name
+        DELETE FROM users USING (VALUES (-1)) v(x) WHERE users.id > v.x
+        DELETE FROM users USING (VALUES ('x')) v(x) WHERE users.name NOT LIKE v.x
+        INSERT INTO users (id) VALUES (generate_series(1, 50)) ON CONFLICT (id) DO UPDATE SET name = ''
+        INSERT INTO users (id) SELECT generate_series(1, 50) ON CONFLICT (id) DO UPDATE SET name = ''
+        INSERT INTO users (id) SELECT unnest($1::int[]) ON CONFLICT (id) DO UPDATE SET name = ''
+        INSERT INTO users (id) VALUES ((SELECT 1)), (unnest($1::int[])) ON CONFLICT (id) DO UPDATE SET name = ''
+        MERGE INTO users u USING (VALUES (0)) v(x) ON u.id > v.x WHEN MATCHED THEN DELETE
         DELETE FROM users USING (SELECT id FROM users) u WHERE users.id = u.id
         DELETE FROM users USING generate_series(1, 1000000) n WHERE users.id = n
         DELETE FROM people WHERE one = 1
@@ -346,6 +391,17 @@ fn what_honest_scripts_write_bounds() {
         name ILIKE '%test%'
         name LIKE $1
         name ~ '^test_'
+        name ~ '^test_[0-9]+$'
+        name ~* 'x\\.example$'
+        name SIMILAR TO 'test%'
+        name > 'm'
+        name < 'n'
+        id % 10 IN (3, 4)
+        id % 10 = ANY('{3,4}')
+        id % $1 = 3 AND status = 'x'
+        id IN (SELECT (e->>'id')::int FROM jsonb_array_elements($1) e)
+        id IN (SELECT v.id FROM (VALUES (1)) v(id) JOIN (VALUES (1)) w(id) ON v.id = w.id)
+        INSERT INTO users (id) VALUES (1), (2) ON CONFLICT (id) DO UPDATE SET name = lower('X')
         lower(email) = 'x'
         lower(email) LIKE '%@example.com'
         created < '2024-01-01'

@@ -151,6 +151,8 @@ fn reaches_far(test: Test, end: Option<End>) -> bool {
             | Test::UpTo
             | Test::Like
             | Test::NotLike
+            | Test::Matches
+            | Test::NotMatches
             | Test::Null
             | Test::NotNull,
             Some(End::Least | End::Greatest) | None,

@@ -121,7 +121,8 @@ impl Analyzer<'_> {
         let before = scope.entries.len();
         let left = side(self, join.larg.as_deref(), scope);
         let right = side(self, join.rarg.as_deref(), scope);
-        self.look(join.quals.as_deref(), scope);
+        // ON sees what it joins and what is around the query, not what else is in the FROM list.
+        self.look(join.quals.as_deref(), &scope.part(before..scope.entries.len()));
         let shared: Vec<Arc<str>> = if join.is_natural {
             let both = |name: &Arc<str>| right.list.iter().any(|(held, _)| held == name);
             left.list.iter().map(|(name, _)| name.clone()).filter(both).collect()

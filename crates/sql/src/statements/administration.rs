@@ -122,6 +122,8 @@ impl Analyzer<'_> {
                 if s.is_vacuumcmd { "VACUUM" } else { "ANALYZE" }
             }
             N::ClusterStmt(s) => {
+                // Rows lie in the index's order afterwards, whatever columns that is of.
+                self.draft.test(None, guard_core::Test::Other);
                 self.range(Verb::Maintain, s.relation.as_ref());
                 "CLUSTER"
             }

@@ -85,6 +85,7 @@ impl Analyzer<'_> {
                 "ALTER SEQUENCE"
             }
             N::CreateStatsStmt(s) => {
+                self.statistics(s);
                 self.draft.on(Verb::Create, ObjectKind::Other, object_name(&s.defnames));
                 "CREATE STATISTICS"
             }
