@@ -99,9 +99,9 @@ const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
                 | ((tgtype::pg_catalog.int4 & 8) >> 1) | ((tgtype::pg_catalog.int4 & 32) >> 2), tgfoid \
             FROM pg_catalog.pg_trigger WHERE NOT tgisinternal \
         UNION SELECT 't', i.type, 0, u.callee FROM inside i JOIN usual u ON u.type = i.part \
-        UNION SELECT 'r', a.attrelid, 63, u.callee FROM usual u JOIN pg_catalog.pg_attribute a ON a.attnum > 0 \
-            AND NOT a.attisdropped AND (a.atttypid = u.type \
-                OR a.atttypid IN (SELECT i.type FROM inside i WHERE i.part = u.type)) \
+        UNION SELECT 'r', a.attrelid, 63, u.callee FROM usual u \
+            JOIN (SELECT type, part FROM inside UNION SELECT type, type FROM usual) i ON i.part = u.type \
+            JOIN pg_catalog.pg_attribute a ON a.atttypid = i.type AND a.attnum > 0 AND NOT a.attisdropped \
         UNION SELECT 'r', i.indrelid, 63, c.callee FROM comparing c \
             JOIN pg_catalog.pg_opclass o ON o.opcfamily = c.family \
             JOIN pg_catalog.pg_index i ON o.oid = ANY (i.indclass) \
