@@ -20,8 +20,6 @@ pub struct Alarm<'a, T> {
     future: BoxFuture<'a, T>,
     bell: Arc<Bell>,
     waker: Waker,
-    /// Who was last told of by whom this is polled.
-    told: Option<Waker>,
 }
 
 struct Bell {
@@ -34,7 +32,7 @@ impl<'a, T> Alarm<'a, T> {
     pub fn new(future: impl Future<Output = T> + Send + 'a) -> Self {
         // It has to be polled once to begin.
         let bell = Arc::new(Bell { rang: AtomicBool::new(true), sleeper: AtomicWaker::new() });
-        Self { future: Box::pin(future), waker: bell.clone().into(), bell, told: None }
+        Self { future: Box::pin(future), waker: bell.clone().into(), bell }
     }
 }
 
@@ -42,10 +40,8 @@ impl<T> Future for Alarm<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        if !self.told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
-            self.bell.sleeper.register(cx.waker());
-            self.told = Some(cx.waker().clone());
-        }
+        // Each ring takes the sleeper with it. Before the look at the bell, or a ring between the two would wake nobody.
+        self.bell.sleeper.register(cx.waker());
         if !self.bell.rang.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
@@ -126,6 +122,26 @@ mod tests {
         };
         assert_eq!(unless(counted, work).await, Err(()));
         assert_eq!(polls.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn an_end_is_noticed_behind_a_ring_that_was_none() {
+        let rings = Arc::new(Notify::new());
+        let end = {
+            let rings = rings.clone();
+            async move {
+                for _ in 0..3 {
+                    rings.notified().await;
+                }
+            }
+        };
+        let waits = tokio::spawn(unless(end, std::future::pending::<()>()));
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            rings.notify_one();
+        }
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), waits).await;
+        assert!(ended.unwrap().unwrap().is_err());
     }
 
     #[tokio::test]
