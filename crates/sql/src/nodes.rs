@@ -97,6 +97,25 @@ pub(crate) fn inner_conditions<'n>(item: &'n pg::Node, found: &mut Vec<&'n pg::N
     }
 }
 
+/// The expressions of which a value is computed and nothing else: those of casts, operators, calls and lists. `None` of
+/// everything that is computed in another way, or that is no computation.
+pub(crate) fn operands(node: &pg::Node) -> Option<Vec<&pg::Node>> {
+    match &node.node {
+        Some(NodeEnum::TypeCast(e)) => Some(e.arg.as_deref().into_iter().collect()),
+        Some(NodeEnum::CollateClause(e)) => Some(e.arg.as_deref().into_iter().collect()),
+        Some(NodeEnum::AExpr(e)) => {
+            Some(e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect())
+        }
+        Some(NodeEnum::AArrayExpr(e)) => Some(e.elements.iter().collect()),
+        Some(NodeEnum::RowExpr(e)) => Some(e.args.iter().collect()),
+        Some(NodeEnum::List(e)) => Some(e.items.iter().collect()),
+        Some(NodeEnum::CoalesceExpr(e)) => Some(e.args.iter().collect()),
+        Some(NodeEnum::MinMaxExpr(e)) => Some(e.args.iter().collect()),
+        Some(NodeEnum::FuncCall(e)) => Some(e.args.iter().collect()),
+        Some(_) | None => None,
+    }
+}
+
 /// The query of a sub-link.
 pub(crate) fn selected_by(link: &pg::SubLink) -> Option<&pg::SelectStmt> {
     match link.subselect.as_deref().and_then(|node| node.node.as_ref()) {

@@ -10,7 +10,7 @@ use super::{
     facts::{Queries, address},
 };
 use crate::{
-    nodes::{constant, dotted, operator_of, selected_by, strings},
+    nodes::{constant, dotted, operands, operator_of, selected_by, strings},
     origin::Origin,
     value::{Entry, Scope},
 };
@@ -187,29 +187,17 @@ impl Condition<'_> {
 
     /// Whether a value is of a row beside this one. Of many there is one that differs, or is less, whatever the row.
     pub(super) fn is_beside(&self, node: &pg::Node) -> bool {
-        let any = |nodes: &[pg::Node]| nodes.iter().any(|node| self.is_beside(node));
-        let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_some_and(|n| self.is_beside(n));
         match &node.node {
             Some(NodeEnum::ColumnRef(column)) => {
                 matches!(self.place(&column.fields), Place::Other(_))
             }
-            Some(NodeEnum::TypeCast(e)) => one(&e.arg),
-            Some(NodeEnum::CollateClause(e)) => one(&e.arg),
-            Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
-            Some(NodeEnum::AArrayExpr(e)) => any(&e.elements),
-            Some(NodeEnum::RowExpr(e)) => any(&e.args),
-            Some(NodeEnum::List(e)) => any(&e.items),
-            Some(NodeEnum::CoalesceExpr(e)) => any(&e.args),
-            Some(NodeEnum::MinMaxExpr(e)) => any(&e.args),
-            Some(NodeEnum::FuncCall(e)) => any(&e.args),
-            Some(_) | None => false,
+            Some(_) | None => operands(node)
+                .is_some_and(|operands| operands.into_iter().any(|node| self.is_beside(node))),
         }
     }
 
     /// Whether a value comes from elsewhere than the tables that the condition is about.
     pub(super) fn is_free(&self, node: &pg::Node) -> bool {
-        let all = |nodes: &[pg::Node]| nodes.iter().all(|node| self.is_free(node));
-        let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_none_or(|n| self.is_free(n));
         match &node.node {
             Some(
                 NodeEnum::AConst(_)
@@ -223,15 +211,6 @@ impl Condition<'_> {
                 Place::Other(origin) => origin.is_apart(self.family),
                 Place::Own(_) | Place::Unknown => false,
             },
-            Some(NodeEnum::TypeCast(e)) => one(&e.arg),
-            Some(NodeEnum::CollateClause(e)) => one(&e.arg),
-            Some(NodeEnum::AExpr(e)) => one(&e.lexpr) && one(&e.rexpr),
-            Some(NodeEnum::AArrayExpr(e)) => all(&e.elements),
-            Some(NodeEnum::RowExpr(e)) => all(&e.args),
-            Some(NodeEnum::List(e)) => all(&e.items),
-            Some(NodeEnum::CoalesceExpr(e)) => all(&e.args),
-            Some(NodeEnum::MinMaxExpr(e)) => all(&e.args),
-            Some(NodeEnum::FuncCall(e)) => all(&e.args),
             Some(NodeEnum::SubLink(link)) => {
                 let kind = link.sub_link_type();
                 let Some(select) = selected_by(link) else { return false };
@@ -241,7 +220,8 @@ impl Condition<'_> {
                         .get(&address(select))
                         .is_some_and(|facts| facts.origin.is_apart(self.family))
             }
-            Some(_) | None => false,
+            Some(_) | None => operands(node)
+                .is_some_and(|operands| operands.into_iter().all(|node| self.is_free(node))),
         }
     }
 }

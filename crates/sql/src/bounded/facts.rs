@@ -6,7 +6,7 @@ use std::{collections::HashMap, ptr};
 use pg_query::{NodeEnum, protobuf as pg};
 
 use crate::{
-    nodes::{dotted, strings},
+    nodes::{dotted, operands, strings},
     origin::Origin,
     value::Entry,
 };
@@ -63,7 +63,6 @@ fn owns(entries: &[Entry], node: &pg::Node) -> bool {
 
 /// Whether an expression names no columns but those of these row sources.
 pub(crate) fn is_listed(entries: &[Entry], node: &pg::Node) -> bool {
-    let all = |nodes: &[pg::Node]| nodes.iter().all(|node| is_listed(entries, node));
     let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_none_or(|n| is_listed(entries, n));
     match &node.node {
         Some(
@@ -75,21 +74,14 @@ pub(crate) fn is_listed(entries: &[Entry], node: &pg::Node) -> bool {
         ) => true,
         Some(NodeEnum::ColumnRef(_)) => owns(entries, node),
         Some(NodeEnum::ResTarget(e)) => one(&e.val),
-        Some(NodeEnum::TypeCast(e)) => one(&e.arg),
-        Some(NodeEnum::CollateClause(e)) => one(&e.arg),
-        Some(NodeEnum::AExpr(e)) => one(&e.lexpr) && one(&e.rexpr),
-        Some(NodeEnum::AArrayExpr(e)) => all(&e.elements),
-        Some(NodeEnum::RowExpr(e)) => all(&e.args),
-        Some(NodeEnum::List(e)) => all(&e.items),
-        Some(NodeEnum::CoalesceExpr(e)) => all(&e.args),
-        Some(NodeEnum::MinMaxExpr(e)) => all(&e.args),
-        Some(NodeEnum::FuncCall(e)) => {
-            // `generate_series` and its like make rows of nothing.
-            let makes_rows =
-                matches!(dotted(&e.funcname).1, "generate_series" | "generate_subscripts");
-            !makes_rows && all(&e.args)
+        // `generate_series` and its like make rows of nothing.
+        Some(NodeEnum::FuncCall(e))
+            if matches!(dotted(&e.funcname).1, "generate_series" | "generate_subscripts") =>
+        {
+            false
         }
         Some(NodeEnum::AIndirection(e)) => one(&e.arg),
-        Some(_) | None => false,
+        Some(_) | None => operands(node)
+            .is_some_and(|operands| operands.into_iter().all(|node| is_listed(entries, node))),
     }
 }

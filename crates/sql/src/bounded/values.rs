@@ -10,7 +10,9 @@ use super::{
     ends::{self, Test, says_nothing},
     facts::{Facts, address},
 };
-use crate::nodes::{constant, dotted, inner_conditions, operator_of, selected_by, strings};
+use crate::nodes::{
+    constant, dotted, inner_conditions, operands, operator_of, selected_by, strings,
+};
 
 impl Condition<'_> {
     /// Whether a value that is free is one value that the statement did not make up. What is written out or given as a
@@ -205,20 +207,9 @@ fn names(node: &pg::Node, name: &str) -> bool {
 
 /// Whether an expression has a part that is a row's or a sub-query's.
 fn refers(node: &pg::Node) -> bool {
-    let one = |node: &Option<Box<pg::Node>>| node.as_deref().is_some_and(refers);
-    let any = |nodes: &[pg::Node]| nodes.iter().any(refers);
     match &node.node {
         Some(NodeEnum::ColumnRef(_) | NodeEnum::SubLink(_)) => true,
-        Some(NodeEnum::TypeCast(e)) => one(&e.arg),
-        Some(NodeEnum::CollateClause(e)) => one(&e.arg),
-        Some(NodeEnum::AExpr(e)) => one(&e.lexpr) || one(&e.rexpr),
-        Some(NodeEnum::AArrayExpr(e)) => any(&e.elements),
-        Some(NodeEnum::RowExpr(e)) => any(&e.args),
-        Some(NodeEnum::List(e)) => any(&e.items),
-        Some(NodeEnum::CoalesceExpr(e)) => any(&e.args),
-        Some(NodeEnum::MinMaxExpr(e)) => any(&e.args),
-        Some(NodeEnum::FuncCall(e)) => any(&e.args),
         // Nothing else is free.
-        Some(_) | None => false,
+        Some(_) | None => operands(node).is_some_and(|operands| operands.into_iter().any(refers)),
     }
 }
