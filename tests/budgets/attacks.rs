@@ -4,6 +4,10 @@ use guard_tests::script;
 
 use crate::{contains, psql, stage, target};
 
+/// Makes `many` what it was.
+const REFILL: &str =
+    "TRUNCATE many; INSERT INTO many SELECT n, repeat('x', 90) FROM generate_series(1, 5000) n";
+
 #[test]
 fn rows_do_not_hide_from_their_count() {
     let stage = stage("rows_per_statement: 100", "enforce");
@@ -29,6 +33,84 @@ fn rows_do_not_hide_from_their_count() {
         contains(&run.text(), &["GRD-23"]);
         assert_eq!(target(&stage), "0", "{hidden}\n{}", run.text());
     }
+}
+
+#[test]
+fn many_narrow_changes_are_a_wide_one() {
+    let stage = stage("changes_per_transaction: 40", "enforce");
+    let one = |n: u32| format!("DELETE FROM many WHERE n = {n}");
+    let all = |between: &str| (1..=50).map(one).collect::<Vec<_>>().join(between);
+    for hidden in [
+        // One message is one transaction; so is one that the client begins, whatever it marks in it.
+        all("\\; "),
+        format!("BEGIN;\n{};\nCOMMIT;", all(";\n")),
+        format!("BEGIN;\n{};\nCOMMIT;", all(";\nSAVEPOINT s;\nRELEASE s;\n")),
+        format!("BEGIN;\n{};\nROLLBACK TO s;\nCOMMIT;", all(";\nSAVEPOINT s;\n")),
+        format!("BEGIN;\n{};\nROLLBACK TO s;\n{};\nCOMMIT;", all(";\nSAVEPOINT s;\n"), one(60)),
+        // Values decide how far one statement goes.
+        format!(
+            "PREPARE p (int[]) AS DELETE FROM many WHERE n = ANY ($1);\nEXECUTE p (ARRAY[{}]);",
+            (1..=50).map(|n| n.to_string()).collect::<Vec<_>>().join(",")
+        ),
+        "BEGIN;\nDELETE FROM many WHERE n <= 30;\nDELETE FROM many WHERE n <= 60 RETURNING n;\nCOMMIT;".into(),
+    ] {
+        let run = psql(&stage, &hidden);
+        contains(&run.text(), &["GRD-2301", "changes_per_transaction of 40 changed rows"]);
+        let left = stage.postgres.sql("shop", "SELECT count(*) >= 4960 FROM many").unwrap();
+        assert_eq!(left, "t", "{hidden}\n{}", run.text());
+        stage.postgres.sql("shop", REFILL).unwrap();
+    }
+}
+
+#[test]
+fn a_transaction_is_not_longer_than_the_server_says() {
+    let stage = stage("changes_per_transaction: 40, changes_per_session: 150", "enforce");
+    let run = psql(
+        &stage,
+        "SELECT 'read', count(*) FROM (SELECT * FROM many LIMIT 3000) m;\nSELECT n FROM many LIMIT 100;\n\
+         BEGIN;\nDELETE FROM many WHERE n <= 40;\nCOMMIT AND CHAIN;\nDELETE FROM many WHERE n <= 80;\nCOMMIT;\n\
+         DELETE FROM many WHERE n <= 120;\nSELECT 'three times';\nDELETE FROM many WHERE n <= 150;\nSELECT 'and';\n\
+         DELETE FROM many WHERE n = 151;\nSELECT 'not reached';",
+    );
+    let text = run.text();
+    contains(&text, &["read|3000", "three times", "and", "GRD-2302", "changes_per_session of 150"]);
+    assert!(!text.contains("GRD-2301") && !text.contains("not reached"), "{text}");
+    let left = stage.postgres.sql("shop", "SELECT count(*) FROM many").unwrap();
+    assert_eq!(left, "4850");
+}
+
+#[test]
+fn every_kind_of_change_is_counted_and_reading_is_not() {
+    let stage = stage("changes_per_statement: 100", "enforce");
+    let many = "INSERT INTO target SELECT n, '' FROM many";
+    for change in [
+        many,
+        "INSERT INTO target SELECT n, '' FROM many RETURNING n",
+        "UPDATE many SET pad = ''",
+        "DELETE FROM many RETURNING n",
+        "MERGE INTO target USING many ON false WHEN NOT MATCHED THEN INSERT VALUES (many.n, '')",
+        "CREATE TABLE copied AS SELECT * FROM many",
+        "SELECT * INTO copied FROM many",
+        "PREPARE p AS CREATE TABLE copied AS SELECT * FROM many;\nEXECUTE p",
+        "\\copy target FROM PROGRAM 'seq 1 200 | sed \"s/$/\\tx/\"'",
+        "WITH w AS (DELETE FROM many RETURNING 1) SELECT count(*) FROM w",
+        "EXPLAIN ANALYZE DELETE FROM many",
+    ] {
+        let run = psql(&stage, &format!("{change}\n;"));
+        contains(&run.text(), &["GRD-23"]);
+        let state = "SELECT (SELECT count(*) FROM many WHERE pad <> ''), (SELECT count(*) FROM target), to_regclass('copied')";
+        assert_eq!(
+            stage.postgres.sql("shop", state).unwrap(),
+            "5000|0|",
+            "{change}\n{}",
+            run.text()
+        );
+    }
+    let reads = "SELECT n FROM many;\nCOPY many TO STDOUT;\nBEGIN;\nDECLARE c CURSOR FOR SELECT * FROM many;\n\
+                 FETCH ALL FROM c;\nMOVE BACKWARD ALL IN c;\nCOMMIT;\nVALUES ('all of it');";
+    let run = psql(&stage, reads);
+    contains(&run.text(), &["all of it"]);
+    assert!(!run.text().contains("GRD-"), "{}", run.text());
 }
 
 #[test]

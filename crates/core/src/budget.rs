@@ -16,6 +16,13 @@ pub enum Budget {
     RowsPerSession,
     /// Bytes of row data of all statements of a session.
     BytesPerSession,
+    /// Rows that one statement changes.
+    ChangesPerStatement,
+    /// Rows that the statements of one transaction change: of a message with several statements too, and of what an
+    /// extended batch does before its Sync.
+    ChangesPerTransaction,
+    /// Rows that all statements of a session change.
+    ChangesPerSession,
     /// Statements in any 60 seconds.
     StatementsPerMinute,
     /// Time from sending a statement to the end of its answer.
@@ -33,6 +40,12 @@ pub struct Budgets {
     pub rows_per_session: Option<u64>,
     /// See [`Budget::BytesPerSession`].
     pub bytes_per_session: Option<u64>,
+    /// See [`Budget::ChangesPerStatement`].
+    pub changes_per_statement: Option<u64>,
+    /// See [`Budget::ChangesPerTransaction`].
+    pub changes_per_transaction: Option<u64>,
+    /// See [`Budget::ChangesPerSession`].
+    pub changes_per_session: Option<u64>,
     /// See [`Budget::StatementsPerMinute`].
     pub statements_per_minute: Option<u64>,
     /// See [`Budget::TimePerStatement`].
@@ -44,7 +57,7 @@ pub struct Budgets {
 pub struct Exceeded {
     /// Which.
     pub budget: Budget,
-    /// Its bound: rows, bytes, statements or milliseconds.
+    /// Its bound: rows, changed rows, bytes, statements or milliseconds.
     pub limit: u64,
     /// Whether the statement was ended for it. `false` where the policy only observes.
     pub ended: bool,
@@ -71,6 +84,9 @@ impl Budget {
             Self::BytesPerStatement => "bytes_per_statement",
             Self::RowsPerSession => "rows_per_session",
             Self::BytesPerSession => "bytes_per_session",
+            Self::ChangesPerStatement => "changes_per_statement",
+            Self::ChangesPerTransaction => "changes_per_transaction",
+            Self::ChangesPerSession => "changes_per_session",
             Self::StatementsPerMinute => "statements_per_minute",
             Self::TimePerStatement => "time_per_statement",
         }
@@ -79,9 +95,11 @@ impl Budget {
     /// Whether the session's other statements share it.
     pub const fn is_of_session(self) -> bool {
         match self {
-            Self::RowsPerSession | Self::BytesPerSession => true,
+            Self::RowsPerSession | Self::BytesPerSession | Self::ChangesPerSession => true,
             Self::RowsPerStatement
             | Self::BytesPerStatement
+            | Self::ChangesPerStatement
+            | Self::ChangesPerTransaction
             | Self::StatementsPerMinute
             | Self::TimePerStatement => false,
         }
@@ -91,6 +109,9 @@ impl Budget {
         match self {
             Self::RowsPerStatement | Self::RowsPerSession => "rows",
             Self::BytesPerStatement | Self::BytesPerSession => "bytes",
+            Self::ChangesPerStatement | Self::ChangesPerTransaction | Self::ChangesPerSession => {
+                "changed rows"
+            }
             Self::StatementsPerMinute => "statements",
             Self::TimePerStatement => "ms",
         }
@@ -106,14 +127,20 @@ impl fmt::Display for Budget {
 // === impl Budgets ===
 
 impl Budgets {
-    /// Whether rows or bytes are bounded, so that results have to be counted.
+    /// Whether rows, changes or bytes are bounded, so that results have to be counted.
     pub const fn count_data(&self) -> bool {
         self.count_rows() || self.bytes_per_statement.is_some() || self.bytes_per_session.is_some()
     }
 
-    /// Whether rows are bounded.
+    /// Whether rows are bounded, all of them or those that are changed.
     pub const fn count_rows(&self) -> bool {
-        self.rows_per_statement.is_some() || self.rows_per_session.is_some()
+        self.rows_per_statement.is_some() || self.rows_per_session.is_some() || self.count_changes()
+    }
+
+    const fn count_changes(&self) -> bool {
+        self.changes_per_statement.is_some()
+            || self.changes_per_transaction.is_some()
+            || self.changes_per_session.is_some()
     }
 
     /// Whether a statement may have to be ended while it runs.

@@ -20,6 +20,7 @@ const SECONDS: usize = 61;
 pub(crate) struct Ledger {
     rows: AtomicU64,
     bytes: AtomicU64,
+    changes: AtomicU64,
     /// The budget of the session that was used up first.
     spent: OnceLock<Exceeded>,
     pace: Mutex<Pace>,
@@ -39,12 +40,20 @@ struct Pace {
 pub struct Used {
     rows: AtomicU64,
     bytes: AtomicU64,
+    changes: AtomicU64,
     micros: AtomicU64,
+}
+
+/// Rows that the statements of a connection's transaction have changed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transaction {
+    changes: Arc<AtomicU64>,
 }
 
 /// Counts what a running statement uses.
 pub struct Meter {
     ledger: Arc<Ledger>,
+    transaction: Transaction,
     budgets: Budgets,
     mode: Mode,
     used: Arc<Used>,
@@ -75,6 +84,7 @@ impl Ledger {
         Arc::new(Self {
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             spent: OnceLock::new(),
             pace: Mutex::new(Pace { counts: [0; SECONDS], now: 0 }),
             began: Instant::now(),
@@ -88,8 +98,11 @@ impl Ledger {
         let limit = match spent.budget {
             Budget::RowsPerSession => budgets.rows_per_session,
             Budget::BytesPerSession => budgets.bytes_per_session,
+            Budget::ChangesPerSession => budgets.changes_per_session,
             Budget::RowsPerStatement
             | Budget::BytesPerStatement
+            | Budget::ChangesPerStatement
+            | Budget::ChangesPerTransaction
             | Budget::StatementsPerMinute
             | Budget::TimePerStatement => None,
         };
@@ -121,11 +134,27 @@ impl Pace {
     }
 }
 
+// === impl Transaction ===
+
+impl Transaction {
+    /// It is over; the next one has changed nothing yet.
+    pub(crate) fn over(&self) {
+        self.changes.store(0, Ordering::Relaxed);
+    }
+}
+
 // === impl Meter ===
 
 impl Meter {
-    pub(crate) fn new(ledger: Arc<Ledger>, budgets: Budgets, mode: Mode, used: Arc<Used>) -> Self {
-        Self { ledger, budgets, mode, used, started: Instant::now(), exceeded: None }
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        transaction: Transaction,
+        budgets: Budgets,
+        mode: Mode,
+        used: Arc<Used>,
+    ) -> Self {
+        let started = Instant::now();
+        Self { ledger, transaction, budgets, mode, used, started, exceeded: None }
     }
 
     /// Whether rows are bounded.
@@ -166,15 +195,36 @@ impl Meter {
         }
     }
 
-    /// Counts rows that the server has already changed. The budget that they are over, if they are.
-    pub fn changed(&mut self, rows: u64) -> Option<Exceeded> {
-        let admitted = self.admit(std::iter::once((rows, 0)));
+    /// Counts rows that the server has already changed, and of them those that it did not return as well. The budget that
+    /// they are over, if they are.
+    pub fn changed(&mut self, changes: u64, not_returned: u64) -> Option<Exceeded> {
+        let admitted = self.admit(std::iter::once((not_returned, 0)));
         if admitted.exceeded.is_some() {
             // They were work of the server's, whatever becomes of them.
-            add(&self.used.rows, rows);
-            add(&self.ledger.rows, rows);
+            add(&self.used.rows, not_returned);
+            add(&self.ledger.rows, not_returned);
         }
-        admitted.exceeded
+        admitted.exceeded.or(self.change(changes))
+    }
+
+    fn change(&mut self, changes: u64) -> Option<Exceeded> {
+        let Budgets { changes_per_statement, changes_per_transaction, changes_per_session, .. } =
+            self.budgets;
+        // Each is counted, also behind one that is used up: nothing can be taken back here.
+        let over = [
+            (Budget::ChangesPerStatement, changes_per_statement, &self.used.changes),
+            (Budget::ChangesPerTransaction, changes_per_transaction, &self.transaction.changes),
+            (Budget::ChangesPerSession, changes_per_session, &self.ledger.changes),
+        ]
+        .map(|(budget, limit, used)| {
+            let all = add(used, changes);
+            limit.filter(|limit| changes > 0 && all > *limit).map(|limit| (budget, limit))
+        });
+        let (budget, limit) = over.into_iter().flatten().next()?;
+        let ended = self.mode.enforces();
+        let exceeded = Exceeded { budget, limit, ended };
+        self.note(exceeded);
+        Some(exceeded).filter(|exceeded| exceeded.ended)
     }
 
     /// Rows that it has used, in all parts.
@@ -281,7 +331,11 @@ impl Left {
                 < match budget {
                     Budget::RowsPerStatement | Budget::RowsPerSession => rows,
                     Budget::BytesPerStatement | Budget::BytesPerSession => bytes,
-                    Budget::StatementsPerMinute | Budget::TimePerStatement => 0,
+                    Budget::ChangesPerStatement
+                    | Budget::ChangesPerTransaction
+                    | Budget::ChangesPerSession
+                    | Budget::StatementsPerMinute
+                    | Budget::TimePerStatement => 0,
                 }
         });
         below.map(|(budget, limit, _)| (*budget, *limit))
@@ -293,9 +347,11 @@ fn take(from: &AtomicU64, amount: u64, limit: u64) -> bool {
     from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
-fn add(to: &AtomicU64, amount: u64) {
+/// Adds so much. How much there is then.
+fn add(to: &AtomicU64, amount: u64) -> u64 {
     let more = |used: u64| Some(used.saturating_add(amount));
-    let _ = to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    let (Ok(before) | Err(before)) = to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    before.saturating_add(amount)
 }
 
 #[cfg(test)]
@@ -307,12 +363,19 @@ mod tests {
         bytes_per_statement: None,
         rows_per_session: Some(5),
         bytes_per_session: Some(100),
+        changes_per_statement: None,
+        changes_per_transaction: None,
+        changes_per_session: None,
         statements_per_minute: None,
         time_per_statement: None,
     };
 
+    fn of(ledger: &Arc<Ledger>, budgets: Budgets, mode: Mode) -> Meter {
+        Meter::new(ledger.clone(), Transaction::default(), budgets, mode, Arc::default())
+    }
+
     fn meter(ledger: &Arc<Ledger>, mode: Mode) -> Meter {
-        Meter::new(ledger.clone(), ROWS, mode, Arc::default())
+        of(ledger, ROWS, mode)
     }
 
     fn rows(count: usize, size: u64) -> impl Iterator<Item = (u64, u64)> + Clone {
@@ -358,7 +421,10 @@ mod tests {
     #[test]
     fn parts_of_one_portal_share_what_they_use() {
         let (ledger, used) = (Ledger::new(), Arc::default());
-        let part = || Meter::new(ledger.clone(), ROWS, Mode::Enforce, Arc::clone(&used));
+        let part = || {
+            let transaction = Transaction::default();
+            Meter::new(ledger.clone(), transaction, ROWS, Mode::Enforce, Arc::clone(&used))
+        };
         assert_eq!(part().admit(rows(2, 1)).items, 2);
         let admitted = part().admit(rows(2, 1));
         assert_eq!(admitted.items, 1);
@@ -368,18 +434,51 @@ mod tests {
     #[test]
     fn changed_rows_are_counted_though_they_are_rolled_back() {
         let ledger = Ledger::new();
-        assert!(meter(&ledger, Mode::Enforce).changed(4).is_some());
+        assert!(meter(&ledger, Mode::Enforce).changed(4, 4).is_some());
         let mut next = meter(&ledger, Mode::Enforce);
-        let exceeded = next.changed(2).map(|exceeded| exceeded.budget);
+        let exceeded = next.changed(2, 2).map(|exceeded| exceeded.budget);
         assert_eq!(exceeded, Some(Budget::RowsPerSession));
+    }
+
+    #[test]
+    fn changes_add_up_over_statements_of_a_transaction_and_over_transactions() {
+        let budgets = Budgets {
+            changes_per_statement: Some(3),
+            changes_per_transaction: Some(5),
+            changes_per_session: Some(8),
+            ..Budgets::default()
+        };
+        let (ledger, transaction) = (Ledger::new(), Transaction::default());
+        let change = |rows: u64| {
+            let (ledger, transaction) = (ledger.clone(), transaction.clone());
+            let mut meter = Meter::new(ledger, transaction, budgets, Mode::Enforce, Arc::default());
+            meter.changed(rows, 0).map(|exceeded| exceeded.budget)
+        };
+        assert_eq!(change(4), Some(Budget::ChangesPerStatement));
+        assert_eq!(change(1), None);
+        assert_eq!(change(1), Some(Budget::ChangesPerTransaction));
+        assert_eq!(change(0), None, "what changes nothing is not over");
+        assert_eq!(ledger.spent(&budgets), None);
+        transaction.over();
+        assert_eq!(change(2), None);
+        assert_eq!(change(1), Some(Budget::ChangesPerSession));
+        assert_eq!(ledger.spent(&budgets).map(|e| e.budget), Some(Budget::ChangesPerSession));
+    }
+
+    #[test]
+    fn rows_that_are_only_returned_are_no_changes() {
+        let budgets = Budgets { changes_per_statement: Some(1), ..Budgets::default() };
+        let mut meter = of(&Ledger::new(), budgets, Mode::Enforce);
+        assert_eq!(meter.admit(rows(1_000, 1)).items, 1_000);
+        assert_eq!(meter.changed(1, 0), None);
     }
 
     #[test]
     fn a_server_that_says_too_much_does_not_start_the_count_anew() {
         let ledger = Ledger::new();
         let mut meter = meter(&ledger, Mode::Enforce);
-        assert!(meter.changed(u64::MAX).is_some());
-        assert!(meter.changed(1).is_some());
+        assert!(meter.changed(u64::MAX, u64::MAX).is_some());
+        assert!(meter.changed(1, 1).is_some());
         assert_eq!(meter.rows(), u64::MAX);
     }
 
@@ -389,7 +488,7 @@ mod tests {
         let budgets = Budgets { rows_per_session: Some(10_000), ..Budgets::default() };
         let passed: u64 = std::thread::scope(|scope| {
             let race = |_| {
-                let mut meter = Meter::new(ledger.clone(), budgets, Mode::Enforce, Arc::default());
+                let mut meter = of(&ledger, budgets, Mode::Enforce);
                 scope.spawn(move || {
                     let mut passed = 0;
                     loop {

@@ -14,6 +14,7 @@ use guard_core::{
 
 use crate::{
     Ask, Durability, Estimate, Meter, Permit, SessionGate, Used, Verdict,
+    budget::Transaction,
     session::{FOR_ALL_ROWS, Known},
 };
 
@@ -30,6 +31,7 @@ pub struct ConnectionInfo {
 pub struct Gate {
     session: Arc<SessionGate>,
     connection: u64,
+    transaction: Transaction,
     closed_by: Option<String>,
 }
 
@@ -49,7 +51,8 @@ impl SessionGate {
             database: info.database,
         };
         self.recorder.append(vec![event], Durability::Queued).await?;
-        Ok(Gate { session: self.clone(), connection, closed_by: Some("lost".into()) })
+        let (session, transaction) = (self.clone(), Transaction::default());
+        Ok(Gate { session, connection, transaction, closed_by: Some("lost".into()) })
     }
 }
 
@@ -75,8 +78,16 @@ impl Gate {
     pub fn meter(&self, used: impl FnOnce() -> Arc<Used>) -> Option<Meter> {
         let policy = self.session.policy.borrow();
         let budgets = policy.budgets();
-        let meter = || Meter::new(self.session.ledger.clone(), *budgets, policy.mode(), used());
+        let meter = || {
+            let (ledger, transaction) = (self.session.ledger.clone(), self.transaction.clone());
+            Meter::new(ledger, transaction, *budgets, policy.mode(), used())
+        };
         budgets.end_statements().then(meter)
+    }
+
+    /// The transaction in which the connection stood is over: what it changes from here is another one's.
+    pub fn transaction_is_over(&self) {
+        self.transaction.over();
     }
 
     /// The budgets of the policy, where statements are ended at them.
@@ -89,8 +100,13 @@ impl Gate {
     /// Why a statement is ended at a budget.
     pub fn ended_at(&self, exceeded: Exceeded) -> Denial {
         let code = match exceeded.budget {
-            Budget::RowsPerStatement | Budget::BytesPerStatement => DenialCode::BudgetOfStatement,
-            Budget::RowsPerSession | Budget::BytesPerSession => DenialCode::BudgetOfSession,
+            Budget::RowsPerStatement
+            | Budget::BytesPerStatement
+            | Budget::ChangesPerStatement
+            | Budget::ChangesPerTransaction => DenialCode::BudgetOfStatement,
+            Budget::RowsPerSession | Budget::BytesPerSession | Budget::ChangesPerSession => {
+                DenialCode::BudgetOfSession
+            }
             Budget::StatementsPerMinute => DenialCode::BudgetOfRate,
             Budget::TimePerStatement => DenialCode::BudgetOfTime,
         };
@@ -354,7 +370,13 @@ const fn hint(budget: Budget) -> &'static str {
         Budget::RowsPerStatement | Budget::BytesPerStatement => {
             "ask for less at once, or have the budget raised in the policy"
         }
-        Budget::RowsPerSession | Budget::BytesPerSession => {
+        Budget::ChangesPerStatement => {
+            "change fewer rows at once, or have the budget raised in the policy"
+        }
+        Budget::ChangesPerTransaction => {
+            "change fewer rows in one transaction, or have the budget raised in the policy"
+        }
+        Budget::RowsPerSession | Budget::BytesPerSession | Budget::ChangesPerSession => {
             "nothing more can be read or changed in this run: have the budget raised in the policy"
         }
         Budget::StatementsPerMinute => {

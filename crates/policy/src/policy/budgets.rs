@@ -7,11 +7,14 @@ use guard_core::{
     document::{Fields, Node, Problems},
 };
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 9] = [
     "rows_per_statement",
     "bytes_per_statement",
     "rows_per_session",
     "bytes_per_session",
+    "changes_per_statement",
+    "changes_per_transaction",
+    "changes_per_session",
     "statements_per_minute",
     "time_per_statement",
 ];
@@ -30,6 +33,9 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Budgets> {
         bytes_per_statement: one("bytes_per_statement", Node::size),
         rows_per_session: one("rows_per_session", Node::number),
         bytes_per_session: one("bytes_per_session", Node::size),
+        changes_per_statement: one("changes_per_statement", Node::number),
+        changes_per_transaction: one("changes_per_transaction", Node::number),
+        changes_per_session: one("changes_per_session", Node::number),
         statements_per_minute: one("statements_per_minute", Node::number),
         time_per_statement: one("time_per_statement", seconds).map(Duration::from_secs),
     };
@@ -42,19 +48,35 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Budgets> {
         );
         return None;
     }
-    for (statement, session, unit) in [
-        (budgets.rows_per_statement, budgets.rows_per_session, "rows"),
-        (budgets.bytes_per_statement, budgets.bytes_per_session, "bytes"),
-    ] {
-        if let (Some(statement), Some(session)) = (statement, session)
-            && statement > session
-        {
-            node.problem_with_help(
-                problems,
-                format!("`{unit}_per_statement` is more than `{unit}_per_session`"),
-                "no statement can use more than the session has: make the first smaller, or leave it out",
-            );
-            right = false;
+    let ladders: [&[(&str, Option<u64>)]; 3] = [
+        &[
+            ("rows_per_statement", budgets.rows_per_statement),
+            ("rows_per_session", budgets.rows_per_session),
+        ],
+        &[
+            ("bytes_per_statement", budgets.bytes_per_statement),
+            ("bytes_per_session", budgets.bytes_per_session),
+        ],
+        &[
+            ("changes_per_statement", budgets.changes_per_statement),
+            ("changes_per_transaction", budgets.changes_per_transaction),
+            ("changes_per_session", budgets.changes_per_session),
+        ],
+    ];
+    for ladder in ladders {
+        let set: Vec<_> =
+            ladder.iter().filter_map(|(key, bound)| bound.map(|b| (key, b))).collect();
+        for pair in set.windows(2) {
+            if let [(narrow, less), (wide, more)] = pair
+                && less > more
+            {
+                node.problem_with_help(
+                    problems,
+                    format!("`{narrow}` is more than `{wide}`"),
+                    format!("no more than `{wide}` could ever be used: make the first smaller, or leave it out"),
+                );
+                right = false;
+            }
         }
     }
     right.then_some(budgets)

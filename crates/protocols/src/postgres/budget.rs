@@ -22,7 +22,9 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     budgeting::{Ended, SHUTS_DOWN, Wrap},
-    countable::{changes_rows, is_open, is_transaction, keeps_changes, wraps_alone},
+    countable::{
+        changes_rows, counts_changes, is_open, is_transaction, keeps_changes, wraps_alone,
+    },
     expect::{Copy, Expect, Step},
     refuse,
     session::Session,
@@ -237,9 +239,10 @@ impl Session {
         if tag.starts_with(b"MOVE") {
             return false;
         }
-        // Those that were returned are counted already.
+        // Those that were returned are counted as rows already.
         let more = rows.saturating_sub(meter.rows());
-        let Some(exceeded) = meter.changed(more) else { return false };
+        let changes = if counts_changes(tag) { rows } else { more };
+        let Some(exceeded) = meter.changed(changes, more) else { return false };
         if self.budgeting.ended.is_none() {
             self.tell_ended(exceeded);
         }

@@ -11,6 +11,14 @@ pub(super) fn changes_rows(operation: &Operation) -> bool {
     operation.effects.iter().any(|effect| changes(effect.verb))
 }
 
+/// Whether the rows of a command tag were changed, and not only returned.
+pub(super) fn counts_changes(tag: &[u8]) -> bool {
+    // Of a COPY the client does not get to see what it reads out here.
+    [&b"INSERT"[..], b"UPDATE", b"DELETE", b"MERGE", b"COPY"]
+        .iter()
+        .any(|verb| tag.starts_with(verb))
+}
+
 /// Whether a statement alone in its message changes rows that its command tag counts, and can do so in a transaction.
 pub(super) fn wraps_alone(operation: &Operation) -> bool {
     let makes = operation.effects.iter().any(|effect| effect.verb == Verb::Create);

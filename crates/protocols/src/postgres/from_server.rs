@@ -391,6 +391,10 @@ impl Session {
         if !matches!(step.copy, Copy::Out(_)) {
             self.count_changed(step, tag, rows);
         }
+        // With AND CHAIN no ReadyForQuery tells of it. (ROLLBACK is the tag of ROLLBACK TO as well.)
+        if tag == b"COMMIT" {
+            self.gate.transaction_is_over();
+        }
         Ok(())
     }
 
@@ -453,6 +457,9 @@ impl Session {
             Some(_) | None => return Err(unexpected(b'Z')),
         }
         self.status = Fields::new(body).byte()?;
+        if self.status == b'I' {
+            self.gate.transaction_is_over();
+        }
         if self.status == b'I' && self.changed != Definitions::Unchanged {
             let more = self.expected.is_empty();
             self.tell_changes(more);

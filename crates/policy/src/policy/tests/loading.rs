@@ -150,6 +150,9 @@ budgets:
   bytes_per_statement: 50MB
   rows_per_session: 5000000
   bytes_per_session: 2GiB
+  changes_per_statement: 40
+  changes_per_transaction: 200
+  changes_per_session: 10000
   statements_per_minute: 600
   time_per_statement: 30s
 ";
@@ -160,6 +163,9 @@ budgets:
         bytes_per_statement: Some(50_000_000),
         rows_per_session: Some(5_000_000),
         bytes_per_session: Some(2 << 30),
+        changes_per_statement: Some(40),
+        changes_per_transaction: Some(200),
+        changes_per_session: Some(10_000),
         statements_per_minute: Some(600),
         time_per_statement: Some(std::time::Duration::from_secs(30)),
     };
@@ -194,12 +200,20 @@ p.yaml:9:22: expected an amount of bytes like `50MB`, found `99999999999TB`
 p.yaml:10:26: expected a whole number, found `1k`
 p.yaml:11:23: expected a length of time like `45m`, found `30`
 p.yaml:12:3: `rows` is not known here
-  help: known are `rows_per_statement`, `bytes_per_statement`, `rows_per_session`, `bytes_per_session`, `statements_per_minute`, `time_per_statement`"
+  help: known are `rows_per_statement`, `bytes_per_statement`, `rows_per_session`, `bytes_per_session`, `changes_per_statement`, `changes_per_transaction`, `changes_per_session`, `statements_per_minute`, `time_per_statement`"
     );
     for (text, expected) in [
         ("budgets: {}\n", "no budget stands here"),
         ("budgets: []\n", "expected"),
         ("budgets: { rows_per_statement: 3, rows_per_session: 2 }\n", "is more than"),
+        (
+            "budgets: { changes_per_statement: 3, changes_per_session: 2 }\n",
+            "`changes_per_statement` is more than `changes_per_session`",
+        ),
+        (
+            "budgets: { changes_per_transaction: 3, changes_per_session: 2 }\n",
+            "`changes_per_transaction` is more than `changes_per_session`",
+        ),
         ("budgets: { bytes_per_statement: 3kB, bytes_per_session: 2kB }\n", "is more than"),
     ] {
         assert!(budgets(text).contains(expected), "{text}: {}", budgets(text));
