@@ -1,4 +1,4 @@
-//! Rules on the text of each Rust file.
+//! Rules on the text of each Rust file, and on the names of all.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,13 @@ use crate::shell;
 /// Above this a file is more than one thing.
 const MAX_LINES: usize = 700;
 
+/// What merges and patches leave behind.
+const LEFTOVERS: [&str; 3] = ["orig", "rej", "bak"];
+
 /// Checks every Rust file that git knows or would know.
 pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
+    let mut findings: Vec<_> = shell::files(None)?.lines().filter_map(check_name).collect();
     let listed = shell::files(Some("*.rs"))?;
-    let mut findings = Vec::new();
     for path in listed.lines().map(PathBuf::from) {
         let full = root.join(&path);
         if !full.exists() {
@@ -24,6 +27,17 @@ pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(check_file(&path, &text));
     }
     Ok(findings)
+}
+
+fn check_name(path: &str) -> Option<Finding> {
+    let extension = Path::new(path).extension()?;
+    let left = LEFTOVERS.iter().any(|end| extension == *end);
+    left.then(|| {
+        Finding::new(
+            path,
+            "is a leftover of a merge or a patch, which nobody meant to keep: remove it",
+        )
+    })
 }
 
 fn check_file(path: &Path, text: &str) -> Vec<Finding> {
@@ -112,6 +126,12 @@ mod tests {
     fn a_module_says_what_it_is() {
         finds("crates/a/src/b.rs", "//! What.\nfn a() {}\n", &[]);
         finds("crates/a/src/b.rs", "fn a() {}\n", &["does not start with `//!`"]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_merge() {
+        assert!(check_name("broker/src/main.rs.orig").is_some());
+        assert!(check_name("docs/original.md").is_none());
     }
 
     #[test]
