@@ -2,6 +2,8 @@
 //!
 //! It works on the store. The brokers that run hear of it there, within a second.
 
+mod reload;
+
 use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{anyhow, bail};
@@ -11,6 +13,8 @@ use crate::{
     config, serve,
     store::{Overview, Store},
 };
+
+pub(crate) use reload::{ReloadArgs, run as reload};
 
 /// What is said of the reason of an end at most.
 const MAX_NOTE: usize = 500;

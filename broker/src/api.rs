@@ -3,21 +3,26 @@
 mod auth;
 mod data;
 mod gateway;
+mod health;
 mod oauth;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
-    middleware,
-    routing::{get, post, put},
+    middleware::{self, Next},
+    response::Response,
+    routing::{MethodRouter, get, post, put},
 };
 use guard_core::control::{Audience, SealingKeyInfo, SealingKeys};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::{error::Refusal, issuers::Issuers, proofs::Once, sessions::Sessions};
@@ -41,47 +46,84 @@ pub(crate) struct App {
     pub(crate) issuers: Issuers,
     /// Proofs that were used.
     pub(crate) once: Once,
+    /// Cancelled when the broker is told to stop.
+    pub(crate) stop: CancellationToken,
 }
 
-/// The routes.
+/// A route: its method and its path as the router has it.
+type RouteName = (&'static str, &'static str);
+
+/// All routes. The metrics and the OpenAPI document name each, and the router is made of them.
+fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
+    let events = DefaultBodyLimit::max(MAX_EVENTS_BODY);
+    vec![
+        (("GET", "/healthz"), get(health::alive)),
+        (("GET", "/readyz"), get(health::ready)),
+        (("GET", "/v1/audience"), get(audience)),
+        (("GET", "/v1/keys"), get(keys)),
+        (("POST", "/oauth/token"), post(oauth::token)),
+        (("GET", "/v1/session/state"), get(session::state)),
+        (("POST", "/v1/session/enforce"), post(session::enforce)),
+        (("POST", "/v1/session/end"), post(session::end)),
+        (("GET", "/v1/session/record"), get(session::record)),
+        (("PUT", "/v1/gateways/self"), put(gateway::register)),
+        (("POST", "/v1/sessions/authorize"), post(gateway::authorize)),
+        (("GET", "/v1/sessions/{id}/state"), get(gateway::state)),
+        (("POST", "/v1/leases"), post(data::lease)),
+        (("POST", "/v1/leases/{id}/release"), post(data::release)),
+        (("POST", "/v1/record"), post(data::append).layer(events)),
+    ]
+}
+
+/// Method and path of all routes.
+pub(crate) fn route_names() -> impl Iterator<Item = RouteName> {
+    routes().into_iter().map(|(name, _)| name)
+}
+
+/// The router.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let events = Router::new()
-        .route("/v1/record", post(data::append))
-        .layer(DefaultBodyLimit::max(MAX_EVENTS_BODY));
-    Router::new()
-        .route("/healthz", get(health))
-        .route("/v1/audience", get(audience))
-        .route("/v1/keys", get(keys))
-        .route("/oauth/token", post(oauth::token))
-        .route("/v1/session/state", get(session::state))
-        .route("/v1/session/enforce", post(session::enforce))
-        .route("/v1/session/end", post(session::end))
-        .route("/v1/session/record", get(session::record))
-        .route("/v1/gateways/self", put(gateway::register))
-        .route("/v1/sessions/authorize", post(gateway::authorize))
-        .route("/v1/sessions/{id}/state", get(gateway::state))
-        .route("/v1/leases", post(data::lease))
-        .route("/v1/leases/{id}/release", post(data::release))
+    let mut router = Router::new();
+    for (name, route) in routes() {
+        let counted = middleware::from_fn_with_state((app.clone(), name), count);
+        router = router.route(name.1, route.layer(counted));
+    }
+    router
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .merge(events)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::map_response(never_stored))
         .with_state(app)
 }
 
+/// What is served at the address for those who watch the broker.
+pub(crate) fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .with_state(app)
+}
+
+/// Counts a request of a route.
+async fn count(
+    State((app, name)): State<(Arc<App>, RouteName)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let answer = next.run(request).await;
+    app.sessions.metrics.answered(name, answer.status().as_u16(), started.elapsed());
+    answer
+}
+
 /// Answers carry tokens and credentials: no cache between may keep them (RFC 6749 section 5.1).
-async fn never_stored(mut answer: axum::response::Response) -> axum::response::Response {
+async fn never_stored(mut answer: Response) -> Response {
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-async fn health(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
-    app.sessions.store.ping().await?;
-    Ok(Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })))
-}
-
 async fn audience(State(app): State<Arc<App>>) -> Json<Audience> {
-    Json(Audience { audience: app.sessions.config.audience.clone() })
+    Json(Audience { audience: app.sessions.config().audience.clone() })
 }
 
 /// The keys that verify the seals of records.

@@ -3,9 +3,11 @@
 mod issuers;
 mod resources;
 mod store;
+mod watched;
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,6 +24,9 @@ use url::Url;
 pub(crate) use issuers::{IssuerConfig, KeySource};
 pub(crate) use resources::{ResourceConfig, SecretSource};
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
+pub(crate) use watched::Watched;
+
+use watched::yaml_files;
 
 /// How often a shim shows that it lives, unless configured.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -30,6 +35,7 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 
 const FIELDS: &[&str] = &[
     "listen",
+    "metrics",
     "url",
     "audience",
     "store",
@@ -50,6 +56,8 @@ const FIELDS: &[&str] = &[
 pub(crate) struct Config {
     /// Where it listens.
     pub(crate) listen: SocketAddr,
+    /// Where it tells what it counts, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Its address as clients write it, without a slash at the end: the base of every `htu`.
     pub(crate) url: String,
     /// The `aud` that an identity token must have.
@@ -74,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) trust: TrustRules,
     /// What it may do.
     pub(crate) policies: BTreeMap<PolicyName, PolicySource>,
+    /// The files that this was read from.
+    pub(crate) watched: Watched,
 }
 
 /// Files of the broker's own TLS.
@@ -96,18 +106,25 @@ pub(crate) struct SessionTimes {
 
 /// Reads `guard.yaml` and all that it names.
 pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+    load_watched(path).0
+}
+
+/// The same, with the files in which a change might mend what is wrong.
+pub(crate) fn load_watched(path: &Path) -> (Result<Config, Problems>, Watched) {
     let mut problems = Problems::new();
-    let config = parse(path, &mut problems).and_then(|node| {
+    let text = std::fs::read_to_string(path);
+    let mut watched = Watched::new(path, text.as_ref().map(String::as_str));
+    let config = parse(path, text, &mut problems).and_then(|node| {
         let base = path.parent().unwrap_or_else(|| Path::new(""));
-        read(&node, base, &mut problems)
+        read(&node, base, &mut watched, &mut problems)
     });
-    in_order(&problems, path).into_result(config)
+    (in_order(&problems, path).into_result(config), watched)
 }
 
 /// The document in a file. Notes what is wrong and gives `None` then.
-fn parse(path: &Path, problems: &mut Problems) -> Option<Node> {
+fn parse(path: &Path, text: io::Result<String>, problems: &mut Problems) -> Option<Node> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match text {
         Ok(text) => document::parse(&name, &text, problems),
         Err(error) => {
             problems.add(&name, Position::START, format!("cannot be read: {error}"));
@@ -126,9 +143,15 @@ fn in_order(problems: &Problems, first: &Path) -> Problems {
     sorted
 }
 
-fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
+fn read(
+    node: &Node,
+    base: &Path,
+    watched: &mut Watched,
+    problems: &mut Problems,
+) -> Option<Config> {
     let fields = node.fields(problems)?;
     let listen = fields.required("listen", problems).and_then(|n| address(n, problems));
+    let metrics = fields.optional("metrics").map(|n| address(n, problems));
     let url = fields.required("url", problems).and_then(|n| base_url(n, problems));
     let audience = match fields.optional("audience") {
         Some(node) => node.text(problems).map(str::to_owned),
@@ -174,10 +197,10 @@ fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER }),
     };
     let policy_files =
-        fields.required("policies", problems).and_then(|node| folder(node, base, problems));
+        fields.required("policies", problems).and_then(|n| folder(n, base, watched, problems));
     let policies = policy_files.as_ref().map(|files| policies(files, problems));
     let trust_files =
-        fields.required("trust", problems).and_then(|node| folder(node, base, problems));
+        fields.required("trust", problems).and_then(|n| folder(n, base, watched, problems));
     let context = match (issuers_node, resources_node, &policy_files) {
         (Some(issuers), Some(resources), Some(files)) => declared(issuers, resources, files),
         // What trust rules refer to is missing: said already.
@@ -190,6 +213,10 @@ fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
     fields.finish(FIELDS, problems);
     Some(Config {
         listen: listen?,
+        metrics: match metrics {
+            Some(address) => Some(address?),
+            None => None,
+        },
         url: url?,
         audience: audience?,
         store: store?,
@@ -205,6 +232,7 @@ fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<Config> {
         sessions: sessions?,
         trust: trust?,
         policies: policies?,
+        watched: watched.clone(),
     })
 }
 
@@ -325,28 +353,30 @@ fn session_times(node: &Node, problems: &mut Problems) -> Option<SessionTimes> {
 type File = (String, String);
 
 /// The YAML files of a folder in the order of their names, without cases of policies.
-fn folder(node: &Node, base: &Path, problems: &mut Problems) -> Option<Vec<File>> {
+fn folder(
+    node: &Node,
+    base: &Path,
+    watched: &mut Watched,
+    problems: &mut Problems,
+) -> Option<Vec<File>> {
     let path = base.join(node.text(problems)?);
-    let entries = match std::fs::read_dir(&path) {
-        Ok(entries) => entries,
+    watched.folder(&path);
+    let files = match yaml_files(&path) {
+        Ok(files) => files,
         Err(error) => {
             node.problem(problems, format!("`{}` cannot be read: {error}", path.display()));
             return None;
         }
     };
-    let mut files: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-    files.retain(|file| {
-        let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".cases.")
-    });
-    files.sort();
     if files.is_empty() {
         node.problem(problems, format!("`{}` holds no YAML file", path.display()));
     }
     let mut read = Vec::new();
     for file in files {
         let name = file.display().to_string();
-        match std::fs::read_to_string(&file) {
+        let text = std::fs::read_to_string(&file);
+        watched.file(&file, text.as_ref().map(String::as_str));
+        match text {
             Ok(text) => read.push((name, text)),
             Err(error) => problems.add(&name, Position::START, format!("cannot be read: {error}")),
         }

@@ -117,7 +117,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         config.gateways.insert(DEV.to_owned(), key);
     }
     let resources: Vec<_> = config.resources.keys().map(ToString::to_string).collect();
-    let serving = tokio::spawn(serve::serve(config, stop.clone()));
+    let serving = tokio::spawn(serve::serve(config, None, stop.clone()));
     let found = setup::Discovery::write(&url, &issuer)?;
     let _gateway = match &guard {
         Some(guard) => Some(start_gateway(guard, &url, &identity)?),
@@ -161,6 +161,7 @@ fn into_dev(
     config.recordings = RecordingsAt::Folder(folder.join("recordings"));
     config.sealing_key = folder.join("sealing-key.pem");
     config.tls = None;
+    config.metrics = None;
     // Tokens of real issuers would be for another audience; their rules are what is tried out.
     let stood_in = config.issuers.iter().find(|i| i.platform == guard_core::Platform::Github);
     let stood_in: &IssuerConfig = stood_in

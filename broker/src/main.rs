@@ -8,8 +8,10 @@ mod dev;
 mod error;
 mod issuers;
 mod jws;
+mod metrics;
 mod proofs;
 mod record;
+mod reload;
 mod serve;
 mod server;
 mod sessions;
@@ -66,6 +68,8 @@ enum Command {
     /// Read the configuration, its trust rules and policies, and say all that is wrong with them
     #[command(after_help = CHECK)]
     Check(ConfigFile),
+    /// Wait until all brokers run by the files as they are
+    Reload(admin::ReloadArgs),
     /// List, show and end sessions
     Sessions(admin::Args),
     /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
+        Command::Reload(args) => return runtime()?.block_on(admin::reload(args)),
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,

@@ -59,6 +59,16 @@ pub(crate) enum RecordError {
     Broken,
 }
 
+impl RecordError {
+    /// Whether the broker is at fault, and not what it was asked.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Disk(_) | Self::Store(_) | Self::Archive(_) | Self::Broken => true,
+            Self::Gap { .. } | Self::Foreign | Self::Sealed | Self::Invalid(_) => false,
+        }
+    }
+}
+
 /// Events of one writer.
 #[derive(Debug)]
 pub(crate) struct Batch {

@@ -1,6 +1,6 @@
 //! `guard-broker serve`: from a configuration to a broker that runs, and back.
 
-use std::{path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use guard_audit::SealingKey;
@@ -17,7 +17,8 @@ use crate::{
     issuers::Issuers,
     proofs::Once,
     record::{Archive, Files, Records},
-    server,
+    reload::Reload,
+    server::{self, Tls},
     sessions::{Sessions, read_secret},
     store::Store,
 };
@@ -25,7 +26,7 @@ use crate::{
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = config::load(path).map_err(|problems| anyhow!("{problems}"))?;
-    serve(config, stop_on_signal()?).await
+    serve(config, Some(path), stop_on_signal()?).await
 }
 
 /// Cancelled by SIGTERM or SIGINT.
@@ -78,33 +79,65 @@ pub(crate) fn open_records(config: &Config, store: &Store) -> anyhow::Result<Rec
     })
 }
 
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen at `{address}`"))
+}
+
 /// Serves until `stop`.
-pub(crate) async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+///
+/// With the path of the configuration it is read again when it changes.
+pub(crate) async fn serve(
+    config: Config,
+    path: Option<&Path>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    // Before anything else: without this SIGHUP ends the process.
+    let hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);
     let key = SealingKey::load_or_create(&config.sealing_key)
         .map_err(|error| anyhow!("{}", crate::error::chain(&error)))?;
-    let tls = config.tls.as_ref().map(server::tls).transpose().context("the broker's own TLS")?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen at `{}`", config.listen))?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose().context("the broker's own TLS")?;
+    let tls = tls.map(Arc::new);
+    let listener = listen(config.listen).await?;
+    let watchers = match config.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let store = open_store(&config).await?;
     let records = open_records(&config, &store)?;
     // Proofs from before the port was taken may have been used with the broker that ran before.
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
     let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
+    // What the configuration does not give any more may have been given before this start.
+    sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;
     let caretaker = tokio::spawn(sessions.clone().look_after());
+    let reload = Reload::new(sessions.clone(), tls.clone(), path.map(Path::to_owned));
+    let reloading = tokio::spawn(reload.keep(hangup));
     tracing::info!(
         listen = %listener.local_addr()?,
         url = config.url,
         key = %sessions.public_key().id(),
         "the broker is ready"
     );
-    let app = App { sessions: sessions.clone(), issuers, once };
-    server::serve(listener, tls, api::router(Arc::new(app)), stop).await;
+    let app = Arc::new(App { sessions: sessions.clone(), issuers, once, stop: stop.clone() });
+    let metrics = &sessions.metrics;
+    let watched = async {
+        if let Some(listener) = watchers {
+            let router = api::metrics_router(app.clone());
+            server::serve(listener, None, router, metrics, stop.clone()).await;
+        }
+    };
+    let served = server::serve(listener, tls, api::router(app.clone()), metrics, stop.clone());
+    tokio::join!(served, watched);
     tracing::info!("the broker stops");
     caretaker.abort();
+    reloading.abort();
     sessions.drain().await;
+    if let Err(error) = store.forget_broker().await {
+        tracing::debug!(error = crate::error::chain(&error), "the store still names this broker");
+    }
     store.close().await;
     Ok(())
 }

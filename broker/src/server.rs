@@ -1,6 +1,8 @@
 //! Listening: connections in, each with its limits, until the broker is told to stop.
 
-use std::{io, sync::Arc, time::Duration};
+mod tls;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -14,6 +16,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use tls::Tls;
+
+use crate::metrics::Metrics;
 
 /// Connections at once: shims keep one or two each, gateways a few.
 const MAX_CONNECTIONS: usize = 4096;
@@ -31,11 +37,11 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Serves until `stop`, then lets requests that run come to their end.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     router: Router,
+    metrics: &Metrics,
     stop: CancellationToken,
 ) {
-    let tls = tls.map(TlsAcceptor::from);
     let tasks = TaskTracker::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -53,12 +59,16 @@ pub(crate) async fn serve(
         };
         let Ok(place) = room.clone().try_acquire_owned() else {
             tracing::warn!("too many connections");
+            metrics.connection_refused();
             continue;
         };
-        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        // The certificate as it is at this moment.
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.now()));
+        let (router, stop) = (router.clone(), stop.clone());
+        let open = metrics.connected();
         tasks.spawn(async move {
             connection(stream, tls, router, stop).await;
-            drop(place);
+            drop((place, open));
         });
     }
     tasks.close();
@@ -104,22 +114,4 @@ async fn http(
         }
     };
     ended.map_err(|error| error.to_string())
-}
-
-/// Reads certificate and key for TLS.
-pub(crate) fn tls(files: &crate::config::TlsFiles) -> io::Result<Arc<rustls::ServerConfig>> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-    let invalid = |error: &dyn std::fmt::Display, path: &std::path::Path| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| invalid(&error, &files.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| invalid(&e, &files.key))?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| invalid(&error, &files.cert))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

@@ -8,6 +8,7 @@ mod ending;
 mod leases;
 mod mask_keys;
 mod opening;
+mod reloading;
 mod secrets;
 mod session;
 
@@ -27,10 +28,12 @@ use tokio_util::task::TaskTracker;
 use crate::{
     config::Config,
     error::Refusal,
+    metrics::Metrics,
     record::{Batch, RecordError, Records},
     store::{SessionRow, StateRow, Store},
 };
 
+pub(crate) use reloading::end_older_policies;
 pub(crate) use secrets::read as read_secret;
 pub(crate) use session::Session;
 
@@ -43,8 +46,10 @@ const MAX_WRITER: usize = 200;
 /// All sessions.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    pub(crate) config: Arc<Config>,
+    /// As it was read last: who asks twice may get two.
+    config: RwLock<Arc<Config>>,
     pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
     records: Records,
     key: SealingKey,
     /// Those that this broker was asked for and that are not sealed. With files for records: all of these.
@@ -93,6 +98,11 @@ impl Caller {
 // === impl Sessions ===
 
 impl Sessions {
+    /// The configuration, as it is now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The session that a caller may speak for: a shim for its own, a gateway for those whose shim
     /// came to it.
     pub(crate) async fn of(&self, caller: &Caller, id: SessionId) -> Result<Arc<Session>, Refusal> {
@@ -219,10 +229,17 @@ impl Sessions {
         Ok(self.store.register_gateway(&info, version).await?)
     }
 
+    /// How many gateways there are, by state.
+    pub(crate) async fn count_gateways(&self) -> Result<[(&'static str, i64); 1], Refusal> {
+        let here = self.store.gateways().await?.len();
+        Ok([("ready", i64::try_from(here).unwrap_or(i64::MAX))])
+    }
+
     /// The gateway that shims are sent to: of those that are here, the first by name.
     async fn gateway(&self) -> Result<Option<GatewayInfo>, Refusal> {
         let here = self.store.gateways().await?;
-        Ok(here.into_iter().find(|info| self.config.gateways.contains_key(&info.name)))
+        let config = self.config();
+        Ok(here.into_iter().find(|info| config.gateways.contains_key(&info.name)))
     }
 
     /// The shim was heard of. The store is told within a second.
@@ -267,7 +284,8 @@ impl Sessions {
     ) -> Result<Enforcement, Refusal> {
         self.refresh(session).await?;
         let (grant, policy) = session.live_grant(resource)?;
-        let Some(configured) = self.config.resources.get(resource) else {
+        let config = self.config();
+        let Some(configured) = config.resources.get(resource) else {
             return Err(Refusal::Forbidden(format!("`{resource}` is no resource any more")));
         };
         Ok(Enforcement {
@@ -300,7 +318,14 @@ impl Sessions {
             let name = name.get("type").and_then(|name| name.as_str()).unwrap_or_default();
             return Err(Refusal::Invalid(format!("a `{name}` event is the broker's to write")));
         }
-        match session.record.append(Batch { writer, owner, first, events }).await {
+        let count = events.len();
+        let appended = session.record.append(Batch { writer, owner, first, events }).await;
+        match &appended {
+            Ok(_) => self.metrics.appended(count),
+            Err(error) if error.is_ours() => self.metrics.append_failed(),
+            Err(_) => {}
+        }
+        match appended {
             Ok(appended) => {
                 session.noticed(appended.notices);
                 Ok(appended.next)
@@ -338,7 +363,8 @@ impl Sessions {
             Caller::Shim(_) => EnforceAt::Shim,
             Caller::Gateway(_) => EnforceAt::Gateway,
         };
-        let configured = self.config.resources.get(resource).map(|known| known.spec.enforce_at);
+        let config = self.config();
+        let configured = config.resources.get(resource).map(|known| known.spec.enforce_at);
         let came = match caller {
             Caller::Shim(_) => {
                 session.row.grants.iter().any(|(grant, _)| grant.resource == *resource)

@@ -4,6 +4,7 @@
 //! name in braces, see [`Store::sql`]. Times are the store's own (`{now}`, in milliseconds), so that brokers whose
 //! clocks differ agree on who was silent for how long.
 
+mod brokers;
 mod changes;
 mod ends;
 mod journal;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use guard_core::{Timestamp, control::GatewayInfo};
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
 
+pub(crate) use brokers::{Broker, BrokerRow};
 pub(crate) use changes::Change;
 pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
@@ -168,6 +170,13 @@ impl Store {
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// How many connections of this broker are idle, and how many are in use.
+    pub(crate) fn connections(&self) -> (i64, i64) {
+        let all = i64::from(self.pool.size());
+        let idle = i64::try_from(self.pool.num_idle()).unwrap_or(i64::MAX).min(all);
+        (idle, all - idle)
     }
 
     /// Closes the store in order.

@@ -553,7 +553,7 @@ pub fn start_broker(programs: &Programs, dir: &Path) -> Result<Process> {
 
 /// Waits until a broker answers.
 pub fn wait_healthy(broker: &mut Process, url: &str) -> Result<()> {
-    let health = format!("{url}/healthz");
+    let health = format!("{url}/readyz");
     broker.wait_until("healthy broker", || {
         http::get(&health, &[]).is_ok_and(|answer| answer.status == 200)
     })

@@ -106,7 +106,7 @@ impl FromRequestParts<Arc<App>> for Shim {
             return Err(Fault::new("the scheme is not `DPoP`").into());
         }
         let proof = only(&parts.headers, &DPOP)?;
-        let uri = format!("{}{}", app.sessions.config.url, parts.uri.path());
+        let uri = format!("{}{}", app.sessions.config().url, parts.uri.path());
         let request = Request { method: parts.method.as_str(), uri: &uri, token: Some(token) };
         session_of(app, token, proof, request, spent_for(parts.uri.path())).await
     }
@@ -120,7 +120,7 @@ impl FromRequestParts<Arc<App>> for Gateway {
         if !scheme.eq_ignore_ascii_case("Bearer") {
             return Err(Fault::new("the scheme is not `Bearer`").into());
         }
-        let config = &app.sessions.config;
+        let config = app.sessions.config();
         let now = Timestamp::now();
         let (name, proven) = proofs::verify_assertion(assertion, &config.url, now)?;
         let Some(known) = config.gateways.get(&name) else {

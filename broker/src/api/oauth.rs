@@ -2,7 +2,7 @@
 //!
 //! Whoever is refused learns which kind of thing was wrong and an id. Why stands in the log under it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -114,10 +114,22 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<ExchangeAnswer>, OauthError> {
-    let exchange = read(&headers, &body)?;
+    let started = Instant::now();
+    let answer = exchange(&app, &headers, &body).await;
+    let error = answer.as_ref().err().map(|error| error.error);
+    app.sessions.metrics.exchanged(error, started.elapsed());
+    answer
+}
+
+async fn exchange(
+    app: &App,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Json<ExchangeAnswer>, OauthError> {
+    let exchange = read(headers, body)?;
     let now = Timestamp::now();
-    let proof = only(&headers, &DPOP).map_err(|fault| OauthError::proof(&fault))?;
-    let uri = format!("{}/oauth/token", app.sessions.config.url);
+    let proof = only(headers, &DPOP).map_err(|fault| OauthError::proof(&fault))?;
+    let uri = format!("{}/oauth/token", app.sessions.config().url);
     let request = Request { method: "POST", uri: &uri, token: None };
     let proven = proofs::verify(proof, request, now).map_err(|fault| OauthError::proof(&fault))?;
     let verified = app.issuers.verify(&exchange.subject_token, now).await;
@@ -134,10 +146,12 @@ pub(super) async fn token(
         SpendError::Store(error) => OauthError::unavailable("server_error", chain(&error)),
     })?;
     let ask = guard_policy::Request { resources: exchange.resources };
-    let admission = app.sessions.config.trust.admit(&run.identity, &ask, now);
+    // One for all of it: another may come meanwhile.
+    let config = app.sessions.config();
+    let admission = config.trust.admit(&run.identity, &ask, now);
     let admission = admission
         .map_err(|reason| OauthError::denied(format!("{reason} (run: {})", run.identity.run)))?;
-    let opened = app.sessions.open(run, admission, proven.thumbprint).await;
+    let opened = app.sessions.open(&config, run, admission, proven.thumbprint).await;
     let opened = opened.map_err(|refusal| match refusal {
         Refusal::Unauthorized(reason) => OauthError::grant(&reason),
         Refusal::Forbidden(reason) => OauthError::denied(reason),

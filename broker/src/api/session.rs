@@ -37,7 +37,7 @@ pub(super) async fn state(
     };
     app.sessions.heard(&session);
     // A shim that waits is not silent, so it must not wait for as long as a silence may last.
-    let wait = poll.wait().min(app.sessions.config.sessions.lost_after / 2);
+    let wait = poll.wait().min(app.sessions.config().sessions.lost_after / 2);
     let state = app.sessions.watch(&session, poll.after, wait).await?;
     app.sessions.heard(&session);
     Ok(Json(state))

@@ -17,6 +17,8 @@ use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
+
 /// The name of its one key.
 const KID: &str = "dev";
 /// GitHub's tokens live this long, in seconds.
@@ -76,7 +78,9 @@ impl DevIssuer {
             .route("/jwks", get(keys))
             .route("/token", get(token).post(token))
             .with_state(signer.clone());
-        tokio::spawn(crate::server::serve(listener, None, router, stop));
+        tokio::spawn(async move {
+            crate::server::serve(listener, None, router, &Metrics::new(), stop).await;
+        });
         Ok(Self { url, signer })
     }
 

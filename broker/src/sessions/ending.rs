@@ -102,6 +102,7 @@ impl Sessions {
             match self.seal(session, reason, exit_code).await {
                 Ok(ended) => {
                     tracing::info!(session = %id, entries = ended.entries, "sealed a record");
+                    self.metrics.ended(reason);
                     return;
                 }
                 Err(error) => {
@@ -243,7 +244,7 @@ impl Sessions {
             self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend(heard);
             return Err(error.into());
         }
-        self.store.end_overdue(self.config.sessions.lost_after).await?;
+        self.store.end_overdue(self.config().sessions.lost_after).await?;
         for id in self.store.claim_ended(CLAIM, CLAIMS).await? {
             match self.by_id(id).await? {
                 Some(Found::Open(session)) => {

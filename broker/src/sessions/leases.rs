@@ -17,7 +17,8 @@ impl Sessions {
         resource: &ResourceName,
     ) -> Result<Lease, Refusal> {
         let (grant, _) = session.live_grant(resource)?;
-        let Some(configured) = self.config.resources.get(resource) else {
+        let config = self.config();
+        let Some(configured) = config.resources.get(resource) else {
             return Err(Refusal::Forbidden(format!("`{resource}` is no resource any more")));
         };
         let may = match (caller, configured.spec.enforce_at) {

@@ -24,6 +24,7 @@ use crate::{
     claims::VerifiedRun,
     config::Config,
     error::{Refusal, chain},
+    metrics::Metrics,
     record::{Records, ResumeError, Resumed},
     store::{NewSession, SessionRow, StateRow, Store, StoreError, Stored},
 };
@@ -50,8 +51,9 @@ impl Sessions {
         key: SealingKey,
     ) -> Result<Arc<Self>, StoreError> {
         let sessions = Arc::new(Self {
-            config,
+            config: RwLock::new(config),
             store,
+            metrics: Metrics::new(),
             records,
             key,
             live: RwLock::new(Live::default()),
@@ -95,17 +97,18 @@ impl Sessions {
         Ok(())
     }
 
-    /// Opens a session for an admitted run, bound to the key of a thumbprint.
+    /// Opens a session for a run that a configuration admitted, bound to the key of a thumbprint.
     pub(crate) async fn open(
         &self,
+        config: &Arc<Config>,
         run: VerifiedRun,
         admission: Admission,
         key_thumbprint: String,
     ) -> Result<Opened, Refusal> {
         let mut grants = Vec::new();
         for grant in admission.grants {
-            let policy = self.config.policies.get(&grant.policy).cloned();
-            match (policy, self.config.resources.get(&grant.resource)) {
+            let policy = config.policies.get(&grant.policy).cloned();
+            match (policy, config.resources.get(&grant.resource)) {
                 (Some(policy), Some(resource)) => {
                     // A session whose masks cannot be kept is not opened.
                     mask_keys::lasting(&policy, resource).await?;
@@ -131,8 +134,8 @@ impl Sessions {
             until,
             grants,
         };
-        let info = self.info(&row).await?;
-        let first = self.first_event(&row);
+        let info = self.info(config, &row).await?;
+        let first = first_event(config, &row);
         let new = NewSession {
             session: &row,
             jti: &run.jti,
@@ -144,7 +147,7 @@ impl Sessions {
             Stored::Done => {}
             Stored::TokenUsed => {
                 if let Some(job) = &new.live_run
-                    && let Some(info) = self.answer_again(job, &row).await?
+                    && let Some(info) = self.answer_again(config, job, &row).await?
                 {
                     return Ok(Opened { token, info });
                 }
@@ -167,7 +170,11 @@ impl Sessions {
             }
         };
         tracing::info!(session = %id, rule = row.trust_rule, %until, "opened a session");
-        self.insert(Session::new(row, record, StateRow::default()));
+        let session = self.insert(Session::new(row, record, StateRow::default()));
+        // Who looked through the sessions when another configuration came did not see this one.
+        if !Arc::ptr_eq(config, &self.config()) {
+            self.end_if_not_given(&session.row).await?;
+        }
         Ok(Opened { token, info })
     }
 
@@ -175,6 +182,7 @@ impl Sessions {
     /// gets the new access token; nobody else has the key.
     async fn answer_again(
         &self,
+        config: &Config,
         job: &str,
         asked: &SessionRow,
     ) -> Result<Option<SessionInfo>, Refusal> {
@@ -188,7 +196,7 @@ impl Sessions {
             return Ok(None);
         }
         tracing::info!(session = %id, "answered an exchange again");
-        self.info(&session.row).await.map(Some)
+        self.info(config, &session.row).await.map(Some)
     }
 
     /// Tells the record of a job's live session that somebody else asked for one.
@@ -206,10 +214,10 @@ impl Sessions {
         }
     }
 
-    async fn info(&self, row: &SessionRow) -> Result<SessionInfo, Refusal> {
+    async fn info(&self, config: &Config, row: &SessionRow) -> Result<SessionInfo, Refusal> {
         let gateway = self.gateway().await?;
         let grants = row.grants.iter().filter_map(|(grant, policy)| {
-            let spec = &self.config.resources.get(&grant.resource)?.spec;
+            let spec = &config.resources.get(&grant.resource)?.spec;
             Some(GrantInfo {
                 grant: grant.clone(),
                 database: spec.database.clone(),
@@ -227,32 +235,32 @@ impl Sessions {
             identity: row.identity.clone(),
             trust_rule: row.trust_rule.clone(),
             until: row.until,
-            heartbeat_secs: self.config.sessions.heartbeat.as_secs(),
+            heartbeat_secs: config.sessions.heartbeat.as_secs(),
             grants: grants.collect(),
         })
     }
+}
 
-    fn first_event(&self, row: &SessionRow) -> Event {
-        let grants = row.grants.iter().filter_map(|(grant, policy)| {
-            let spec = &self.config.resources.get(&grant.resource)?.spec;
-            Some(GrantRecord {
-                grant: grant.clone(),
-                kind: spec.kind,
-                enforce_at: spec.enforce_at,
-                policy_digest: policy.digest,
-                mode: mode(policy),
-            })
-        });
-        Event::SessionOpened {
-            session: row.id,
-            identity: Box::new(row.identity.clone()),
-            trust_rule: row.trust_rule.clone(),
-            trust_digest: self.config.trust.digest(),
-            grants: grants.collect(),
-            key_thumbprint: row.key_thumbprint.clone(),
-            until: row.until,
-            broker_version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+fn first_event(config: &Config, row: &SessionRow) -> Event {
+    let grants = row.grants.iter().filter_map(|(grant, policy)| {
+        let spec = &config.resources.get(&grant.resource)?.spec;
+        Some(GrantRecord {
+            grant: grant.clone(),
+            kind: spec.kind,
+            enforce_at: spec.enforce_at,
+            policy_digest: policy.digest,
+            mode: mode(policy),
+        })
+    });
+    Event::SessionOpened {
+        session: row.id,
+        identity: Box::new(row.identity.clone()),
+        trust_rule: row.trust_rule.clone(),
+        trust_digest: config.trust.digest(),
+        grants: grants.collect(),
+        key_thumbprint: row.key_thumbprint.clone(),
+        until: row.until,
+        broker_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

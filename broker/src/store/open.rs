@@ -26,8 +26,12 @@ const MIGRATION_LOCK: i64 = 0x0067_7561_7264;
 const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_sessions.sql"),
     include_str!("../../migrations/sqlite/0002_several.sql"),
+    include_str!("../../migrations/sqlite/0003_brokers.sql"),
 ];
-const POSTGRES: &[&str] = &[include_str!("../../migrations/postgres/0001_sessions.sql")];
+const POSTGRES: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_sessions.sql"),
+    include_str!("../../migrations/postgres/0002_brokers.sql"),
+];
 
 impl Store {
     /// Opens the store and brings its tables up to date.

@@ -75,7 +75,36 @@ const COLUMNS: &str =
     sessions.sealed AS sealed, entries, heard.at AS heard_at
     FROM sessions JOIN records ON records.session = id LEFT JOIN heard ON heard.session = id";
 
+/// How much of what is out there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    /// Sessions that live.
+    pub(crate) live: i64,
+    /// Sessions that are over and whose records are not in the recordings yet.
+    pub(crate) ending: i64,
+    /// Leases.
+    pub(crate) leases: i64,
+}
+
 impl Store {
+    /// Counts what is out there. Indexes answer it, however many sessions there were.
+    pub(crate) async fn counts(&self) -> Result<Counts, StoreError> {
+        let text = "SELECT (SELECT count(*) FROM sessions WHERE end_reason IS NULL),
+             (SELECT count(*) FROM sessions WHERE end_reason IS NOT NULL AND filed < 1 AND filed < 2),
+             (SELECT count(*) FROM leases)";
+        let (live, ending, leases) = sqlx::query_as(text).fetch_one(&self.pool).await?;
+        Ok(Counts { live, ending, leases })
+    }
+
+    /// Sessions that live.
+    pub(crate) async fn live_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        let found: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM sessions WHERE end_reason IS NULL ORDER BY id")
+                .fetch_all(&self.pool)
+                .await?;
+        found.iter().map(|id| rows::parse(id)).collect()
+    }
+
     /// Sessions that live or are being ended, and with `all` those that are over: the newest first.
     pub(crate) async fn overview(
         &self,

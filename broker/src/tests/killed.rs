@@ -55,7 +55,7 @@ fn start(folder: &Path, number: usize, port: u16) -> Process {
     command.arg("serve").arg("--config").arg(folder.join(format!("broker-{number}.yaml")));
     let log = folder.join(format!("broker-{number}.log"));
     let mut process = Process::start("guard-broker", &mut command, &log).unwrap();
-    let health = format!("http://127.0.0.1:{port}/healthz");
+    let health = format!("http://127.0.0.1:{port}/readyz");
     process
         .wait_until("healthy broker", || {
             http::get(&health, &[]).is_ok_and(|answer| answer.status == 200)

@@ -437,5 +437,5 @@ async fn brokers_that_start_at_the_same_time_make_the_tables_once() {
     let proof = Key::new().proof("POST", "/oauth/token", None);
     let (status, _) = send_to(&brokers[5], exchange_request(&stage.token(), &proof)).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(URL, brokers[0].sessions.config.url);
+    assert_eq!(URL, brokers[0].sessions.config().url);
 }

@@ -19,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, App},
@@ -377,5 +378,5 @@ async fn start(folder: &Path) -> Arc<App> {
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
     let once = Once::new(&store, Timestamp::now());
     let sessions = Sessions::start(config, store, records, key).await.unwrap();
-    Arc::new(App { sessions, issuers, once })
+    Arc::new(App { sessions, issuers, once, stop: CancellationToken::new() })
 }
