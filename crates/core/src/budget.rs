@@ -16,12 +16,12 @@ pub enum Budget {
     RowsPerSession,
     /// Bytes of row data of all statements of a session.
     BytesPerSession,
-    /// Rows that one statement changes.
+    /// Rows that one statement updates, deletes or merges: rows that were there before it.
     ChangesPerStatement,
-    /// Rows that the statements of one transaction change: of a message with several statements too, and of what an
+    /// The same over the statements of one transaction: of a message with several statements too, and of what an
     /// extended batch does before its Sync.
     ChangesPerTransaction,
-    /// Rows that all statements of a session change.
+    /// The same over all statements of a session.
     ChangesPerSession,
     /// Statements in any 60 seconds.
     StatementsPerMinute,
@@ -129,15 +129,19 @@ impl fmt::Display for Budget {
 impl Budgets {
     /// Whether rows, changes or bytes are bounded, so that results have to be counted.
     pub const fn count_data(&self) -> bool {
-        self.count_rows() || self.bytes_per_statement.is_some() || self.bytes_per_session.is_some()
+        self.count_rows()
+            || self.count_changes()
+            || self.bytes_per_statement.is_some()
+            || self.bytes_per_session.is_some()
     }
 
-    /// Whether rows are bounded, all of them or those that are changed.
+    /// Whether rows are bounded.
     pub const fn count_rows(&self) -> bool {
-        self.rows_per_statement.is_some() || self.rows_per_session.is_some() || self.count_changes()
+        self.rows_per_statement.is_some() || self.rows_per_session.is_some()
     }
 
-    const fn count_changes(&self) -> bool {
+    /// Whether rows that are updated, deleted or merged are bounded.
+    pub const fn count_changes(&self) -> bool {
         self.changes_per_statement.is_some()
             || self.changes_per_transaction.is_some()
             || self.changes_per_session.is_some()

@@ -44,7 +44,7 @@ pub struct Used {
     micros: AtomicU64,
 }
 
-/// Rows that the statements of a connection's transaction have changed.
+/// Rows that the statements of a connection's transaction have updated, deleted or merged.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Transaction {
     changes: Arc<AtomicU64>,
@@ -157,11 +157,6 @@ impl Meter {
         Self { ledger, transaction, budgets, mode, used, started, exceeded: None }
     }
 
-    /// Whether rows are bounded.
-    pub fn counts_rows(&self) -> bool {
-        self.budgets.count_rows()
-    }
-
     /// Takes as many of the items as fit. Each is so many rows and bytes.
     #[expect(
         clippy::needless_pass_by_value,
@@ -195,8 +190,8 @@ impl Meter {
         }
     }
 
-    /// Counts rows that the server has already changed, and of them those that it did not return as well. The budget that
-    /// they are over, if they are.
+    /// Counts rows that the server has already changed: those that were there before, and those that it did not return as
+    /// well. The budget that they are over, if they are.
     pub fn changed(&mut self, changes: u64, not_returned: u64) -> Option<Exceeded> {
         let admitted = self.admit(std::iter::once((not_returned, 0)));
         if admitted.exceeded.is_some() {

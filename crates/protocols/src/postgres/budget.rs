@@ -23,7 +23,8 @@ use tokio::time::{sleep, timeout};
 use super::{
     budgeting::{Ended, SHUTS_DOWN, Wrap},
     countable::{
-        changes_rows, counts_changes, is_open, is_transaction, keeps_changes, wraps_alone,
+        changes_rows, counts_changes, is_open, is_transaction, keeps_changes, overwrites,
+        wraps_alone,
     },
     expect::{Copy, Expect, Step},
     refuse,
@@ -66,8 +67,12 @@ impl Session {
                 "take the budgets of rows and bytes out of a policy that allows what is not understood",
             ));
         }
-        if budgets.count_rows() {
-            if let Some(found) = statements.iter().find(|statement| statement.uncounted) {
+        let counts = |operation: &Operation| {
+            budgets.count_rows() || budgets.count_changes() && overwrites(operation)
+        };
+        if budgets.count_rows() || budgets.count_changes() {
+            let hidden = |s: &&Arc<Statement>| s.uncounted && counts(&s.operation);
+            if let Some(found) = statements.iter().find(hidden) {
                 return Some((
                     of(found),
                     "it changes rows in a WITH or under EXPLAIN, which the server does not count",
@@ -90,7 +95,7 @@ impl Session {
                         part && !matches!(operation.outputs, Outputs::None)
                     }
                 };
-                slices && changes_rows(operation)
+                slices && changes_rows(operation) && counts(operation)
             });
             if let Some(found) = found {
                 return Some((
@@ -240,8 +245,11 @@ impl Session {
             return false;
         }
         // Those that were returned are counted as rows already.
-        let more = rows.saturating_sub(meter.rows());
-        let changes = if counts_changes(tag) { rows } else { more };
+        let more = match step.copy {
+            Copy::Out(_) => 0,
+            Copy::No | Copy::In | Copy::Taken | Copy::Both => rows.saturating_sub(meter.rows()),
+        };
+        let changes = if counts_changes(&step.statement.operation, tag) { rows } else { 0 };
         let Some(exceeded) = meter.changed(changes, more) else { return false };
         if self.budgeting.ended.is_none() {
             self.tell_ended(exceeded);

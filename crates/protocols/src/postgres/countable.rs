@@ -11,12 +11,18 @@ pub(super) fn changes_rows(operation: &Operation) -> bool {
     operation.effects.iter().any(|effect| changes(effect.verb))
 }
 
-/// Whether the rows of a command tag were changed, and not only returned.
-pub(super) fn counts_changes(tag: &[u8]) -> bool {
-    // Of a COPY the client does not get to see what it reads out here.
-    [&b"INSERT"[..], b"UPDATE", b"DELETE", b"MERGE", b"COPY"]
-        .iter()
-        .any(|verb| tag.starts_with(verb))
+/// Whether the rows of a command tag were there before, and are changed now. Those of an INSERT or a COPY are taken for
+/// such if it may overwrite others: by ON CONFLICT, the query of the COPY, a rule, or a trigger.
+pub(super) fn counts_changes(operation: &Operation, tag: &[u8]) -> bool {
+    let says = |verb: &[u8]| tag.starts_with(verb);
+    let adds = says(b"INSERT") || says(b"COPY");
+    says(b"UPDATE") || says(b"DELETE") || says(b"MERGE") || adds && overwrites(operation)
+}
+
+/// Whether it changes or removes rows that were there before.
+pub(super) fn overwrites(operation: &Operation) -> bool {
+    let changes = |verb: Verb| matches!(verb, Verb::Update | Verb::Delete);
+    operation.effects.iter().any(|effect| changes(effect.verb))
 }
 
 /// Whether a statement alone in its message changes rows that its command tag counts, and can do so in a transaction.

@@ -388,9 +388,7 @@ impl Session {
         if step.outcome.rows == 0 {
             step.outcome.rows = rows;
         }
-        if !matches!(step.copy, Copy::Out(_)) {
-            self.count_changed(step, tag, rows);
-        }
+        self.count_changed(step, tag, rows);
         // With AND CHAIN no ReadyForQuery tells of it. (ROLLBACK is the tag of ROLLBACK TO as well.)
         if tag == b"COMMIT" {
             self.gate.transaction_is_over();
