@@ -11,5 +11,5 @@ mod schemas;
 mod trust;
 
 pub use cases::{Case, CaseTable, Cases};
-pub use policy::{Policy, fuzz_policy};
+pub use policy::{Policy, Privileges, fuzz_policy};
 pub use trust::{Admission, Request, TrustContext, TrustRules};

@@ -9,6 +9,7 @@ mod denial;
 mod judge;
 mod masks;
 mod parse;
+mod privileges;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use guard_core::{Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb};
 
 use self::{masks::Masks, rule::Rule};
 
-pub use self::parse::fuzz_policy;
+pub use self::{parse::fuzz_policy, privileges::Privileges};
 
 /// Ordered rules from effects to decisions, with masks.
 #[derive(Debug, Clone)]

@@ -81,6 +81,12 @@ impl TrustRules {
             .filter_map(|rule| Some((rule.name.as_str(), rule.allow_broad.as_deref()?)))
     }
 
+    /// Which policies are granted over which resources, by whichever rule.
+    pub fn granted(&self) -> BTreeSet<(&ResourceName, &PolicyName)> {
+        let grants = self.rules.iter().flat_map(|rule| &rule.grants);
+        grants.map(|grant| (&grant.resource, &grant.policy)).collect()
+    }
+
     /// What a run gets. The error's text is for the broker's log, never for the asker.
     pub fn admit(
         &self,

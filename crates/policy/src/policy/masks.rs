@@ -24,6 +24,8 @@ pub(crate) struct MaskEntry {
     pub(crate) mask: Masking,
     pub(crate) derived: DerivedFlow,
     pub(crate) predicates: Predicates,
+    /// Whether the server itself is to refuse the column, where it can be told.
+    pub(crate) withhold: bool,
 }
 
 /// The `masks` section of a policy.
@@ -84,6 +86,16 @@ impl Masks {
             Stability::Always => true,
             Stability::Run => false,
         })
+    }
+
+    /// Whether the server itself is to refuse a column.
+    pub(super) fn withholds(&self, column: &ColumnName) -> bool {
+        self.entries.iter().any(|entry| entry.withhold && entry.column.matches(column))
+    }
+
+    /// Whether the server itself is to refuse some column.
+    pub(super) fn withholds_any(&self) -> bool {
+        self.entries.iter().any(|entry| entry.withhold)
     }
 
     /// How an operation's values are hidden, or why they cannot be.

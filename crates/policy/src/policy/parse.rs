@@ -384,10 +384,14 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
         Some(node) => node.one_of(&PREDICATES, problems),
         None => Some(Predicates::default()),
     };
-    fields.finish(&["sql", "with", "stable", "derived", "predicates"], problems);
+    let withhold = match fields.optional("withhold") {
+        Some(node) => node.boolean(problems),
+        None => Some(false),
+    };
+    fields.finish(&["sql", "with", "stable", "derived", "predicates", "withhold"], problems);
     let mask = Masking { mask: mask?, stable: stable? };
-    let (derived, predicates) = (derived?, predicates?);
-    let entry = |column| MaskEntry { column, mask, derived, predicates };
+    let (derived, predicates, withhold) = (derived?, predicates?, withhold?);
+    let entry = |column| MaskEntry { column, mask, derived, predicates, withhold };
     Some(columns?.into_iter().map(entry).collect())
 }
 

@@ -95,7 +95,7 @@ impl Rule {
             && matches!(filter.names, Names::Any)
     }
 
-    fn matches_name(&self, object: &Object) -> bool {
+    pub(super) fn matches_name(&self, object: &Object) -> bool {
         match &self.filter.names {
             Names::Any => true,
             Names::Tables(patterns) => match object.kind {
