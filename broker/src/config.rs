@@ -1,5 +1,6 @@
 //! `guard.yaml`, its trust rules and its policies, read once into types with every problem noted.
 
+mod credentials;
 mod issuers;
 mod resources;
 mod store;
@@ -21,8 +22,11 @@ use guard_core::{
 use guard_policy::{Policy, TrustContext, TrustRules};
 use url::Url;
 
+pub(crate) use credentials::{
+    CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
+};
 pub(crate) use issuers::{IssuerConfig, KeySource};
-pub(crate) use resources::{ResourceConfig, SecretSource};
+pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;
 

@@ -4,12 +4,15 @@ mod admin;
 mod api;
 mod claims;
 mod config;
+mod credentials;
 mod dev;
 mod error;
 mod issuers;
 mod jws;
+mod leases;
 mod metrics;
 mod proofs;
+mod protect;
 mod record;
 mod reload;
 mod serve;
@@ -49,10 +52,12 @@ const SERVE: &str = "Example:
 
 Exit codes: 0 after SIGTERM or SIGINT · 1 the configuration is wrong, or the broker cannot start";
 
-const CHECK: &str = "Example:
+const CHECK: &str = "Examples:
   guard-broker check --config guard.yaml
+  guard-broker check --config guard.yaml --connect
 
-Each problem has file, line and column. Credentials are not looked at: they are read when they are leased.
+Each problem has file, line and column. Credentials are looked at with --connect only: for each policy that is granted
+over a resource it takes one from its source and gives it back.
 Exit codes: 0 nothing is wrong · 1 problems";
 
 const KEY: &str = "Example:
@@ -67,7 +72,15 @@ enum Command {
     Serve(ConfigFile),
     /// Read the configuration, its trust rules and policies, and say all that is wrong with them
     #[command(after_help = CHECK)]
-    Check(ConfigFile),
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Also take a credential from each source, and give it back
+        #[arg(long)]
+        connect: bool,
+    },
+    /// List the credentials that are out
+    Leases(leases::Args),
     /// Wait until all brokers run by the files as they are
     Reload(admin::ReloadArgs),
     /// List, show and end sessions
@@ -92,6 +105,10 @@ struct ConfigFile {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
+    if let Err(error) = protect::memory() {
+        say(&format!("guard-broker: the broker's memory cannot be protected: {error}"));
+        return ExitCode::FAILURE;
+    }
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -108,8 +125,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,
-        Command::Check(ConfigFile { config }) => match config::load(&config) {
+        Command::Leases(args) => runtime()?.block_on(leases::run(args))?,
+        Command::Check { config: ConfigFile { config }, connect } => match config::load(&config) {
             Ok(found) => {
+                if connect && !runtime()?.block_on(leases::try_all(&found))? {
+                    return Ok(ExitCode::FAILURE);
+                }
                 say(&format!(
                     "{}: {} issuers, {} resources, {} policies, {} gateways: nothing is wrong",
                     config.display(),

@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, App},
     config::{self, Config, RecordingsAt},
+    credentials::read_secret,
     issuers::Issuers,
     proofs::Once,
     record::{Archive, Files, Records},
     reload::Reload,
     server::{self, Tls},
-    sessions::{Sessions, read_secret},
+    sessions::Sessions,
     store::Store,
 };
 
@@ -49,9 +50,7 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let password = match &config.store.password {
         Some(source) => Some(
-            read_secret(source)
-                .await
-                .map_err(|refusal| anyhow!("the store's password: {}", refusal.reason()))?,
+            read_secret(source).await.map_err(|error| anyhow!("the store's password: {error}"))?,
         ),
         None => None,
     };

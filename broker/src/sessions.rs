@@ -8,8 +8,8 @@ mod ending;
 mod leases;
 mod mask_keys;
 mod opening;
+mod reaper;
 mod reloading;
-mod secrets;
 mod session;
 
 use std::{
@@ -34,7 +34,6 @@ use crate::{
 };
 
 pub(crate) use reloading::end_older_policies;
-pub(crate) use secrets::read as read_secret;
 pub(crate) use session::Session;
 
 /// The name by which a shim holds leases and writes.

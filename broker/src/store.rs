@@ -4,6 +4,7 @@
 //! name in braces, see [`Store::sql`]. Times are the store's own (`{now}`, in milliseconds), so that brokers whose
 //! clocks differ agree on who was silent for how long.
 
+mod authorizations;
 mod brokers;
 mod changes;
 mod ends;
@@ -23,7 +24,7 @@ pub(crate) use brokers::{Broker, BrokerRow};
 pub(crate) use changes::Change;
 pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
-pub(crate) use rows::{LeaseRow, NewSession, SessionRow, StateRow};
+pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use sessions::Stored;
 
 /// A gateway that was not heard of for this long is not offered to shims. It registers every 10 s.

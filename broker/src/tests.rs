@@ -18,6 +18,7 @@ mod listener;
 mod mask_keys;
 mod operations;
 mod platforms;
+mod postgres_roles;
 mod records;
 mod reloading;
 mod replicas;

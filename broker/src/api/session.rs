@@ -1,6 +1,6 @@
 //! What a shim asks for its own session.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -71,7 +71,8 @@ pub(super) async fn end(
         // Asked again because the answer was lost.
         Shim::Over(closed) => {
             let (entries, head) = closed.1.reached.unwrap_or((0, Digest::ZERO));
-            return Ok(Json(SessionEnded { entries, head, unreleased: BTreeMap::new() }));
+            let unreleased = app.sessions.unreleased(closed.0.id).await?;
+            return Ok(Json(SessionEnded { entries, head, unreleased }));
         }
     };
     app.sessions.end(&session, EndReason::Finished, Some(ask.exit_code)).await?;

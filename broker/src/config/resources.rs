@@ -1,16 +1,16 @@
 //! The `resources` section: what is behind guard, and where its credential is.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use guard_core::{
     EnforceAt, ResourceKind, ResourceName, ResourceSpec, TlsMode,
     document::{Node, Problems},
 };
 
-use super::is_loopback_host;
+use super::{
+    credentials::{CredentialConfig, SecretSource, credential, secret},
+    is_loopback_host,
+};
 
 const FIELDS: &[&str] = &[
     "name",
@@ -31,27 +31,9 @@ pub(crate) struct ResourceConfig {
     /// What the data path is told.
     pub(crate) spec: ResourceSpec,
     /// Where its credential is.
-    pub(crate) credential: Credential,
+    pub(crate) credential: CredentialConfig,
     /// Where the key of masks that are the same in every session is.
     pub(crate) mask_key: Option<SecretSource>,
-}
-
-/// A credential that does not change from lease to lease.
-#[derive(Debug, Clone)]
-pub(crate) struct Credential {
-    /// The user name at the resource.
-    pub(crate) username: String,
-    /// Where the password is.
-    pub(crate) password: SecretSource,
-}
-
-/// Where a secret is: read when it is needed, never kept.
-#[derive(Debug, Clone)]
-pub(crate) enum SecretSource {
-    /// In a file; one line feed at its end is not part of it.
-    File(PathBuf),
-    /// In a variable of the broker's environment.
-    Env(String),
 }
 
 /// Reads the section.
@@ -122,7 +104,11 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
     let allowed = fields
         .optional("allow_static_at_shim")
         .and_then(|n| n.text(problems).filter(|reason| !reason.trim().is_empty()));
-    if enforce_at == Some(EnforceAt::Shim) && allowed.is_none() {
+    let lasts = match &credential {
+        Some(CredentialConfig::Static(_)) | None => true,
+        Some(CredentialConfig::PostgresRole(_)) => false,
+    };
+    if enforce_at == Some(EnforceAt::Shim) && lasts && allowed.is_none() {
         fields.optional("enforce_at").unwrap_or(node).problem_with_help(
             problems,
             "`shim` would hand a credential that never expires to the job's machine",
@@ -169,44 +155,4 @@ fn address(node: &Node, problems: &mut Problems) -> Option<String> {
         node.problem_with_help(problems, message, "write `host:port`");
     }
     fits.then(|| text.to_owned())
-}
-
-fn credential(node: &Node, base: &Path, problems: &mut Problems) -> Option<Credential> {
-    let fields = node.fields(problems)?;
-    let username =
-        fields.required("username", problems).and_then(|n| n.text(problems)).map(str::to_owned);
-    let password = fields
-        .required("password", problems)
-        .and_then(|node| secret(node, "password", base, problems));
-    fields.finish(&["username", "password"], problems);
-    Some(Credential { username: username?, password: password? })
-}
-
-/// Where a secret is. The secret itself does not stand here.
-pub(super) fn secret(
-    node: &Node,
-    name: &str,
-    base: &Path,
-    problems: &mut Problems,
-) -> Option<SecretSource> {
-    if node.is_scalar() {
-        node.problem_with_help(
-            problems,
-            format!("a {} does not stand in a configuration", name.replace('_', " ")),
-            format!("write `{name}: {{ file: PATH }}` or `{name}: {{ env: NAME }}`"),
-        );
-        return None;
-    }
-    let fields = node.fields(problems)?;
-    let file = fields.optional("file").and_then(|n| n.text(problems));
-    let env = fields.optional("env").and_then(|n| n.text(problems));
-    fields.finish(&["file", "env"], problems);
-    match (file, env) {
-        (Some(file), None) => Some(SecretSource::File(base.join(file))),
-        (None, Some(env)) => Some(SecretSource::Env(env.to_owned())),
-        (Some(_), Some(_)) | (None, None) => {
-            node.problem(problems, "expected either `file` or `env`");
-            None
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use guard_core::document::{Node, Problems};
 use url::Url;
 
-use super::{SecretSource, is_loopback_host, resources::secret};
+use super::{SecretSource, credentials::secret, is_loopback_host};
 
 const FIELDS: &[&str] = &["postgres", "password", "tls", "tls_ca", "connections"];
 /// Connections of one broker at most, unless configured.

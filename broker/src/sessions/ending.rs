@@ -131,7 +131,9 @@ impl Sessions {
     /// Waits until all leases are back: who gives its lease back has brought its notes before.
     async fn notes_brought(&self, session: &Session, reason: EndReason) {
         // A shim that is lost brings none.
-        let gone = |lease: &LeaseRow| reason == EndReason::Lost && lease.holder == SHIM;
+        let gone = |lease: &LeaseRow| {
+            !lease.state.is_held() || (reason == EndReason::Lost && lease.holder == SHIM)
+        };
         let mut changed = session.state.subscribe();
         loop {
             match self.store.leases(session.row.id).await {
@@ -154,9 +156,7 @@ impl Sessions {
         if let Some(ended) = session.sealed_state() {
             return Ok(ended);
         }
-        for lease in self.store.leases(id).await? {
-            self.give_back(session, lease.id).await?;
-        }
+        self.take_all_back(session).await?;
         let note = self.store.end_note(id).await?;
         let last = Event::SessionEnded { reason, exit_code, note };
         let (entries, head) = session.record.seal(&last, Timestamp::now(), &self.key).await?;
@@ -173,7 +173,8 @@ impl Sessions {
         loop {
             state.mark_unchanged();
             self.refresh(session).await?;
-            if let Some(ended) = session.sealed_state() {
+            if let Some(mut ended) = session.sealed_state() {
+                ended.unreleased = self.unreleased(session.row.id).await?;
                 return Ok(ended);
             }
             let _ = tokio::time::timeout(LOOK, state.changed()).await;
@@ -252,10 +253,11 @@ impl Sessions {
                     self.take_to_end(id, Some(session));
                 }
                 Some(Found::Closed(closed)) if closed.1.sealed => self.take_to_end(id, None),
-                // A record that cannot be gone on with stays as it is.
-                Some(Found::Closed(_)) | None => {}
+                Some(Found::Closed(_)) => self.lay_to_rest(id),
+                None => {}
             }
         }
+        self.look_after_leases().await?;
         if count.is_multiple_of(NOTE_EVERY) {
             let sessions: Vec<_> = self.live().by_id.values().cloned().collect();
             for session in sessions {

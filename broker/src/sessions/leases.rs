@@ -1,22 +1,36 @@
-//! Leases: stored before they are handed out, given back with their session at the latest.
+//! Leases: stored before there is a credential, given back with their session at the latest.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use guard_audit::Event;
-use guard_core::{EnforceAt, LeaseId, ResourceName, control::Lease};
+use guard_core::{
+    EnforceAt, LeaseId, ResourceName, Timestamp,
+    control::{Lease, PolicySource},
+};
+use guard_policy::Policy;
 
-use super::{Caller, Found, Session, Sessions, secrets};
-use crate::{error::Refusal, store::LeaseRow};
+use super::{Caller, Found, Session, Sessions};
+use crate::{
+    config::ResourceConfig,
+    credentials::{self, Ask, CredentialError},
+    error::Refusal,
+    store::{LeaseRow, LeaseState},
+};
+
+/// Of the time that a credential lasts, what is left when it is made to last longer.
+const RENEW_AT: u32 = 3;
+/// It is not made to last longer more often than this.
+const RENEW_LEAST: Duration = Duration::from_secs(10);
 
 impl Sessions {
     /// Takes a credential for an enforcement point of a session.
     pub(crate) async fn lease(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         session: &Arc<Session>,
         resource: &ResourceName,
     ) -> Result<Lease, Refusal> {
-        let (grant, _) = session.live_grant(resource)?;
+        let (grant, source) = session.live_grant(resource)?;
         let config = self.config();
         let Some(configured) = config.resources.get(resource) else {
             return Err(Refusal::Forbidden(format!("`{resource}` is no resource any more")));
@@ -32,52 +46,139 @@ impl Sessions {
         if !may {
             return Err(Refusal::Forbidden(format!("`{resource}` is not enforced here")));
         }
-        let password = secrets::read(&configured.credential.password).await?;
-        let holder = caller.name().to_owned();
+        let taking = Taking {
+            resource: configured.clone(),
+            policy: parse(source)?,
+            session: session.clone(),
+            holder: caller.name().to_owned(),
+            until: grant.until,
+        };
+        // Whoever asked may go away: what was begun is brought to its end nevertheless.
+        let sessions = self.clone();
+        let taken = self.tasks.spawn(async move { sessions.take(taking).await });
+        taken.await.map_err(|_| Refusal::Internal("a lease was not taken to its end".into()))?
+    }
+
+    async fn take(&self, taking: Taking) -> Result<Lease, Refusal> {
+        let Taking { resource, policy, session, holder, until } = taking;
         let id = LeaseId::from_uuid(uuid::Uuid::now_v7());
-        let lease = LeaseRow { id, resource: resource.clone(), holder };
-        if !self.store.add_lease(session.row.id, &lease).await? {
-            self.refresh(session).await?;
+        let ask = Ask {
+            lease: id,
+            session: session.row.id,
+            run: Some(&session.row.identity),
+            policy: &policy,
+            until,
+        };
+        let name = resource.spec.name.clone();
+        let handle =
+            credentials::source(&resource).plan(&ask).map_err(|e| unavailable(&name, &e))?;
+        let mut row = LeaseRow {
+            id,
+            session: session.row.id,
+            resource: name.clone(),
+            holder,
+            handle,
+            username: String::new(),
+            state: LeaseState::Wanted,
+            handed_out: false,
+            until,
+            tries: 0,
+            problem: None,
+            next_try: Timestamp::UNIX_EPOCH,
+        };
+        // INVARIANT: a credential that the store does not know of is never made.
+        if !self.store.add_lease(&row).await? {
+            self.refresh(&session).await?;
             session.require_live()?;
             return Err(Refusal::LeaseUnavailable("the session has too many leases".into()));
         }
-        let username = configured.credential.username.clone();
-        let taken = Event::LeaseTaken {
-            lease: lease.id,
-            resource: resource.clone(),
-            username: username.clone(),
-            holder: lease.holder,
+        let taken = match credentials::take(&resource, &ask, &row.handle).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                // Something may be there all the same.
+                self.take_back(id).await;
+                return Err(unavailable(&name, &error));
+            }
         };
-        session.record.append_own(taken).await?;
+        for warning in &taken.warnings {
+            tracing::warn!(session = %session.row.id, resource = %name, warning, "a credential is not all that was asked for");
+        }
+        row.handle = taken.handle;
+        row.username.clone_from(&taken.username);
+        row.until = taken.until;
+        let renew = renew_in(taken.until, until);
+        if !self.store.lease_out(&row, renew).await? {
+            // The session ended meanwhile. Its credential may have been looked for before it was there.
+            self.take_back(id).await;
+            self.refresh(&session).await?;
+            session.require_live()?;
+            return Err(Refusal::LeaseUnavailable("the credential is being taken back".into()));
+        }
+        let event = Event::LeaseTaken {
+            lease: id,
+            resource: name,
+            username: taken.username.clone(),
+            holder: row.holder,
+        };
+        if let Err(error) = session.record.append_own(event).await {
+            self.take_back(id).await;
+            return Err(error.into());
+        }
         // If the session ended meanwhile, what ends it gives the lease back, and nobody gets it.
-        self.refresh(session).await?;
+        self.refresh(&session).await?;
         session.require_live()?;
-        Ok(Lease { id: lease.id, username, password, until: grant.until })
+        Ok(Lease { id, username: taken.username, password: taken.password, until: taken.until })
     }
 
     /// Gives a credential back. One that is not there is given back already.
     pub(crate) async fn release(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
-        let Some((session, holder)) = self.store.lease_holder(id).await? else { return Ok(()) };
+        let Some(lease) = self.store.lease(id).await? else { return Ok(()) };
         let own = match caller {
-            Caller::Shim(own) => own.row.id == session,
+            Caller::Shim(own) => own.row.id == lease.session,
             Caller::Gateway(_) => true,
         };
-        if !own || holder != caller.name() {
+        if !own || lease.holder != caller.name() {
             return Err(Refusal::Forbidden("the lease is another enforcement point's".into()));
         }
-        match self.by_id(session).await? {
-            Some(Found::Open(session)) => self.give_back(&session, id).await,
-            // What sealed it has given it back, or will.
-            Some(Found::Closed(_)) | None => Ok(()),
+        if !lease.state.is_held() {
+            return Ok(());
         }
-    }
-
-    /// Notes in record and store that a lease is over. A static credential has nothing to revoke.
-    pub(super) async fn give_back(&self, session: &Session, id: LeaseId) -> Result<(), Refusal> {
-        session.record.append_own(Event::LeaseReleased { lease: id, problem: None }).await?;
-        self.store.remove_lease(id).await?;
-        // Who ends the session waits for this.
-        session.state.send_modify(|_| {});
+        // What cannot be taken back now is tried again: whoever had it is done.
+        self.take_back(id).await;
+        if let Some(Found::Open(session)) = self.by_id(lease.session).await? {
+            // Who ends the session waits for this.
+            session.state.send_modify(|_| {});
+        }
         Ok(())
     }
+}
+
+/// A credential that is to be taken.
+struct Taking {
+    resource: ResourceConfig,
+    policy: Policy,
+    session: Arc<Session>,
+    holder: String,
+    until: Timestamp,
+}
+
+/// When a credential has to be made to last longer: where it ends before it is needed no more.
+pub(super) fn renew_in(until: Timestamp, needed: Timestamp) -> Option<Duration> {
+    if until >= needed {
+        return None;
+    }
+    let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+    Some((left - left / RENEW_AT).max(RENEW_LEAST))
+}
+
+/// The policy of a grant.
+pub(super) fn parse(source: &PolicySource) -> Result<Policy, Refusal> {
+    Policy::parse(source.name.as_str(), &source.yaml)
+        .map_err(|_| Refusal::Internal(format!("policy `{}` does not parse", source.name)))
+}
+
+/// The caller learns that there is none, the log why.
+fn unavailable(resource: &ResourceName, error: &CredentialError) -> Refusal {
+    tracing::error!(%resource, reason = error.0, "a credential cannot be had");
+    Refusal::LeaseUnavailable("the credential cannot be had".into())
 }

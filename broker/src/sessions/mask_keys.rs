@@ -9,8 +9,7 @@ use guard_policy::Policy;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::secrets;
-use crate::{config::ResourceConfig, error::Refusal};
+use crate::{config::ResourceConfig, credentials::read_secret, error::Refusal};
 
 /// A key of fewer bytes could be found by trying.
 const MIN_KEY: usize = 32;
@@ -39,7 +38,10 @@ pub(super) async fn lasting(
     let Some(source) = &resource.mask_key else {
         return Err(missing("is not configured"));
     };
-    let secret = secrets::read(source).await.map_err(|_| missing("cannot be read"))?;
+    let secret = read_secret(source).await.map_err(|error| {
+        tracing::error!(reason = error.0, "the key of lasting masks cannot be had");
+        missing("cannot be read")
+    })?;
     if secret.expose().len() < MIN_KEY {
         return Err(missing("is shorter than 32 bytes"));
     }

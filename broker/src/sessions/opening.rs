@@ -77,6 +77,7 @@ impl Sessions {
                 if state.ended.is_none() {
                     tracing::info!(session = %id, "go on with a session");
                 }
+                self.store.wake(id).await?;
                 self.insert(Session::new(row, record, state));
             }
             Ok(Resumed::Sealed { entries, head }) => {

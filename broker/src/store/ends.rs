@@ -114,6 +114,23 @@ impl Store {
         found.iter().map(|id| rows::parse(id)).collect()
     }
 
+    /// Lets a session rest whose record cannot be sealed, until a broker can go on with it.
+    pub(crate) async fn lay_to_rest(&self, id: SessionId) -> Result<(), StoreError> {
+        let text = "UPDATE sessions SET filed = 3, claimed_until = 0
+             WHERE id = $1 AND sealed = 0 AND end_reason IS NOT NULL";
+        sqlx::query(text).bind(id.to_string()).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Takes a session up again whose record can be gone on with after all.
+    pub(crate) async fn wake(&self, id: SessionId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sessions SET filed = 0 WHERE id = $1 AND filed = 3")
+            .bind(id.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Keeps a claim. `false` if another broker has it by now.
     pub(crate) async fn keep_claim(
         &self,

@@ -4,14 +4,14 @@ use guard_core::{Identity, SessionId};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::{Store, StoreError, rows};
+use super::{LeaseRow, Store, StoreError, rows};
 
 /// One session.
 #[derive(Debug, Serialize)]
 pub(crate) struct Overview {
     /// The session.
     pub(crate) id: String,
-    /// `live`, `ending` or `sealed`.
+    /// `live`, `ending`, `sealed`, or `unsealed`: its record cannot be gone on with.
     pub(crate) state: &'static str,
     /// The run, with its claims.
     pub(crate) identity: Identity,
@@ -68,11 +68,19 @@ pub(crate) struct OverviewLease {
     pub(crate) resource: String,
     /// The enforcement point that has it.
     pub(crate) holder: String,
+    /// The user name at the resource.
+    pub(crate) username: String,
+    /// `wanted`, `out`, `revoking` or `failed`.
+    pub(crate) state: &'static str,
+    /// When its credential ends by itself.
+    pub(crate) until: String,
+    /// Why it could not be taken back.
+    pub(crate) problem: Option<String>,
 }
 
 const COLUMNS: &str =
     "id, identity, trust_rule, opened_at, until, end_reason, end_note, exit_code, ended_at,
-    sessions.sealed AS sealed, entries, heard.at AS heard_at
+    sessions.sealed AS sealed, filed, entries, heard.at AS heard_at
     FROM sessions JOIN records ON records.session = id LEFT JOIN heard ON heard.session = id";
 
 /// How much of what is out there.
@@ -138,12 +146,22 @@ impl Store {
             }),
         );
         let leases = self.leases(id).await?.into_iter();
-        found.leases.extend(leases.map(|lease| OverviewLease {
+        found.leases.extend(leases.map(OverviewLease::from));
+        Ok(Some(found))
+    }
+}
+
+impl From<LeaseRow> for OverviewLease {
+    fn from(lease: LeaseRow) -> Self {
+        Self {
             id: lease.id.to_string(),
             resource: lease.resource.to_string(),
             holder: lease.holder,
-        }));
-        Ok(Some(found))
+            username: lease.username,
+            state: lease.state.as_str(),
+            until: lease.until.to_string(),
+            problem: lease.problem,
+        }
     }
 }
 
@@ -151,6 +169,7 @@ fn read(row: &AnyRow) -> Result<Overview, StoreError> {
     let identity: String = row.try_get("identity")?;
     let reason: Option<String> = row.try_get("end_reason")?;
     let sealed: i64 = row.try_get("sealed")?;
+    let filed: i64 = row.try_get("filed")?;
     let moment = |millis: Option<i64>| {
         let millis = millis.filter(|millis| *millis > 0);
         millis.and_then(|millis| guard_core::Timestamp::from_millisecond(millis).ok())
@@ -158,10 +177,11 @@ fn read(row: &AnyRow) -> Result<Overview, StoreError> {
     let text = |millis| moment(millis).map(|moment| moment.to_string());
     Ok(Overview {
         id: row.try_get("id")?,
-        state: match (sealed, &reason) {
-            (0, None) => "live",
-            (0, Some(_)) => "ending",
-            (_, _) => "sealed",
+        state: match (sealed, filed, &reason) {
+            (0, _, None) => "live",
+            (0, 3, Some(_)) => "unsealed",
+            (0, _, Some(_)) => "ending",
+            (_, _, _) => "sealed",
         },
         identity: serde_json::from_str(&identity)
             .map_err(|error| StoreError::Row(error.to_string()))?,

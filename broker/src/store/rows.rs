@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::StoreError;
+use crate::credentials::Handle;
 
 /// A session as it is stored: what does not change while it lives.
 #[derive(Debug, Clone)]
@@ -45,15 +46,78 @@ pub(crate) struct StateRow {
     pub(crate) notices: u64,
 }
 
-/// A lease that is out.
+/// A lease that is not taken back.
 #[derive(Debug, Clone)]
 pub(crate) struct LeaseRow {
     /// The lease.
     pub(crate) id: LeaseId,
+    /// The session.
+    pub(crate) session: SessionId,
     /// The resource.
     pub(crate) resource: ResourceName,
     /// The enforcement point that has it: a gateway's name, or `shim`.
     pub(crate) holder: String,
+    /// What finds its credential.
+    pub(crate) handle: Handle,
+    /// The user name at the resource.
+    pub(crate) username: String,
+    /// Where it stands.
+    pub(crate) state: LeaseState,
+    /// Whether somebody had it, so that the record tells of it.
+    pub(crate) handed_out: bool,
+    /// When its credential ends by itself.
+    pub(crate) until: Timestamp,
+    /// Attempts to take it back.
+    pub(crate) tries: u64,
+    /// What came of the last that failed.
+    pub(crate) problem: Option<String>,
+    /// When the next is due.
+    pub(crate) next_try: Timestamp,
+}
+
+/// Where a lease stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseState {
+    /// Its credential may be there; nobody has it.
+    Wanted,
+    /// Somebody has it.
+    Out,
+    /// It is being taken back.
+    Revoking,
+    /// It could not be taken back. That is tried again.
+    Failed,
+}
+
+impl LeaseState {
+    const WORDS: [(&str, Self); 4] = [
+        ("wanted", Self::Wanted),
+        ("out", Self::Out),
+        ("revoking", Self::Revoking),
+        ("failed", Self::Failed),
+    ];
+
+    /// The state of a word of the store.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find_map(|(name, state)| (name == word).then_some(state))
+    }
+
+    /// Its word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Out => "out",
+            Self::Revoking => "revoking",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nobody has given it back.
+    pub(crate) const fn is_held(self) -> bool {
+        match self {
+            Self::Wanted | Self::Out => true,
+            Self::Revoking | Self::Failed => false,
+        }
+    }
 }
 
 /// A session to be stored, with the identity token that it uses up.
@@ -122,7 +186,8 @@ impl StateRow {
         let state = Self {
             ended,
             sealed: row.try_get::<i64, _>("sealed")? != 0,
-            filed: row.try_get::<i64, _>("filed")? != 0,
+            // 3: it is at rest without a seal.
+            filed: matches!(row.try_get::<i64, _>("filed")?, 1 | 2),
             reached: if head.is_empty() { None } else { Some((entries, parse(&head)?)) },
             notices: count(row.try_get("notices")?)?,
         };

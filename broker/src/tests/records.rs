@@ -204,3 +204,36 @@ async fn a_record_that_was_cut_or_changed_meanwhile_is_not_gone_on_with() {
         assert_eq!(std::fs::read_to_string(stage.record(&shim)).unwrap(), text, "{damage}");
     }
 }
+
+#[tokio::test]
+async fn a_session_without_a_record_gives_its_leases_back_and_rests() {
+    let mut stage = Stage::new().await;
+    let shim = stage.session().await;
+    let lease = json!({ "session": shim.id, "resource": "near" });
+    let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/leases", &lease).await;
+    assert_eq!(status, StatusCode::OK);
+    let session = stage.open(&shim).await.unwrap();
+    stage.app.sessions.note_reached(&session).await;
+    let text = std::fs::read_to_string(stage.record(&shim)).unwrap();
+    std::fs::write(stage.record(&shim), "").unwrap();
+    stage.restart().await;
+    let (sessions, id) = (stage.app.sessions.clone(), shim.id.parse().unwrap());
+    let zero = std::time::Duration::ZERO;
+    sessions.store.end_session(id, EndReason::Lost, None, zero).await.unwrap();
+    let state = async || sessions.store.overview_of(id).await.unwrap().unwrap();
+    while state().await.state != "unsealed" {
+        sessions.look(1).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(state().await.leases.is_empty());
+    // It is left alone now.
+    assert_eq!(sessions.store.claim_ended(zero, 10).await.unwrap(), []);
+    // Until a person has put the record right and a broker starts.
+    std::fs::write(stage.record(&shim), text).unwrap();
+    stage.restart().await;
+    let sessions = stage.app.sessions.clone();
+    while sessions.store.overview_of(id).await.unwrap().unwrap().state != "sealed" {
+        sessions.look(1).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,147 @@
+//! `credential` of a resource, and where secrets are: none of them stands in a configuration.
+
+use std::path::{Path, PathBuf};
+
+use guard_core::document::{Node, Problems};
+
+/// Connections that the role of a session may have at once, unless configured. Each client of the job has one; guard
+/// itself needs two or three more.
+const CONNECTIONS: u64 = 50;
+/// More than this is a mistake.
+const MAX_CONNECTIONS: u64 = 10_000;
+
+/// Where a resource's credentials come from.
+#[derive(Debug, Clone)]
+pub(crate) enum CredentialConfig {
+    /// One that does not change.
+    Static(StaticCredential),
+    /// A role for each session, at a PostgreSQL server.
+    PostgresRole(PostgresRoleConfig),
+}
+
+/// A credential that does not change from lease to lease.
+#[derive(Debug, Clone)]
+pub(crate) struct StaticCredential {
+    /// The user name at the resource.
+    pub(crate) username: String,
+    /// Where the password is.
+    pub(crate) password: SecretSource,
+}
+
+/// How roles are made.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresRoleConfig {
+    /// Who makes them.
+    pub(crate) admin: StaticCredential,
+    /// Who gets what a session made. The admin, if nobody is named.
+    pub(crate) owner: Option<String>,
+    /// How many connections a role may have at once.
+    pub(crate) connections: u64,
+}
+
+/// Where a secret is: read when it is needed, never kept.
+#[derive(Debug, Clone)]
+pub(crate) enum SecretSource {
+    /// In a file; one line feed at its end is not part of it.
+    File(PathBuf),
+    /// In a variable of the broker's environment.
+    Env(String),
+    /// Among the credentials that systemd gives the broker's unit.
+    Systemd(String),
+}
+
+/// Reads `credential`.
+pub(super) fn credential(
+    node: &Node,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<CredentialConfig> {
+    let fields = node.fields(problems)?;
+    if let Some(node) = fields.optional("postgres_role") {
+        fields.finish(&["postgres_role"], problems);
+        return postgres_role(node, base, problems).map(CredentialConfig::PostgresRole);
+    }
+    fixed(node, base, problems).map(CredentialConfig::Static)
+}
+
+/// A user name, and where its password is.
+fn fixed(node: &Node, base: &Path, problems: &mut Problems) -> Option<StaticCredential> {
+    let fields = node.fields(problems)?;
+    let username =
+        fields.required("username", problems).and_then(|n| n.text(problems)).map(str::to_owned);
+    let password = fields
+        .required("password", problems)
+        .and_then(|node| secret(node, "password", base, problems));
+    fields.finish(&["username", "password"], problems);
+    Some(StaticCredential { username: username?, password: password? })
+}
+
+fn postgres_role(node: &Node, base: &Path, problems: &mut Problems) -> Option<PostgresRoleConfig> {
+    let fields = node.fields(problems)?;
+    let admin = fields.required("admin", problems).and_then(|n| fixed(n, base, problems));
+    let owner = fields.optional("owner").map(|node| {
+        let name = node.text(problems)?;
+        if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
+            node.problem(problems, "this is no name of a role");
+            return None;
+        }
+        Some(name.to_owned())
+    });
+    let connections = match fields.optional("connections") {
+        Some(node) => {
+            let number = node.number(problems);
+            if number.is_some_and(|number| !(1..=MAX_CONNECTIONS).contains(&number)) {
+                node.problem(problems, format!("expected a number from 1 to {MAX_CONNECTIONS}"));
+            }
+            number
+        }
+        None => Some(CONNECTIONS),
+    };
+    fields.finish(&["admin", "owner", "connections"], problems);
+    Some(PostgresRoleConfig {
+        admin: admin?,
+        owner: match owner {
+            Some(owner) => Some(owner?),
+            None => None,
+        },
+        connections: connections?,
+    })
+}
+
+/// Where a secret is. The secret itself does not stand here.
+pub(super) fn secret(
+    node: &Node,
+    name: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<SecretSource> {
+    if node.is_scalar() {
+        node.problem_with_help(
+            problems,
+            format!("a {} does not stand in a configuration", name.replace('_', " ")),
+            format!("write `{name}: {{ file: PATH }}` or `{name}: {{ env: NAME }}`"),
+        );
+        return None;
+    }
+    let fields = node.fields(problems)?;
+    let file = fields.optional("file").and_then(|n| n.text(problems));
+    let env = fields.optional("env").and_then(|n| n.text(problems));
+    let systemd = fields.optional("systemd").map(|n| (n, n.text(problems)));
+    fields.finish(&["file", "env", "systemd"], problems);
+    match (file, env, systemd) {
+        (Some(file), None, None) => Some(SecretSource::File(base.join(file))),
+        (None, Some(env), None) => Some(SecretSource::Env(env.to_owned())),
+        (None, None, Some((at, name))) => {
+            let name = name?;
+            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                at.problem(problems, "expected the name of a credential of the unit, not a path");
+                return None;
+            }
+            Some(SecretSource::Systemd(name.to_owned()))
+        }
+        (_, _, _) => {
+            node.problem(problems, "expected one of `file`, `env` and `systemd`");
+            None
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A credential that does not change from lease to lease. Nothing is made, so nothing is taken back.
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use guard_core::Timestamp;
+
+use super::{Ask, CredentialError, CredentialSource, Handle, Taken, secrets};
+use crate::config::StaticCredential;
+
+/// The source.
+#[derive(Debug)]
+pub(super) struct Fixed<'a>(pub(super) &'a StaticCredential);
+
+impl CredentialSource for Fixed<'_> {
+    fn plan(&self, _: &Ask<'_>) -> Result<Handle, CredentialError> {
+        Ok(Handle::Static)
+    }
+
+    fn take<'a>(
+        &'a self,
+        ask: &'a Ask<'a>,
+        handle: &'a Handle,
+    ) -> BoxFuture<'a, Result<Taken, CredentialError>> {
+        async {
+            Ok(Taken {
+                username: self.0.username.clone(),
+                password: secrets::read(&self.0.password).await?,
+                handle: handle.clone(),
+                until: ask.until,
+                warnings: Vec::new(),
+            })
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        _: &'a Handle,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
+        async { Ok(()) }.boxed()
+    }
+}
