@@ -1,12 +1,14 @@
-//! From verified claims to an [`Identity`]: times, audience, and each platform's names.
+//! From verified claims to an [`Identity`]: audience, times, and each platform's names.
 
-use std::{collections::BTreeMap, time::Duration};
+mod platforms;
+mod texts;
 
-use guard_core::{Identity, Platform, RunKey, Timestamp};
-use serde_json::Value;
+use std::time::Duration;
+
+use guard_core::{Identity, Timestamp};
 
 use crate::{
-    config::IssuerConfig,
+    config::{Bind, IssuerConfig},
     jws::{Fault, Verified},
 };
 
@@ -15,51 +17,104 @@ use crate::{
 pub(crate) struct VerifiedRun {
     /// The run.
     pub(crate) identity: Identity,
-    /// The token's own id.
-    pub(crate) jti: String,
-    /// When the broker may forget the token's id: it is refused for its age by then.
+    /// What of the token is used once.
+    pub(crate) once: String,
+    /// When the broker may forget that: the token is refused for its age by then.
     pub(crate) forget_after: guard_core::Timestamp,
-    /// Whether the run's key names one job. Older GitHub servers do not say which job of a run asks.
+    /// Whether the run's key names one job. Some platforms do not say which job of a run asks.
     pub(crate) names_job: bool,
 }
 
-/// A `jti` longer than this is refused: it is kept.
-const MAX_JTI: usize = 256;
+/// What is used once is kept, so it has an end.
+const MAX_ONCE: usize = 256;
+/// The claim that is used once, unless configured.
+pub(crate) const JTI: &str = "jti";
 
-/// Checks what every token must say and reads whose run it is.
+/// Checks what every token must say and reads whose run it is. `thumbprint` is the key's that the session is to be
+/// bound to.
 pub(crate) fn identify(
     token: &Verified,
     issuer: &IssuerConfig,
     audience: &str,
+    thumbprint: &str,
     now: Timestamp,
 ) -> Result<VerifiedRun, Fault> {
     if token.text("iss")? != issuer.url {
         return Err(Fault::new("its issuer is another one"));
     }
-    token.require_audience(audience)?;
+    let bound = check_audience(token, issuer, audience, thumbprint)?;
     let expires = check_times(token, issuer, now)?;
-    let jti = token.text("jti")?;
-    if jti.len() > MAX_JTI {
-        return Err(Fault::new("its `jti` is too long"));
+    let Read { identity, names_job, mut once } = read(token, issuer)?;
+    if bound && issuer.once != JTI {
+        // What names a job and not a token would let a job have one session only; the key keeps others out.
+        once = format!("{once}#{thumbprint}");
     }
-    let identity = match issuer.platform {
-        Platform::Github => github(token, issuer),
-        Platform::Gitlab => gitlab(token, issuer),
-    }?;
-    let names_job = match issuer.platform {
-        Platform::Github => identity.claims.contains_key("check_run_id"),
-        Platform::Gitlab => true,
-    };
     Ok(VerifiedRun {
         identity,
         names_job,
-        jti: jti.to_owned(),
+        once,
         forget_after: later(expires, issuer.leeway + Duration::from_secs(1)),
     })
 }
 
+/// A run as its claims tell of it.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// The run.
+    pub(crate) identity: Identity,
+    /// Whether its key names one job.
+    pub(crate) names_job: bool,
+    /// What of the token is used once.
+    pub(crate) once: String,
+}
+
+/// Reads whose run it is, without a look at audience and times.
+pub(crate) fn read(token: &Verified, issuer: &IssuerConfig) -> Result<Read, Fault> {
+    let claims = texts::of(token.claims());
+    let once = claims.get(&issuer.once).filter(|text| !text.is_empty());
+    let once = once.ok_or_else(|| Fault::new(format!("its claim `{}` is missing", issuer.once)))?;
+    if once.len() > MAX_ONCE {
+        return Err(Fault::new(format!("its `{}` is too long", issuer.once)));
+    }
+    let once = if issuer.once == JTI { once.clone() } else { format!("{}:{once}", issuer.once) };
+    if let Some(gate) = issuer.require.first_failed(&claims) {
+        return Err(Fault::new(format!("the issuer's `require`: {gate}")));
+    }
+    let (identity, names_job) = platforms::read(claims, issuer)?;
+    Ok(Read { identity, names_job, once })
+}
+
+/// Whether the audience is the broker's, and says which key the token is for.
+pub(crate) fn check_audience(
+    token: &Verified,
+    issuer: &IssuerConfig,
+    audience: &str,
+    thumbprint: &str,
+) -> Result<bool, Fault> {
+    let ours = || {
+        let broker = issuer.audiences.is_empty().then_some(audience);
+        issuer.audiences.iter().map(String::as_str).chain(broker)
+    };
+    let found = token.audiences(issuer.multi_audience)?;
+    let is_bound = |found: &&str| {
+        ours().any(|ours| {
+            found.strip_prefix(ours).and_then(|rest| rest.strip_prefix('#')) == Some(thumbprint)
+        })
+    };
+    if found.iter().any(is_bound) {
+        return Ok(true);
+    }
+    match issuer.bind {
+        Bind::None if found.iter().any(|found| ours().any(|ours| ours == *found)) => Ok(false),
+        Bind::None => Err(Fault::new("its audience is not this broker")),
+        Bind::Key => Err(Fault::new(
+            "its audience is not this broker with the thumbprint of the session's key (`bind: key`)",
+        )),
+    }
+}
+
 /// `exp` and `iat` must be there; `nbf` counts where it is. The answer is `exp`.
-fn check_times(
+pub(crate) fn check_times(
     token: &Verified,
     issuer: &IssuerConfig,
     now: Timestamp,
@@ -83,99 +138,4 @@ fn check_times(
 
 fn later(moment: Timestamp, by: Duration) -> Timestamp {
     moment.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// <https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims>
-fn github(token: &Verified, issuer: &IssuerConfig) -> Result<Identity, Fault> {
-    let claims = texts(token);
-    let claim = |name: &str| claims.get(name).cloned().unwrap_or_default();
-    // Every server in use sends both. Without them the token itself is what names the run.
-    let run_id = match claims.get("run_id").filter(|text| !text.is_empty()) {
-        Some(run_id) => run_id.clone(),
-        None => token.text("jti")?.to_owned(),
-    };
-    let attempt = claims.get("run_attempt").filter(|text| !text.is_empty());
-    let attempt = attempt.cloned().unwrap_or_else(|| "1".into());
-    let repository = claim("repository");
-    // `check_run_id` names the job; older servers do not send it.
-    let job = ["check_run_id", "job_workflow_ref", "workflow_ref"]
-        .iter()
-        .find_map(|name| claims.get(*name).filter(|text| !text.is_empty()).cloned());
-    // The issuer of github.com, also with an enterprise behind it; other servers' pages are not known.
-    let of_github = issuer.url.strip_prefix("https://token.actions.githubusercontent.com");
-    let run_url = of_github.filter(|rest| rest.is_empty() || rest.starts_with('/')).map(|_| {
-        format!("https://github.com/{repository}/actions/runs/{run_id}/attempts/{attempt}")
-    });
-    Ok(Identity {
-        platform: Platform::Github,
-        issuer_name: issuer.name.clone(),
-        run: RunKey {
-            issuer: issuer.url.clone(),
-            repository_id: required(&claims, "repository_id")?,
-            run_id,
-            attempt,
-            job: job.unwrap_or_default(),
-        },
-        subject: required(&claims, "sub")?,
-        repository,
-        git_ref: claim("ref"),
-        event: claim("event_name"),
-        workflow: claim("workflow_ref"),
-        actor: claim("actor"),
-        run_url,
-        claims,
-    })
-}
-
-/// <https://docs.gitlab.com/ci/secrets/id_token_authentication/#token-payload>
-fn gitlab(token: &Verified, issuer: &IssuerConfig) -> Result<Identity, Fault> {
-    let claims = texts(token);
-    let claim = |name: &str| claims.get(name).cloned().unwrap_or_default();
-    let job = required(&claims, "job_id")?;
-    let repository = claim("project_path");
-    let run_url = format!("{}/{repository}/-/jobs/{job}", issuer.url.trim_end_matches('/'));
-    let git_ref = match claims.get("ref_path") {
-        Some(path) => path.clone(),
-        None => claim("ref"),
-    };
-    Ok(Identity {
-        platform: Platform::Gitlab,
-        issuer_name: issuer.name.clone(),
-        run: RunKey {
-            issuer: issuer.url.clone(),
-            repository_id: required(&claims, "project_id")?,
-            run_id: required(&claims, "pipeline_id")?,
-            // A retried job is a new job with an id of its own.
-            attempt: "1".into(),
-            job,
-        },
-        subject: required(&claims, "sub")?,
-        repository,
-        git_ref,
-        event: claim("pipeline_source"),
-        workflow: claim("ci_config_ref_uri"),
-        actor: claim("user_login"),
-        run_url: Some(run_url),
-        claims,
-    })
-}
-
-fn required(claims: &BTreeMap<String, String>, name: &str) -> Result<String, Fault> {
-    let found = claims.get(name).filter(|text| !text.is_empty()).cloned();
-    found.ok_or_else(|| Fault::new(format!("its claim `{name}` is missing")))
-}
-
-/// Every claim as text. What is `null` is not there.
-fn texts(token: &Verified) -> BTreeMap<String, String> {
-    let texts = token.claims().iter().filter_map(|(name, value)| {
-        let text = match value {
-            Value::Null => return None,
-            Value::String(text) => text.clone(),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                value.to_string()
-            }
-        };
-        Some((name.clone(), text))
-    });
-    texts.collect()
 }

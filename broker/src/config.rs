@@ -25,7 +25,7 @@ use url::Url;
 pub(crate) use credentials::{
     CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
 };
-pub(crate) use issuers::{IssuerConfig, KeySource};
+pub(crate) use issuers::{Bind, IssuerConfig, KeySource, RunClaims};
 pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;
@@ -416,14 +416,8 @@ fn policies(files: &[File], problems: &mut Problems) -> BTreeMap<PolicyName, Pol
 fn declared(issuers: &Node, resources: &Node, policies: &[File]) -> Option<TrustContext> {
     // Said by those who read the sections.
     let mut said = Problems::new();
-    let mut context = TrustContext::default();
-    for item in issuers.list(&mut said).unwrap_or_default() {
-        let Some(fields) = item.fields(&mut said) else { continue };
-        let platform = fields.optional("platform")?.one_of(issuers::PLATFORMS, &mut said)?;
-        if let Some(name) = fields.optional("name").and_then(|node| node.text(&mut said)) {
-            context.issuers.insert(name.to_owned(), platform);
-        }
-    }
+    let mut context =
+        TrustContext { issuers: issuers::declared(issuers)?, ..TrustContext::default() };
     for item in resources.list(&mut said).unwrap_or_default() {
         let Some(fields) = item.fields(&mut said) else { continue };
         context.resources.extend(fields.optional("name").and_then(|node| node.parsed(&mut said)));

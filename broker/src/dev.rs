@@ -169,8 +169,9 @@ fn into_dev(
     config.issuers = vec![IssuerConfig {
         url: issuer.url.clone(),
         keys: crate::config::KeySource::Discovery,
-        audience: None,
+        audiences: Vec::new(),
         algorithms: vec![jsonwebtoken::Algorithm::ES256],
+        require: guard_policy::Conditions::default(),
         ..stood_in.clone()
     }];
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Only configured issuers are ever asked, at the address that stands in the configuration; nothing
 //! in a token leads anywhere. One fetch runs at a time for each issuer, unknown `kid`s start at most
-//! [`MAX_EARLY`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for [`MAX_STALE`].
+//! [`MAX_EARLY`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for its `stale`.
 
 mod keys;
 
@@ -19,7 +19,7 @@ use crate::{
     claims,
     config::{IssuerConfig, KeySource, is_safe_url},
     error::chain,
-    jws::{self, Fault},
+    jws::{self, Fault, Verified},
 };
 use keys::KeySet;
 
@@ -36,8 +36,6 @@ const MAX_EARLY: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 /// An issuer that is down is asked again this often, so that it is found soon when it comes back.
 const MAX_FAILED: usize = 5;
-/// How long the last good keys hold while the issuer is down.
-const MAX_STALE: Duration = Duration::from_secs(3600);
 
 /// All configured issuers.
 #[derive(Debug)]
@@ -109,12 +107,19 @@ impl Issuers {
         Ok(Self { audience: audience.to_owned(), issuers: issuers.collect::<Result<_, _>>()? })
     }
 
-    /// Verifies an identity token and says whose run it is.
+    /// Verifies an identity token that was shown with the key of a thumbprint, and says whose run it is.
     pub(crate) async fn verify(
         &self,
         token: &str,
+        thumbprint: &str,
         now: guard_core::Timestamp,
     ) -> Result<claims::VerifiedRun, IdentityError> {
+        let (issuer, verified) = self.signed(token).await?;
+        Ok(claims::identify(&verified, &issuer.config, &self.audience, thumbprint, now)?)
+    }
+
+    /// A token that a configured issuer signed, whatever it says.
+    async fn signed(&self, token: &str) -> Result<(&Issuer, Verified), IdentityError> {
         let unverified = jws::read(token)?;
         let issuer = unverified
             .claimed_issuer()
@@ -129,9 +134,12 @@ impl Issuers {
         let kid =
             unverified.header_text("kid").ok_or_else(|| Fault::new("its header has no `kid`"))?;
         let key = issuer.key(kid, algorithm).await?;
-        let verified = unverified.verify(&key, algorithm)?;
-        let audience = issuer.config.audience.as_deref().unwrap_or(&self.audience);
-        Ok(claims::identify(&verified, &issuer.config, audience, now)?)
+        Ok((issuer, unverified.verify(&key, algorithm)?))
+    }
+
+    /// Whether a configured issuer signed a token.
+    pub(crate) async fn authentic(&self, token: &str) -> Result<(), IdentityError> {
+        self.signed(token).await.map(drop)
     }
 }
 
@@ -191,7 +199,9 @@ impl Issuer {
             }
         };
         match self.kept() {
-            Some(kept) if kept.since.elapsed() < MAX_STALE => Ok(kept.keys),
+            Some(kept) if kept.since.elapsed() < self.config.stale.max(self.config.refresh) => {
+                Ok(kept.keys)
+            }
             Some(_) | None => {
                 Err(IdentityError::Keys { issuer: self.config.name.clone(), reason: failed })
             }

@@ -90,6 +90,11 @@ impl Unverified<'_> {
         found.copied().ok_or_else(|| Fault::new(format!("its algorithm `{name}` is not allowed")))
     }
 
+    /// The claims as they stand there, for `trust explain`.
+    pub(crate) fn into_claims(self) -> Map<String, Value> {
+        self.claims
+    }
+
     /// Checks the signature.
     pub(crate) fn verify(self, key: &DecodingKey, algorithm: Algorithm) -> Result<Verified, Fault> {
         let holds =
@@ -110,6 +115,10 @@ fn algorithm_name(algorithm: Algorithm) -> Option<&'static str> {
         Algorithm::RS512 => Some("RS512"),
         Algorithm::ES256 => Some("ES256"),
         Algorithm::ES384 => Some("ES384"),
+        Algorithm::PS256 => Some("PS256"),
+        Algorithm::PS384 => Some("PS384"),
+        Algorithm::PS512 => Some("PS512"),
+        Algorithm::EdDSA => Some("EdDSA"),
         _ => None,
     }
 }
@@ -147,19 +156,34 @@ impl Verified {
         self.0.contains_key(name)
     }
 
-    /// The `aud` must be the one given: as a text, or as a list of it alone. A token for two
-    /// parties can be replayed by the other one.
-    pub(crate) fn require_audience(&self, audience: &str) -> Result<(), Fault> {
-        let only = match self.0.get("aud") {
-            Some(Value::String(text)) => Some(text.as_str()),
-            Some(Value::Array(items)) if items.len() == 1 => items.first().and_then(Value::as_str),
-            Some(_) | None => None,
+    /// Whom the token is for: one party, as a text or as a list of it alone. A token for several can be replayed by any of
+    /// the others; they are taken only where `several` says so.
+    pub(crate) fn audiences(&self, several: bool) -> Result<Vec<&str>, Fault> {
+        let found: Option<Vec<&str>> = match self.0.get("aud") {
+            Some(Value::String(text)) => Some(vec![text.as_str()]),
+            Some(Value::Array(items)) if items.len() == 1 || several => {
+                items.iter().map(Value::as_str).collect()
+            }
+            Some(Value::Array(_)) => {
+                return Err(Fault::new("it is for several audiences (`multi_audience: reject`)"));
+            }
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => None,
         };
-        if only == Some(audience) {
+        found.ok_or_else(|| Fault::new("its audience is missing or no text"))
+    }
+
+    /// It must be for this one alone.
+    pub(crate) fn require_audience(&self, audience: &str) -> Result<(), Fault> {
+        if self.audiences(false)? == [audience] {
             Ok(())
         } else {
             Err(Fault::new("its audience is not this broker alone"))
         }
+    }
+
+    /// Claims that somebody wrote down, for `trust explain`: no signature stands behind them.
+    pub(crate) fn written(claims: Map<String, Value>) -> Self {
+        Self(claims)
     }
 
     /// All claims.
@@ -217,19 +241,22 @@ mod tests {
 
     #[test]
     fn a_token_for_two_parties_is_for_none() {
-        for (aud, holds) in [
-            (r#""b""#, true),
-            (r#"["b"]"#, true),
-            (r#"["b","c"]"#, false),
-            (r#"["b","b"]"#, false),
-            (r#""b ""#, false),
-            (r#""B""#, false),
-            ("[]", false),
-            ("null", false),
-            (r#"{"b":1}"#, false),
+        for (aud, one, several) in [
+            (r#""b""#, true, true),
+            (r#"["b"]"#, true, true),
+            (r#"["b","c"]"#, false, true),
+            (r#"["b","b"]"#, false, true),
+            (r#"["b",1]"#, false, false),
+            (r#""b ""#, false, false),
+            (r#""B""#, false, false),
+            ("[]", false, false),
+            ("null", false, false),
+            (r#"{"b":1}"#, false, false),
         ] {
             let claims = parse_object(format!(r#"{{"aud":{aud}}}"#).as_bytes()).unwrap();
-            assert_eq!(Verified(claims).require_audience("b").is_ok(), holds, "{aud}");
+            let token = Verified(claims);
+            let ours = |several| token.audiences(several).is_ok_and(|found| found.contains(&"b"));
+            assert_eq!((ours(false), ours(true)), (one, several), "{aud}");
         }
     }
 }

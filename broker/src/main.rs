@@ -21,6 +21,7 @@ mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -44,6 +45,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   guard-broker check --config guard.yaml
   guard-broker serve --config guard.yaml
+  guard-broker trust explain --config guard.yaml --token token.jwt
   guard-broker key --config guard.yaml > seal.pub
   guard-broker dev --postgres postgres://app@127.0.0.1:5432/shop --password-file pw --policy p.yaml";
 
@@ -85,6 +87,8 @@ enum Command {
     Reload(admin::ReloadArgs),
     /// List, show and end sessions
     Sessions(admin::Args),
+    /// Say why a run gets a session, or none
+    Trust(trust::Args),
     /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
     Dev(dev::Args),
     /// Only the issuer of `dev`
@@ -123,6 +127,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
         Command::Reload(args) => return runtime()?.block_on(admin::reload(args)),
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
+        Command::Trust(args) => return runtime()?.block_on(trust::run(args)),
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,
         Command::Leases(args) => runtime()?.block_on(leases::run(args))?,
@@ -139,6 +144,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                     found.policies.len(),
                     found.gateways.len(),
                 ));
+                for advice in found.trust.advice() {
+                    say(&format!("note: {advice}"));
+                }
             }
             Err(problems) => {
                 say(&problems.to_string());

@@ -108,6 +108,9 @@ pub(crate) async fn serve(
     // Proofs from before the port was taken may have been used with the broker that ran before.
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
+    for (rule, reason) in config.trust.broad() {
+        tracing::warn!(rule, reason, "a trust rule is broad");
+    }
     let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
     // What the configuration does not give any more may have been given before this start.
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;

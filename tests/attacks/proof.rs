@@ -28,6 +28,18 @@ impl Key {
         Self { file, jwk }
     }
 
+    /// RFC 7638.
+    pub(crate) fn thumbprint(&self) -> String {
+        let (x, y) = (self.jwk["x"].as_str().unwrap(), self.jwk["y"].as_str().unwrap());
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        base64url(&openssl(&["dgst", "-sha256", "-binary"], members.as_bytes()))
+    }
+
+    /// The audience of an identity token that is for this key alone.
+    pub(crate) fn audience(&self, broker: &str) -> String {
+        format!("{broker}#{}", self.thumbprint())
+    }
+
     /// A proof for one request; `token` is the access token that goes with it.
     pub(crate) fn proof(&self, method: &str, url: &str, token: Option<&str>) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

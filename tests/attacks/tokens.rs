@@ -42,7 +42,7 @@ type Change = fn(&mut Value, &mut Map<String, Value>);
 fn a_token_that_is_not_for_us_gets_nothing() {
     let stage = Stage::builder().start().unwrap();
     let key = Key::make(stage.dir(), "key");
-    let changes: [(&str, Change); 17] = [
+    let changes: [(&str, Change); 21] = [
         ("another audience", |_, c| drop(c.insert("aud".into(), json!("https://other.example")))),
         ("a longer audience", |_, c| {
             let aud = format!("{}/", c["aud"].as_str().unwrap());
@@ -51,6 +51,25 @@ fn a_token_that_is_not_for_us_gets_nothing() {
         ("two audiences", |_, c| {
             let aud = json!([c["aud"], "https://other.example"]);
             c.insert("aud".into(), aud);
+        }),
+        ("no key in the audience", |_, c| {
+            let aud = c["aud"].as_str().unwrap().split('#').next().unwrap().to_owned();
+            c.insert("aud".into(), json!(aud));
+        }),
+        ("another key in the audience", |_, c| {
+            let aud = c["aud"].as_str().unwrap().split('#').next().unwrap().to_owned();
+            c.insert(
+                "aud".into(),
+                json!(format!("{aud}#0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")),
+            );
+        }),
+        ("more behind the key", |_, c| {
+            let aud = format!("{}#x", c["aud"].as_str().unwrap());
+            c.insert("aud".into(), json!(aud));
+        }),
+        ("a broker's address that only begins alike", |_, c| {
+            let aud = c["aud"].as_str().unwrap().replace('#', ".evil.example#");
+            c.insert("aud".into(), json!(aud));
         }),
         ("no audience", |_, c| drop(c.remove("aud"))),
         ("expired", |_, c| {
@@ -86,7 +105,7 @@ fn a_token_that_is_not_for_us_gets_nothing() {
         ("an unknown extension", |h, _| h["crit"] = json!(["b64"])),
     ];
     for (what, change) in changes {
-        let token = stage.issuer.token_with(&stage.url, change).unwrap();
+        let token = stage.issuer.token_with(&key.audience(&stage.url), change).unwrap();
         refused(&stage, what, &exchange(&stage, &token, &key));
     }
 }
@@ -95,7 +114,7 @@ fn a_token_that_is_not_for_us_gets_nothing() {
 fn a_forged_signature_gets_nothing() {
     let stage = Stage::builder().start().unwrap();
     let key = Key::make(stage.dir(), "key");
-    let real = stage.issuer.token(&stage.url).unwrap();
+    let real = stage.issuer.token(&key.audience(&stage.url)).unwrap();
     let payload = real.split('.').nth(1).unwrap();
     let header = |value: Value| base64url(value.to_string().as_bytes());
 
@@ -133,11 +152,22 @@ fn a_forged_signature_gets_nothing() {
 fn an_identity_token_is_used_once() {
     let stage = Stage::builder().start().unwrap();
     let key = Key::make(stage.dir(), "key");
-    let token = stage.issuer.token(&stage.url).unwrap();
+    let token = stage.issuer.token(&key.audience(&stage.url)).unwrap();
     assert_eq!(exchange(&stage, &token, &key).status, 200);
     let again = exchange(&stage, &token, &Key::make(stage.dir(), "other"));
     assert!((400..500).contains(&again.status), "{again:?}");
     assert_eq!(stage.records().len(), 1);
+}
+
+#[test]
+fn an_identity_token_that_was_stolen_before_its_exchange_is_useless_without_its_key() {
+    let stage = Stage::builder().start().unwrap();
+    let key = Key::make(stage.dir(), "key");
+    let token = stage.issuer.token(&key.audience(&stage.url)).unwrap();
+    // Any step of the job can read it; only the shim has the key.
+    let thief = Key::make(stage.dir(), "thief");
+    refused(&stage, "a stolen token", &exchange(&stage, &token, &thief));
+    assert_eq!(exchange(&stage, &token, &key).status, 200, "the thief did not use it up");
 }
 
 #[test]
@@ -151,7 +181,7 @@ fn an_exchange_needs_a_proof_for_itself() {
         ("another address", key.proof("POST", "https://other.example/oauth/token", None)),
         ("garbage", "a.b.c".to_owned()),
     ] {
-        let token = stage.issuer.token(&stage.url).unwrap();
+        let token = stage.issuer.token(&key.audience(&stage.url)).unwrap();
         refused(&stage, what, &exchange_with(&stage, &token, &proof));
     }
 }
@@ -160,7 +190,7 @@ fn an_exchange_needs_a_proof_for_itself() {
 fn a_stolen_access_token_is_useless_without_its_key() {
     let stage = Stage::builder().start().unwrap();
     let key = Key::make(stage.dir(), "key");
-    let token = stage.issuer.token(&stage.url).unwrap();
+    let token = stage.issuer.token(&key.audience(&stage.url)).unwrap();
     let answer = exchange(&stage, &token, &key).json();
     let access = answer["access_token"].as_str().unwrap();
 
@@ -197,7 +227,7 @@ fn strangers_are_told_nothing() {
     let key = Key::make(stage.dir(), "key");
     let token = stage
         .issuer
-        .token_with(&stage.url, |_, claims| {
+        .token_with(&key.audience(&stage.url), |_, claims| {
             drop(claims.insert("ref".into(), json!("refs/heads/x")));
         })
         .unwrap();

@@ -132,7 +132,7 @@ async fn exchange(
     let uri = format!("{}/oauth/token", app.sessions.config().url);
     let request = Request { method: "POST", uri: &uri, token: None };
     let proven = proofs::verify(proof, request, now).map_err(|fault| OauthError::proof(&fault))?;
-    let verified = app.issuers.verify(&exchange.subject_token, now).await;
+    let verified = app.issuers.verify(&exchange.subject_token, &proven.thumbprint, now).await;
     let run = verified.map_err(|error| match error {
         IdentityError::Token(_) => OauthError::grant(&error),
         IdentityError::Keys { .. } => {

@@ -92,6 +92,9 @@ fn usable(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Option<Key> {
                 ("RS256", Algorithm::RS256),
                 ("RS384", Algorithm::RS384),
                 ("RS512", Algorithm::RS512),
+                ("PS256", Algorithm::PS256),
+                ("PS384", Algorithm::PS384),
+                ("PS512", Algorithm::PS512),
             ];
             (key, fitting)
         }
@@ -102,6 +105,10 @@ fn usable(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Option<Key> {
                 "P-384" => (key, &[("ES384", Algorithm::ES384)]),
                 _ => return None,
             }
+        }
+        "OKP" if text("crv")? == "Ed25519" => {
+            let key = DecodingKey::from_ed_components(text("x")?).ok()?;
+            (key, &[("EdDSA", Algorithm::EdDSA)])
         }
         _ => return None,
     };

@@ -136,10 +136,10 @@ impl Sessions {
             grants,
         };
         let info = self.info(config, &row).await?;
-        let first = first_event(config, &row);
+        let first = first_event(config, &row, admission.broad);
         let new = NewSession {
             session: &row,
-            jti: &run.jti,
+            jti: &run.once,
             forget_after: run.forget_after,
             live_run: run.names_job.then(|| job(&row.identity.run)),
             first: self.records.first_line(&first)?,
@@ -242,7 +242,7 @@ impl Sessions {
     }
 }
 
-fn first_event(config: &Config, row: &SessionRow) -> Event {
+fn first_event(config: &Config, row: &SessionRow, trust_broad: Option<String>) -> Event {
     let grants = row.grants.iter().filter_map(|(grant, policy)| {
         let spec = &config.resources.get(&grant.resource)?.spec;
         Some(GrantRecord {
@@ -258,6 +258,7 @@ fn first_event(config: &Config, row: &SessionRow) -> Event {
         identity: Box::new(row.identity.clone()),
         trust_rule: row.trust_rule.clone(),
         trust_digest: config.trust.digest(),
+        trust_broad,
         grants: grants.collect(),
         key_thumbprint: row.key_thumbprint.clone(),
         until: row.until,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::config;
+use super::stage::Stage;
+use crate::config::{self, Bind};
 
 #[test]
 fn every_mistake_is_told_at_once_and_each_with_its_place() {
@@ -19,4 +20,88 @@ fn the_example_is_right_but_for_what_each_site_has_of_its_own() {
     assert!(
         problems.contains("guard.yaml:19:13: `../examples/nightly-backup/ca.pem` cannot be read")
     );
+}
+
+/// `guard.yaml` of the stage with another list of issuers.
+async fn with_issuers(issuers: &str) -> Result<config::Config, String> {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once("issuers:\n").unwrap();
+    let (_, after) = after.split_once("resources:").unwrap();
+    let rule = "- { name: github, platform: github, url: \"https://issuer.example\" }";
+    let text = format!("{before}issuers:\n  {rule}\n  {issuers}\nresources:{after}");
+    std::fs::write(&path, text).unwrap();
+    config::load(&path).map_err(|problems| problems.to_string())
+}
+
+#[tokio::test]
+async fn an_issuer_that_says_too_little_or_what_cannot_be_does_not_load() {
+    for (issuer, problem) in [
+        ("platform: oidc, url: \"https://a.example\"", "`run` is missing"),
+        (
+            "platform: oidc, url: \"https://a.example\", run: { run_id: x }",
+            "`repository_id` is missing",
+        ),
+        (
+            "platform: oidc, url: \"https://gitlab.com\", run: { repository_id: a, run_id: b }",
+            "signs for whoever has an account there",
+        ),
+        (
+            "platform: gitlab, url: \"https://a.example\", run: { repository_id: a, run_id: b }",
+            "`run` is for `oidc`",
+        ),
+        (
+            "platform: azure-devops, url: \"https://vstoken.dev.azure.com\"",
+            "which organisation is meant",
+        ),
+        (
+            "platform: azure-devops, url: \"https://vstoken.dev.azure.com/o\", bind: key",
+            "no key fits",
+        ),
+        (
+            "platform: gitlab, url: \"https://a.example\", require: { color: red }",
+            "`color` is no claim",
+        ),
+        ("platform: gitlab, url: \"https://a.example\", require: {}", "no claim stands here"),
+        ("platform: gitlab, url: \"https://a.example\", algorithms: [none]", "`none` is not known"),
+        ("platform: gitlab, url: \"https://a.example\", replay: { claim: [] }", "expected a text"),
+        ("platform: gitlab, url: \"https://a.example\", replay: none", "expected a mapping"),
+        ("platform: gitlab, url: \"https://a.example\", audiences: []", "the list is empty"),
+        (
+            "platform: gitlab, url: \"https://a.example\", refresh: 1h, stale: 5m",
+            "shorter than `refresh`",
+        ),
+        ("platform: gitlab, url: \"https://issuer.example\"", "another issuer has the url"),
+        ("platform: jenkins, url: \"https://a.example\"", "`jenkins` is not known"),
+    ] {
+        let problems = with_issuers(&format!("- {{ name: second, {issuer} }}")).await.unwrap_err();
+        assert!(problems.contains(problem), "{issuer}\n{problems}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_platform_is_known_for_need_not_be_written() {
+    let issuers = "- { name: azure, platform: azure-devops, url: \"https://vstoken.dev.azure.com/o\" }
+  - { name: circle, platform: circleci, url: \"https://oidc.circleci.com/org/o\" }
+  - { name: bit, platform: bitbucket, url: \"https://api.bitbucket.org/2.0/workspaces/a/pipelines-config/identity/oidc\" }
+  - { name: own, platform: oidc, url: \"https://a.example\", run: { repository_id: /a/b, run_id: /c }, bind: key,
+      replay: { claim: /x~1y }, audiences: [one, two], multi_audience: allow, algorithms: [EdDSA, PS256], stale: 24h }";
+    let found = with_issuers(issuers).await.unwrap().issuers;
+    let told: Vec<_> = found
+        .iter()
+        .map(|i| (i.name.as_str(), i.bind, i.once.as_str(), i.audiences.join(" ")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("github", Bind::Key, "jti", String::new()),
+            ("azure", Bind::None, "jti", "api://AzureADTokenExchange".into()),
+            ("circle", Bind::Key, "oidc.circleci.com/job-id", String::new()),
+            ("bit", Bind::None, "stepUuid", String::new()),
+            ("own", Bind::Key, "x/y", "one two".into()),
+        ]
+    );
+    assert_eq!(found[4].run.as_ref().map(|run| run.run_id.as_str()), Some("c"));
+    assert!(found[4].multi_audience);
 }

@@ -19,7 +19,7 @@ use guard_core::{Platform, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    platforms::{AUDIENCE, issuer, key_set},
+    platforms::{AUDIENCE, THUMBPRINT, issuer, key_set},
     stage::{Key, token_header, unique},
 };
 use crate::{
@@ -109,7 +109,7 @@ impl Issuer {
     }
 
     async fn verify(&self, issuers: &Issuers) -> Result<(), IdentityError> {
-        issuers.verify(&self.token("one", &self.key), Timestamp::now()).await.map(drop)
+        issuers.verify(&self.token("one", &self.key), THUMBPRINT, Timestamp::now()).await.map(drop)
     }
 }
 
@@ -176,16 +176,16 @@ async fn a_new_key_is_found_at_once_and_unknown_ones_are_no_burden() {
     issuer.verify(&issuers).await.unwrap();
     let new = Key::new();
     *issuer.served.keys.lock().unwrap() = Answer::Json(key_set(&[("two", &new)]));
-    issuers.verify(&issuer.token("two", &new), Timestamp::now()).await.unwrap();
+    issuers.verify(&issuer.token("two", &new), THUMBPRINT, Timestamp::now()).await.unwrap();
     // The key that was withdrawn is gone with it.
     assert!(issuer.verify(&issuers).await.is_err());
     for number in 0..50 {
         let token = issuer.token(&format!("unknown-{number}"), &new);
-        assert!(issuers.verify(&token, Timestamp::now()).await.is_err());
+        assert!(issuers.verify(&token, THUMBPRINT, Timestamp::now()).await.is_err());
     }
     assert!(issuer.served.asked.load(Ordering::SeqCst) <= 1 + 5);
     // Strangers' tokens do not keep the run's own out.
-    issuers.verify(&issuer.token("two", &new), Timestamp::now()).await.unwrap();
+    issuers.verify(&issuer.token("two", &new), THUMBPRINT, Timestamp::now()).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use guard_core::{Platform, Timestamp};
+use guard_policy::Conditions;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::stage::{Key, token_header, unique};
 use crate::{
     claims::VerifiedRun,
-    config::{IssuerConfig, KeySource},
+    config::{Bind, IssuerConfig, KeySource},
     issuers::{IdentityError, Issuers},
 };
 
 pub(super) const AUDIENCE: &str = "https://guard.example.com";
+/// Of the key that tokens are shown with.
+pub(super) const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
 pub(super) fn issuer(platform: Platform, url: &str, keys: KeySource) -> IssuerConfig {
     IssuerConfig {
@@ -21,11 +24,17 @@ pub(super) fn issuer(platform: Platform, url: &str, keys: KeySource) -> IssuerCo
         platform,
         url: url.into(),
         keys,
-        audience: None,
+        audiences: Vec::new(),
+        multi_audience: false,
+        bind: Bind::None,
         algorithms: vec![Algorithm::ES256],
+        require: Conditions::default(),
+        once: "jti".into(),
+        run: None,
         leeway: Duration::from_secs(60),
         max_token_age: Duration::from_secs(3600),
         refresh: Duration::from_secs(300),
+        stale: Duration::from_secs(3600),
     }
 }
 
@@ -65,7 +74,7 @@ async fn verify(platform: Platform, claims: &Value) -> Result<VerifiedRun, Ident
     std::fs::write(&file, key_set(&[("one", &key)]).to_string()).unwrap();
     let issuer = issuer(platform, "https://gitlab.example.com", KeySource::File(file));
     let issuers = Issuers::new(AUDIENCE, &[issuer]).unwrap();
-    issuers.verify(&key.sign(&token_header(), claims), Timestamp::now()).await
+    issuers.verify(&key.sign(&token_header(), claims), THUMBPRINT, Timestamp::now()).await
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@ use guard_tests::{
 };
 use serde_json::json;
 
-use super::stage::{On, Shim, Stage, URL, on_both_stores};
+use super::{
+    platforms::THUMBPRINT,
+    stage::{On, Shim, Stage, URL, on_both_stores},
+};
 use crate::{config, reload::Reload, sessions::end_older_policies};
 
 on_both_stores!(
@@ -169,7 +172,8 @@ async fn a_session_that_begins_while_its_grant_is_taken_away_is_over(on: On) {
     again.again().await;
     // An exchange that began with the configuration before.
     let token = stage.token();
-    let run = stage.app.issuers.verify(&token, guard_core::Timestamp::now()).await.unwrap();
+    let run =
+        stage.app.issuers.verify(&token, THUMBPRINT, guard_core::Timestamp::now()).await.unwrap();
     let ask = guard_policy::Request { resources: Vec::new() };
     let admission = old.trust.admit(&run.identity, &ask, guard_core::Timestamp::now()).unwrap();
     let opened = stage.app.sessions.open(&old, run, admission, "thumbprint".into()).await.unwrap();

@@ -361,7 +361,7 @@ fn write_files(folder: &Path, issuer: &Key, gateway: &Key, postgres: Option<&Pos
         "guard.yaml",
         &format!(
             "listen: 127.0.0.1:8440\nurl: {URL}\nstore: {store}\nissuers:\n  \
-             - {{ name: github, platform: github, url: \"https://issuer.example\", jwks_file: jwks.json }}\n\
+             - {{ name: github, platform: github, url: \"https://issuer.example\", jwks_file: jwks.json, bind: none }}\n\
              resources:\n  - {{ name: orders, {resource} }}\n  \
              - {{ name: near, {resource}, enforce_at: shim, allow_static_at_shim: \"a test\" }}\n\
              gateways:\n  - {{ name: {GATEWAY}, key: {} }}\ntrust: trust\npolicies: policies\n",

@@ -100,6 +100,9 @@ pub enum Event {
         trust_rule: String,
         /// SHA-256 over the trust rules' YAML.
         trust_digest: Digest,
+        /// Why the rule may be broad, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trust_broad: Option<String>,
         /// What was granted.
         grants: Vec<GrantRecord>,
         /// RFC 7638 thumbprint of the session's key, base64url.

@@ -127,6 +127,15 @@ pub(crate) fn outcome(rows: u64, bytes: u64, masked: u64, micros: u64) -> Outcom
 
 impl Builder {
     pub(crate) fn new(identity: Identity, enforce_at: EnforceAt) -> Self {
+        Self::admitted(identity, enforce_at, None)
+    }
+
+    /// With the reason for which the trust rule may be broad.
+    pub(crate) fn admitted(
+        identity: Identity,
+        enforce_at: EnforceAt,
+        trust_broad: Option<String>,
+    ) -> Self {
         let at: Timestamp = "2026-11-21T02:00:00Z".parse().unwrap();
         let until: Timestamp = "2026-11-21T02:45:00Z".parse().unwrap();
         let mut builder =
@@ -141,6 +150,7 @@ impl Builder {
             identity: Box::new(identity),
             trust_rule: "nightly-backup".into(),
             trust_digest: Digest::of("trust"),
+            trust_broad,
             grants: vec![GrantRecord {
                 grant,
                 kind: ResourceKind::Postgres,

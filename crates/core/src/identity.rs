@@ -12,14 +12,44 @@ pub enum Platform {
     Github,
     /// GitLab CI/CD, <https://docs.gitlab.com/ci/secrets/id_token_authentication/>.
     Gitlab,
+    /// Buildkite, <https://buildkite.com/docs/agent/v3/cli-oidc>.
+    Buildkite,
+    /// CircleCI, <https://circleci.com/docs/openid-connect-tokens/>.
+    Circleci,
+    /// Azure Pipelines, <https://learn.microsoft.com/rest/api/azure/devops/distributedtask/oidctoken/create>.
+    AzureDevops,
+    /// Bitbucket Pipelines, <https://support.atlassian.com/bitbucket-cloud/docs/integrate-pipelines-with-resource-servers-using-oidc/>.
+    Bitbucket,
+    /// A Kubernetes cluster's service accounts, <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>.
+    Kubernetes,
+    /// Any other issuer; its configuration says which claims name a run.
+    Oidc,
 }
 
 impl Platform {
+    /// Every platform.
+    pub const ALL: [Self; 8] = [
+        Self::Github,
+        Self::Gitlab,
+        Self::Buildkite,
+        Self::Circleci,
+        Self::AzureDevops,
+        Self::Bitbucket,
+        Self::Kubernetes,
+        Self::Oidc,
+    ];
+
     /// The word used in configuration and in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Github => "github",
             Self::Gitlab => "gitlab",
+            Self::Buildkite => "buildkite",
+            Self::Circleci => "circleci",
+            Self::AzureDevops => "azure-devops",
+            Self::Bitbucket => "bitbucket",
+            Self::Kubernetes => "kubernetes",
+            Self::Oidc => "oidc",
         }
     }
 }

@@ -43,13 +43,13 @@ struct OauthError {
 }
 
 /// Exchanges an identity token for a session with these resources; for all that the run may have
-/// if none are named.
+/// if none are named. The session is bound to the key, and so may the token be.
 pub async fn exchange(
     client: &BrokerClient,
+    key: SessionKey,
     identity_token: &Secret,
     resources: &[ResourceName],
 ) -> Result<Session, ControlError> {
-    let key = SessionKey::generate().map_err(|error| ControlError::Unproven(error.to_string()))?;
     let broker = client.broker();
     let scope = resources.iter().map(ResourceName::as_str).collect::<Vec<_>>().join(" ");
     let mut form = vec![

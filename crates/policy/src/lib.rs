@@ -12,4 +12,7 @@ mod trust;
 
 pub use cases::{Case, CaseTable, Cases};
 pub use policy::{Policy, Privileges, fuzz_policy};
-pub use trust::{Admission, Request, TrustContext, TrustRules};
+pub use trust::{
+    Admission, Conditions, Explained, Gate, Outcome, Request, TrustContext, TrustIssuer,
+    TrustRules, one_name,
+};

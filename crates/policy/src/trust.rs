@@ -2,10 +2,14 @@
 //!
 //! The rules of all files stand in one order: by the files' names, then as they are written. The first rule
 //! of which every claim matches is the run's; it never gets the grants of two. A claim that the token does
-//! not have matches nothing. Values are compared as they are: there are no wildcards, since most ways into
-//! other brokers were wildcards.
+//! not have matches nothing. Values are compared as they are, since most ways into other brokers were patterns;
+//! where a pattern is asked for (`glob`), it stays within its segment, and it binds nobody to reviewed code.
 
 mod claims;
+mod condition;
+mod explain;
+mod glob;
+mod lints;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -15,17 +19,40 @@ use std::{
     time::Duration,
 };
 
-use guard_core::{Digest, Grant, Identity, Platform, PolicyName, ResourceName, RuleId, Timestamp};
+use guard_core::{
+    Digest, Grant, Identity, Platform, PolicyName, ResourceName, RuleId, Timestamp,
+    document::Problems,
+};
+
+pub use claims::one_name;
+pub use condition::{Conditions, Gate};
+pub use explain::{Explained, Outcome};
 
 /// What trust rules may refer to: names in the broker's configuration.
 #[derive(Debug, Clone, Default)]
 pub struct TrustContext {
-    /// The issuers, with the platform that says which claims their tokens have.
-    pub issuers: BTreeMap<String, Platform>,
+    /// The issuers.
+    pub issuers: BTreeMap<String, TrustIssuer>,
     /// The resources.
     pub resources: BTreeSet<ResourceName>,
     /// The policies.
     pub policies: BTreeSet<PolicyName>,
+}
+
+/// What is known of an issuer's tokens.
+#[derive(Debug, Clone)]
+pub struct TrustIssuer {
+    /// It says which claims there are.
+    pub platform: Platform,
+    /// Claims that there are besides.
+    pub claims: BTreeSet<String>,
+    /// The claim that names a repository and never another, where the issuer's configuration says so.
+    pub repository_id: Option<String>,
+    /// The claim that says of which ref the code is, where the issuer's configuration says so.
+    pub git_ref: Option<String>,
+    /// The claims of which one says which of the issuer's tenants it is, where strangers can be tenants and neither the
+    /// issuer's address nor its configuration says which one is meant.
+    pub tenants: &'static [&'static str],
 }
 
 /// What a run asks for.
@@ -40,6 +67,8 @@ pub struct Request {
 pub struct Admission {
     /// The rule that matched.
     pub rule: String,
+    /// Why it may be broad, if it is.
+    pub broad: Option<String>,
     /// The grants.
     pub grants: Vec<Grant>,
 }
@@ -49,6 +78,7 @@ pub struct Admission {
 pub struct TrustRules {
     digest: Digest,
     rules: Vec<TrustRule>,
+    advice: Problems,
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +86,7 @@ struct TrustRule {
     name: RuleId,
     issuer: String,
     platform: Platform,
-    claims: BTreeMap<String, Vec<String>>,
+    claims: Conditions,
     grants: Vec<GrantRule>,
     allow_broad: Option<String>,
 }
@@ -87,6 +117,11 @@ impl TrustRules {
         grants.map(|grant| (&grant.resource, &grant.policy)).collect()
     }
 
+    /// What a reviewer should look at, although it loads.
+    pub fn advice(&self) -> &Problems {
+        &self.advice
+    }
+
     /// What a run gets. The error's text is for the broker's log, never for the asker.
     pub fn admit(
         &self,
@@ -110,18 +145,12 @@ impl TrustRules {
 
 impl TrustRule {
     /// Why the rule is not for a run, if it is not.
-    fn mismatch(&self, who: &Identity) -> Option<String> {
+    fn mismatch(&self, who: &Identity) -> Option<Gate> {
         if who.issuer_name != self.issuer || who.platform != self.platform {
-            return Some(format!("it is for issuer `{}`", self.issuer));
+            return Some(Gate::new("issuer", format!("it is for issuer `{}`", self.issuer)));
         }
-        if let Some(reason) = claims::refused_event(self.platform, &self.claims, &who.claims) {
-            return Some(reason);
-        }
-        self.claims.iter().find_map(|(claim, values)| match who.claims.get(claim) {
-            None => Some(format!("the token has no claim `{claim}`")),
-            Some(value) if values.contains(value) => None,
-            Some(value) => Some(format!("claim `{claim}` is `{value}`")),
-        })
+        claims::refused(self.platform, &self.claims, &who.claims)
+            .or_else(|| self.claims.first_failed(&who.claims))
     }
 
     fn admission(&self, ask: &Request, now: Timestamp) -> Result<Admission, String> {
@@ -138,6 +167,6 @@ impl TrustRule {
             Ok(Grant { resource: grant.resource.clone(), policy: grant.policy.clone(), until })
         });
         let grants = grants.collect::<Result<Vec<_>, String>>()?;
-        Ok(Admission { rule: self.name.to_string(), grants })
+        Ok(Admission { rule: self.name.to_string(), broad: self.allow_broad.clone(), grants })
     }
 }

@@ -20,6 +20,7 @@ use guard_engine::{
     end::EndSignal,
     exchange::{Session, exchange},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
+    keys::{KeyError, SessionKey},
     threads::Threads,
 };
 
@@ -76,6 +77,8 @@ enum RunError {
     #[error(transparent)]
     Token(#[from] token::TokenError),
     #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
     Route(#[from] route::RouteError),
@@ -130,11 +133,16 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
             "DEVELOPMENT: this identity comes from `guard-broker dev` on this machine and proves nothing",
         );
     }
+    let key = SessionKey::generate()?;
     let token = match source.presented() {
         Some(token) => token?,
-        None => source.request(&client.audience().await?.audience).await?,
+        None => {
+            let audience = client.audience().await?.audience;
+            // For this run's key alone: whoever finds the token cannot exchange it.
+            source.request(&format!("{audience}#{}", key.thumbprint()?)).await?
+        }
     };
-    let session = exchange(&client, &token, &args.resources).await?;
+    let session = exchange(&client, key, &token, &args.resources).await?;
     drop(token);
 
     let mut refusals = watch::Refusals::default();

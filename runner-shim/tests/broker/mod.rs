@@ -264,6 +264,7 @@ async fn record(State(state): State<Arc<Inner>>) -> Vec<u8> {
             identity: Box::new(identity()),
             trust_rule: "nightly".into(),
             trust_digest: Digest::ZERO,
+            trust_broad: None,
             grants: Vec::new(),
             key_thumbprint: "t".into(),
             until: Timestamp::MAX,

@@ -49,6 +49,7 @@ impl Report {
                                 identity,
                                 trust_rule,
                                 trust_digest,
+                                trust_broad,
                                 grants,
                                 key_thumbprint,
                                 until,
@@ -57,8 +58,13 @@ impl Report {
                             },
                         ..
                     } => {
-                        let (rule, digest) = (trust_rule, trust_digest);
-                        let trust = Trust { rule, digest, key_thumbprint, broker_version };
+                        let trust = Trust {
+                            rule: trust_rule,
+                            digest: trust_digest,
+                            broad: trust_broad,
+                            key_thumbprint,
+                            broker_version,
+                        };
                         let identity = *identity;
                         opening = Some(Opening { at, until, identity, trust, grants });
                     }

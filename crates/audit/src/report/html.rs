@@ -306,6 +306,9 @@ impl Report {
         facts.push(("end", end_words(window.reason, window.exit_code)));
         facts.push(("at the latest", time(window.until)));
         facts.push(("trust rule", short(&self.trust.rule)));
+        if let Some(reason) = &self.trust.broad {
+            facts.push(("broad rule, because", short(reason)));
+        }
         facts.push(("trust rules' SHA-256", self.trust.digest.to_string()));
         for grant in &self.grants {
             facts.push(("grant", format!("{} under policy {}", grant.resource, grant.policy)));

@@ -123,6 +123,9 @@ impl Report {
 
         writeln!(out, "#### On which authority\n")?;
         writeln!(out, "- trust rule {}", code(&self.trust.rule))?;
+        if let Some(reason) = &self.trust.broad {
+            writeln!(out, "- **the rule is broad**, because: {}", code(reason))?;
+        }
         for grant in &self.grants {
             writeln!(
                 out,

@@ -85,6 +85,9 @@ pub struct Trust {
     pub rule: String,
     /// SHA-256 over the trust rules' YAML.
     pub digest: Digest,
+    /// Why the rule may be broad, if it is: it is not bound to a repository's id and to reviewed code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broad: Option<String>,
     /// RFC 7638 thumbprint of the session's key.
     pub key_thumbprint: String,
     /// The broker's version.

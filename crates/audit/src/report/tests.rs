@@ -143,6 +143,22 @@ fn a_report_is_the_same_every_time() {
 }
 
 #[test]
+fn a_broad_trust_rule_says_why_in_every_report() {
+    let key = SealingKey::generate().unwrap();
+    let why = Some("every branch <b>may</b>".to_owned());
+    let builder = Builder::admitted(fixture::identity(), EnforceAt::Gateway, why);
+    let report = report(&builder.sealed(&key), &key);
+    let html = report.to_html().unwrap();
+    assert!(html.contains("broad rule, because"), "{html}");
+    assert!(
+        html.contains("every branch &#60;b&#62;may") || html.contains("every branch &lt;b&gt;may")
+    );
+    let markdown = report.to_markdown();
+    assert!(markdown.contains("the rule is broad"), "{markdown}");
+    assert!(report.to_json().unwrap().contains("\"broad\": \"every branch <b>may</b>\""));
+}
+
+#[test]
 fn no_text_of_a_job_becomes_html() {
     let key = SealingKey::generate().unwrap();
     let plain = report(&attacked("x", &key), &key).to_html().unwrap();

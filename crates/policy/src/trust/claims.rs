@@ -4,153 +4,428 @@ use std::collections::BTreeMap;
 
 use guard_core::Platform;
 
-/// Claims of GitHub Actions' tokens,
+use super::{
+    TrustIssuer,
+    condition::{Conditions, Gate},
+};
+
+/// What is known of a platform's tokens.
+struct Vocabulary {
+    /// Claims that rules may name.
+    claims: &'static [&'static str],
+    /// Claims whose names go on with a name of the user's own.
+    prefixes: &'static [&'static str],
+    /// Those that are always lists.
+    lists: &'static [&'static str],
+    /// Any one of these groups names a repository and, unlike its name, is never given to another.
+    ids: &'static [&'static [&'static str]],
+    /// Any one of these groups limits who could have put the code there that runs.
+    gates: &'static [&'static [&'static str]],
+}
+
 /// <https://docs.github.com/en/actions/reference/security/oidc>, and the two that tokens have beyond it
-/// (`ref_protected`, `environment_node_id`).
-const GITHUB: &[&str] = &[
-    "actor",
-    "actor_id",
-    "base_ref",
-    "check_run_id",
-    "enterprise",
-    "enterprise_id",
-    "environment",
-    "environment_node_id",
-    "event_name",
-    "head_ref",
-    "job_workflow_ref",
-    "job_workflow_sha",
-    "ref",
-    "ref_protected",
-    "ref_type",
-    "repository",
-    "repository_id",
-    "repository_owner",
-    "repository_owner_id",
-    "repository_visibility",
-    "run_attempt",
-    "run_id",
-    "run_number",
-    "runner_environment",
-    "sha",
-    "sub",
-    "workflow",
-    "workflow_ref",
-    "workflow_sha",
+/// (`ref_protected`, `environment_node_id`). `job_workflow_ref` is no gate: any branch can call the reusable workflow
+/// that it names.
+const GITHUB: Vocabulary = Vocabulary {
+    claims: &[
+        "actor",
+        "actor_id",
+        "base_ref",
+        "check_run_id",
+        "enterprise",
+        "enterprise_id",
+        "environment",
+        "environment_node_id",
+        "event_name",
+        "head_ref",
+        "job_workflow_ref",
+        "job_workflow_sha",
+        "ref",
+        "ref_protected",
+        "ref_type",
+        "repository",
+        "repository_id",
+        "repository_owner",
+        "repository_owner_id",
+        "repository_visibility",
+        "run_attempt",
+        "run_id",
+        "run_number",
+        "runner_environment",
+        "sha",
+        "sub",
+        "workflow",
+        "workflow_ref",
+        "workflow_sha",
+    ],
+    // Custom properties of repositories.
+    prefixes: &["repo_property_"],
+    lists: &[],
+    ids: &[&["repository_id"]],
+    gates: &[
+        &["ref"],
+        &["ref_protected"],
+        &["environment"],
+        &["workflow_ref"],
+        &["sha"],
+        &["workflow_sha"],
+    ],
+};
+
+/// <https://docs.gitlab.com/ci/secrets/id_token_authentication/>
+const GITLAB: Vocabulary = Vocabulary {
+    claims: &[
+        "ci_config_ref_uri",
+        "ci_config_sha",
+        "deployment_tier",
+        "environment",
+        "environment_action",
+        "environment_protected",
+        "groups_direct",
+        "/job_config/sha",
+        "/job_config/url",
+        "job_id",
+        "job_namespace_id",
+        "job_namespace_path",
+        "job_project_id",
+        "job_project_path",
+        "job_source",
+        "namespace_id",
+        "namespace_path",
+        "pipeline_id",
+        "pipeline_source",
+        "project_id",
+        "project_path",
+        "project_visibility",
+        "ref",
+        "ref_path",
+        "ref_protected",
+        "ref_type",
+        "runner_environment",
+        "runner_id",
+        "sha",
+        "sub",
+        "user_access_level",
+        "user_email",
+        "user_id",
+        "user_identities",
+        "user_login",
+    ],
+    prefixes: &[],
+    lists: &["groups_direct"],
+    ids: &[&["project_id"]],
+    gates: &[
+        &["ref"],
+        &["ref_path"],
+        &["ref_protected"],
+        &["environment"],
+        &["environment_protected"],
+        &["ci_config_ref_uri"],
+        &["ci_config_sha"],
+        &["sha"],
+    ],
+};
+
+/// <https://buildkite.com/docs/agent/v3/cli-oidc>. The ids are there when they are asked for (`--claim`), as guard's
+/// shim does.
+const BUILDKITE: Vocabulary = Vocabulary {
+    claims: &[
+        "agent_id",
+        "build_branch",
+        "build_commit",
+        "build_id",
+        "build_number",
+        "build_source",
+        "build_tag",
+        "cluster_id",
+        "cluster_name",
+        "job_id",
+        "organization_id",
+        "organization_slug",
+        "pipeline_id",
+        "pipeline_slug",
+        "queue_id",
+        "queue_key",
+        "runner_environment",
+        "step_key",
+        "sub",
+    ],
+    prefixes: &["agent_tag:"],
+    lists: &[],
+    ids: &[&["pipeline_id"]],
+    gates: &[&["build_branch"], &["build_tag"], &["build_commit"]],
+};
+
+/// <https://circleci.com/docs/openid-connect-tokens/>. A fork's branch has the name that it likes, so a ref is a gate
+/// only together with where it comes from.
+const CIRCLECI: Vocabulary = Vocabulary {
+    claims: &[
+        "oidc.circleci.com/context-ids",
+        "oidc.circleci.com/job-id",
+        "oidc.circleci.com/org-id",
+        "oidc.circleci.com/pipeline-definition-id",
+        "oidc.circleci.com/pipeline-id",
+        "oidc.circleci.com/project-id",
+        SSH_RERUN,
+        "oidc.circleci.com/vcs-origin",
+        "oidc.circleci.com/vcs-ref",
+        "oidc.circleci.com/workflow-id",
+        "sub",
+    ],
+    prefixes: &[],
+    lists: &["oidc.circleci.com/context-ids"],
+    ids: &[&["oidc.circleci.com/project-id"]],
+    gates: &[
+        &["oidc.circleci.com/vcs-origin", "oidc.circleci.com/vcs-ref"],
+        &["oidc.circleci.com/context-ids"],
+    ],
+};
+
+/// What stands in a token for a job that somebody opened a shell in.
+const SSH_RERUN: &str = "oidc.circleci.com/ssh-rerun";
+
+/// <https://learn.microsoft.com/rest/api/azure/devops/distributedtask/oidctoken/create>
+const AZURE: Vocabulary = Vocabulary {
+    claims: &[
+        "def_id", "org_id", "prj_id", "rpo_id", "rpo_ref", "rpo_uri", "rpo_ver", "run_id", "sub",
+    ],
+    prefixes: &[],
+    lists: &[],
+    // A pipeline's number is one of its project's.
+    ids: &[&["prj_id", "def_id"]],
+    gates: &[&["rpo_ref"], &["rpo_ver"]],
+};
+
+/// <https://support.atlassian.com/bitbucket-cloud/docs/integrate-pipelines-with-resource-servers-using-oidc/>
+const BITBUCKET: Vocabulary = Vocabulary {
+    claims: &[
+        "accountUuid",
+        "branchName",
+        "deploymentEnvironmentUuid",
+        "pipelineUuid",
+        "repositoryUuid",
+        "stepUuid",
+        "sub",
+        "workspaceUuid",
+    ],
+    prefixes: &[],
+    lists: &[],
+    ids: &[&["repositoryUuid"]],
+    gates: &[&["branchName"], &["deploymentEnvironmentUuid"]],
+};
+
+/// <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>. Who may use a service account is
+/// the cluster's to say, so the account is the gate.
+const KUBERNETES: Vocabulary = Vocabulary {
+    claims: &[
+        "/kubernetes.io/namespace",
+        "/kubernetes.io/node/name",
+        "/kubernetes.io/node/uid",
+        "/kubernetes.io/pod/name",
+        "/kubernetes.io/pod/uid",
+        "/kubernetes.io/serviceaccount/name",
+        "/kubernetes.io/serviceaccount/uid",
+        "sub",
+    ],
+    prefixes: &[],
+    lists: &[],
+    ids: SERVICE_ACCOUNT,
+    gates: SERVICE_ACCOUNT,
+};
+
+const SERVICE_ACCOUNT: &[&[&str]] = &[
+    &["sub"],
+    &["/kubernetes.io/namespace", "/kubernetes.io/serviceaccount/name"],
+    &["/kubernetes.io/serviceaccount/uid"],
 ];
 
-/// Custom properties of repositories are claims with this prefix.
-const GITHUB_PROPERTY: &str = "repo_property_";
-
-/// Claims of GitLab's tokens, <https://docs.gitlab.com/ci/secrets/id_token_authentication/>.
-const GITLAB: &[&str] = &[
-    "ci_config_ref_uri",
-    "ci_config_sha",
-    "deployment_tier",
-    "environment",
-    "environment_action",
-    "environment_protected",
-    "groups_direct",
-    "job_config",
-    "job_id",
-    "job_namespace_id",
-    "job_namespace_path",
-    "job_project_id",
-    "job_project_path",
-    "job_source",
-    "namespace_id",
-    "namespace_path",
-    "pipeline_id",
-    "pipeline_source",
-    "project_id",
-    "project_path",
-    "project_visibility",
-    "ref",
-    "ref_path",
-    "ref_protected",
-    "ref_type",
-    "runner_environment",
-    "runner_id",
-    "sha",
-    "sub",
-    "user_access_level",
-    "user_email",
-    "user_id",
-    "user_identities",
-    "user_login",
-];
+/// Its configuration says what its claims are.
+const OIDC: Vocabulary = Vocabulary {
+    claims: &["sub"],
+    prefixes: &[],
+    lists: &[],
+    ids: &[&["sub"]],
+    gates: &[&["sub"]],
+};
 
 /// Events that run the base repository's trust with code or text of strangers.
 const STRANGERS: [&str; 3] = ["pull_request_target", "workflow_run", "issue_comment"];
 
-pub(super) const fn known(platform: Platform) -> &'static [&'static str] {
+const fn vocabulary(platform: Platform) -> &'static Vocabulary {
     match platform {
-        Platform::Github => GITHUB,
-        Platform::Gitlab => GITLAB,
+        Platform::Github => &GITHUB,
+        Platform::Gitlab => &GITLAB,
+        Platform::Buildkite => &BUILDKITE,
+        Platform::Circleci => &CIRCLECI,
+        Platform::AzureDevops => &AZURE,
+        Platform::Bitbucket => &BITBUCKET,
+        Platform::Kubernetes => &KUBERNETES,
+        Platform::Oidc => &OIDC,
     }
 }
 
-/// Whether a platform's tokens can have a claim.
-pub(super) fn is_known(platform: Platform, claim: &str) -> bool {
-    let property = match platform {
-        Platform::Github => {
-            claim.strip_prefix(GITHUB_PROPERTY).is_some_and(|rest| !rest.is_empty())
+/// The one name of a claim: a pointer (RFC 6901) to a claim itself is that claim's name.
+pub fn one_name(claim: &str) -> String {
+    match claim.strip_prefix('/') {
+        Some(rest) if !rest.contains('/') => {
+            let name = rest.replace("~1", "/").replace("~0", "~");
+            // Such a claim is kept under its pointer, so that it cannot pass for what is inside another.
+            if name.starts_with('/') { claim.to_owned() } else { name }
         }
-        Platform::Gitlab => false,
-    };
-    property || known(platform).contains(&claim)
-}
-
-/// The claim that names a repository and, unlike its name, is never given to another.
-pub(super) const fn repository_id(platform: Platform) -> &'static str {
-    match platform {
-        Platform::Github => "repository_id",
-        Platform::Gitlab => "project_id",
+        Some(_) | None => claim.to_owned(),
     }
 }
 
-/// Claims that limit who could have put the code there that runs. `job_workflow_ref` is not among them: any
-/// branch can call the reusable workflow that it names.
-pub(super) const fn gates(platform: Platform) -> &'static [&'static str] {
-    match platform {
-        Platform::Github => {
-            &["ref", "ref_protected", "environment", "workflow_ref", "sha", "workflow_sha"]
+/// Whether an issuer's tokens can have a claim.
+pub(super) fn is_known(issuer: &TrustIssuer, claim: &str) -> bool {
+    let known = vocabulary(issuer.platform);
+    known.claims.contains(&claim)
+        || known
+            .prefixes
+            .iter()
+            .any(|prefix| claim.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+        || issuer.claims.contains(claim)
+}
+
+/// Which claims there are.
+pub(super) fn help(issuer: &TrustIssuer) -> String {
+    let mut known: Vec<&str> = vocabulary(issuer.platform).claims.to_vec();
+    known.extend(issuer.claims.iter().map(String::as_str));
+    let known = known.join(", ");
+    match issuer.platform {
+        Platform::Oidc => {
+            format!("known are {known}; name others under the issuer's `claims` in guard.yaml")
         }
-        Platform::Gitlab => &[
-            "ref",
-            "ref_path",
-            "ref_protected",
-            "environment",
-            "environment_protected",
-            "ci_config_ref_uri",
-            "ci_config_sha",
-            "sha",
-        ],
+        Platform::Github
+        | Platform::Gitlab
+        | Platform::Buildkite
+        | Platform::Circleci
+        | Platform::AzureDevops
+        | Platform::Bitbucket
+        | Platform::Kubernetes => format!("known are {known}"),
     }
+}
+
+/// Whether a claim is always a list.
+pub(super) fn is_list(platform: Platform, claim: &str) -> bool {
+    vocabulary(platform).lists.contains(&claim)
+}
+
+/// Whether a claim is an id by its name.
+pub(super) fn is_id(claim: &str) -> bool {
+    ["_id", "-id", "Uuid", "/uid"].iter().any(|end| claim.ends_with(end))
+}
+
+/// The groups of claims of which one names a repository, or who else runs.
+pub(super) fn ids(issuer: &TrustIssuer) -> Vec<Vec<&str>> {
+    groups(vocabulary(issuer.platform).ids, issuer.repository_id.as_deref())
+}
+
+/// The groups of claims of which one limits who could have put the code there.
+pub(super) fn gates(issuer: &TrustIssuer) -> Vec<Vec<&str>> {
+    groups(vocabulary(issuer.platform).gates, issuer.git_ref.as_deref())
+}
+
+fn groups<'a>(fixed: &[&[&'static str]], own: Option<&'a str>) -> Vec<Vec<&'a str>> {
+    let fixed = fixed.iter().map(|group| group.to_vec());
+    own.map(|claim| vec![claim]).into_iter().chain(fixed).collect()
 }
 
 /// Whether a condition limits who could have put the code there.
-pub(super) fn is_gate(platform: Platform, claim: &str, values: &[String]) -> bool {
-    let says_no = claim.ends_with("_protected") && values.iter().any(|value| value != "true");
-    gates(platform).contains(&claim) && !says_no
+pub(super) fn is_gate(issuer: &TrustIssuer, conditions: &Conditions) -> bool {
+    let named =
+        gates(issuer).iter().any(|group| group.iter().all(|claim| holds(claim, conditions)));
+    named || is_service_connection(issuer, conditions)
 }
 
-/// Why a run's event keeps it out, if it does: strangers' events need to be named by the rule.
-pub(super) fn refused_event(
-    platform: Platform,
-    wanted: &BTreeMap<String, Vec<String>>,
-    claims: &BTreeMap<String, String>,
-) -> Option<String> {
+/// What `ref_protected: false` or a pattern says of who could have written the code is nothing.
+fn holds(claim: &str, conditions: &Conditions) -> bool {
+    let says_no = claim.ends_with("_protected")
+        && conditions.exact(claim).is_none_or(|values| values.iter().any(|value| *value != "true"));
+    conditions.pins(claim) && !says_no
+}
+
+/// Azure: which pipelines may use a service connection is the connection's to say, and its name is in the subject.
+fn is_service_connection(issuer: &TrustIssuer, conditions: &Conditions) -> bool {
+    issuer.platform == Platform::AzureDevops
+        && conditions
+            .exact("sub")
+            .is_some_and(|values| values.iter().all(|value| value.starts_with("sc://")))
+}
+
+/// Events of strangers that a rule names.
+pub(super) fn named_strangers(platform: Platform, conditions: &Conditions) -> Vec<&'static str> {
     match platform {
-        Platform::Github => {
-            let Some(event) = claims.get("event_name") else {
-                return Some("the token has no claim `event_name`".to_owned());
-            };
-            let named = wanted.get("event_name").is_some_and(|values| values.contains(event));
-            (STRANGERS.contains(&event.as_str()) && !named).then(|| {
-                format!("event `{event}` can run strangers' code and is not named in `event_name`")
-            })
-        }
-        Platform::Gitlab => None,
+        Platform::Github => STRANGERS
+            .into_iter()
+            .filter(|event| conditions.names_value("event_name", event))
+            .collect(),
+        Platform::Gitlab
+        | Platform::Buildkite
+        | Platform::Circleci
+        | Platform::AzureDevops
+        | Platform::Bitbucket
+        | Platform::Kubernetes
+        | Platform::Oidc => Vec::new(),
     }
+}
+
+/// Why what a run is keeps it out, whatever a rule's conditions are, unless the rule names it.
+pub(super) fn refused(
+    platform: Platform,
+    wanted: &Conditions,
+    claims: &BTreeMap<String, String>,
+) -> Option<Gate> {
+    match platform {
+        Platform::Github => strangers_event(wanted, claims),
+        Platform::Gitlab => fork(wanted, claims),
+        Platform::Circleci => ssh_rerun(wanted, claims),
+        Platform::Buildkite
+        | Platform::AzureDevops
+        | Platform::Bitbucket
+        | Platform::Kubernetes
+        | Platform::Oidc => None,
+    }
+}
+
+fn strangers_event(wanted: &Conditions, claims: &BTreeMap<String, String>) -> Option<Gate> {
+    const EVENT: &str = "event_name";
+    let Some(event) = claims.get(EVENT) else {
+        return Some(Gate::new(EVENT, "the token has no claim `event_name`"));
+    };
+    let refused = STRANGERS.contains(&event.as_str()) && !wanted.names_value(EVENT, event);
+    refused.then(|| {
+        let reason =
+            format!("event `{event}` can run strangers' code and is not named in `event_name`");
+        Gate::new(EVENT, reason)
+    })
+}
+
+/// A merge request of a fork can run in the parent: `project_id` is then the fork's, `job_project_id` the parent's.
+fn fork(wanted: &Conditions, claims: &BTreeMap<String, String>) -> Option<Gate> {
+    const JOB: &str = "job_project_id";
+    let job = claims.get(JOB)?;
+    let project = claims.get("project_id").map(String::as_str).unwrap_or_default();
+    let meant = wanted.names_value(JOB, job) && wanted.names_value("project_id", project);
+    (job != project && !meant).then(|| {
+        let reason = format!(
+            "project `{project}`'s code runs in project `{job}`: a fork's merge request, and the rule does not name both"
+        );
+        Gate::new(JOB, reason)
+    })
+}
+
+/// Whoever re-runs a job with SSH has a shell in it.
+fn ssh_rerun(wanted: &Conditions, claims: &BTreeMap<String, String>) -> Option<Gate> {
+    let found = claims.get(SSH_RERUN).map(String::as_str);
+    let named = found.is_some_and(|value| wanted.names_value(SSH_RERUN, value));
+    (found != Some("false") && !named).then(|| {
+        let reason = match found {
+            Some(value) => {
+                format!("claim `{SSH_RERUN}` is `{value}`: somebody has a shell in the job")
+            }
+            None => format!("the token has no claim `{SSH_RERUN}`"),
+        };
+        Gate::new(SSH_RERUN, reason)
+    })
 }

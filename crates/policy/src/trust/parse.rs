@@ -1,16 +1,13 @@
 //! Trust files to [`TrustRules`], with every problem of all files at once.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use guard_core::{
-    Digest, Platform, RuleId,
+    Digest, RuleId,
     document::{self, Node, Problems},
 };
 
-use super::{GrantRule, TrustContext, TrustRule, TrustRules, claims};
+use super::{Conditions, GrantRule, TrustContext, TrustRule, TrustRules, lints};
 
 /// Shorter grants end before a client has connected.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -20,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 impl TrustRules {
     /// Reads trust rules from files, given as name and text, and checks them against what they refer to.
     pub fn parse(files: &[(String, String)], context: &TrustContext) -> Result<Self, Problems> {
-        let mut problems = Problems::new();
+        let (mut problems, mut advice) = (Problems::new(), Problems::new());
         let mut files: Vec<&(String, String)> = files.iter().collect();
         files.sort_by(|one, other| one.0.cmp(&other.0));
         let mut rules = Vec::new();
@@ -31,7 +28,7 @@ impl TrustRules {
             let Some(node) = document::parse(file, text, &mut problems) else { continue };
             let Some(nodes) = node.list(&mut problems) else { continue };
             for node in nodes {
-                let Some(rule) = rule(node, context, &mut problems) else { continue };
+                let Some(rule) = rule(node, context, &mut problems, &mut advice) else { continue };
                 if !seen.insert(rule.name.clone()) {
                     let message = format!(
                         "a trust rule `{}` stands above or in another file, too",
@@ -42,11 +39,16 @@ impl TrustRules {
                 rules.push(rule);
             }
         }
-        problems.into_result(Some(Self { digest: Digest::of(texts), rules }))
+        problems.into_result(Some(Self { digest: Digest::of(texts), rules, advice }))
     }
 }
 
-fn rule(node: &Node, context: &TrustContext, problems: &mut Problems) -> Option<TrustRule> {
+fn rule(
+    node: &Node,
+    context: &TrustContext,
+    problems: &mut Problems,
+    advice: &mut Problems,
+) -> Option<TrustRule> {
     let fields = node.fields(problems)?;
     let name: Option<RuleId> =
         fields.required("name", problems).and_then(|node| node.parsed(problems));
@@ -54,13 +56,13 @@ fn rule(node: &Node, context: &TrustContext, problems: &mut Problems) -> Option<
         let known: Vec<_> = context
             .issuers
             .iter()
-            .map(|(name, platform)| (name.as_str(), (name.as_str(), *platform)))
+            .map(|(name, issuer)| (name.as_str(), (name.as_str(), issuer)))
             .collect();
         node.one_of(&known, problems)
     });
-    let platform = issuer.map(|(_, platform)| platform);
-    let conditions =
-        fields.required("claims", problems).and_then(|node| conditions(node, platform, problems));
+    let conditions = fields
+        .required("claims", problems)
+        .and_then(|node| Conditions::read(node, issuer.map(|(_, issuer)| issuer), problems));
     let grants =
         fields.required("grants", problems).and_then(|node| grants(node, context, problems));
     let allow_broad = match fields.optional("allow_broad") {
@@ -68,87 +70,19 @@ fn rule(node: &Node, context: &TrustContext, problems: &mut Problems) -> Option<
         None => None,
     };
     fields.finish(&["name", "issuer", "claims", "grants", "allow_broad"], problems);
-    if let (Some(platform), Some(conditions), None) = (platform, &conditions, &allow_broad) {
-        narrow(node, platform, conditions, problems);
+    let ((issuer, known), conditions) = (issuer?, conditions?);
+    if allow_broad.is_none() {
+        lints::narrow(node, known, &conditions, problems);
     }
-    let (issuer, platform) = issuer?;
+    lints::advise(node, known, &conditions, advice);
     Some(TrustRule {
         name: name?,
         issuer: issuer.to_owned(),
-        platform,
-        claims: conditions?,
+        platform: known.platform,
+        claims: conditions,
         grants: grants?,
         allow_broad,
     })
-}
-
-fn conditions(
-    node: &Node,
-    platform: Option<Platform>,
-    problems: &mut Problems,
-) -> Option<BTreeMap<String, Vec<String>>> {
-    let fields = node.fields(problems)?.all();
-    if fields.is_empty() {
-        node.problem(problems, "no claim stands here, which would let every run in");
-        return None;
-    }
-    let mut conditions = BTreeMap::new();
-    for (claim, key, value) in &fields {
-        if let Some(platform) = platform
-            && !claims::is_known(platform, claim)
-        {
-            key.problem_with_help(
-                problems,
-                format!("`{claim}` is no claim of {}'s tokens to match on", platform.as_str()),
-                format!("known are {}", claims::known(platform).join(", ")),
-            );
-        }
-        let Some(items) = value.one_or_more(problems) else { continue };
-        let values: Vec<String> =
-            items.iter().filter_map(|item| exact(item, problems)).map(str::to_owned).collect();
-        conditions.insert((*claim).to_owned(), values);
-    }
-    (conditions.len() == fields.len()).then_some(conditions)
-}
-
-fn exact<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
-    let text = node.text(problems)?;
-    if text.contains('*') {
-        node.problem_with_help(
-            problems,
-            format!("`{text}` holds a `*`, but claims are compared as they are"),
-            "write the exact value, or a list of them",
-        );
-        return None;
-    }
-    Some(text)
-}
-
-/// A rule that strangers, or everybody who can push a branch, could meet does not load.
-fn narrow(
-    node: &Node,
-    platform: Platform,
-    conditions: &BTreeMap<String, Vec<String>>,
-    problems: &mut Problems,
-) {
-    let id = claims::repository_id(platform);
-    if !conditions.contains_key(id) {
-        node.problem_with_help(
-            problems,
-            format!("the rule is not bound to a repository by `{id}`"),
-            format!("names can be taken over by others, ids cannot: add `{id}`, or say why not in `allow_broad`"),
-        );
-    }
-    if !conditions.iter().any(|(claim, values)| claims::is_gate(platform, claim, values)) {
-        node.problem_with_help(
-            problems,
-            "whoever can push a branch to the repository could meet the rule",
-            format!(
-                "add one of {}, or say why not in `allow_broad`",
-                claims::gates(platform).join(", ")
-            ),
-        );
-    }
 }
 
 fn grants(node: &Node, context: &TrustContext, problems: &mut Problems) -> Option<Vec<GrantRule>> {

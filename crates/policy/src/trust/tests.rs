@@ -1,11 +1,13 @@
 //! Who is let in, who is not, and which rules do not load.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+mod pitfalls;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use guard_core::{Identity, Platform, PolicyName, ResourceName, RunKey, Timestamp};
 
-use super::{Request, TrustContext, TrustRules};
+use super::{Request, TrustContext, TrustIssuer, TrustRules};
 
 const NIGHTLY: &str = "- name: nightly
   issuer: github
@@ -21,9 +23,33 @@ const NIGHTLY: &str = "- name: nightly
 fn context() -> TrustContext {
     let resource = |name| ResourceName::new(name).unwrap();
     TrustContext {
-        issuers: [("github".into(), Platform::Github), ("gitlab".into(), Platform::Gitlab)].into(),
+        issuers: Platform::ALL.map(|p| (p.as_str().to_owned(), issuer(p))).into(),
         resources: [resource("orders"), resource("billing")].into(),
         policies: [PolicyName::new("read").unwrap()].into(),
+    }
+}
+
+fn issuer(platform: Platform) -> TrustIssuer {
+    let generic = platform == Platform::Oidc;
+    let own = |claim: &str| generic.then(|| claim.to_owned());
+    TrustIssuer {
+        platform,
+        claims: ["/ci/project", "/ci/ref", "job"]
+            .into_iter()
+            .filter_map(own)
+            .collect::<BTreeSet<_>>(),
+        repository_id: own("/ci/project"),
+        git_ref: own("/ci/ref"),
+        tenants: match platform {
+            Platform::Buildkite => &["organization_id"],
+            Platform::Github
+            | Platform::Gitlab
+            | Platform::Circleci
+            | Platform::AzureDevops
+            | Platform::Bitbucket
+            | Platform::Kubernetes
+            | Platform::Oidc => &[],
+        },
     }
 }
 
@@ -129,6 +155,8 @@ fn strangers_events_must_be_named() {
         let who = github(&[("event_name", Some(event))]);
         assert!(admit(&rule(""), &who, &[]).unwrap_err().contains("strangers"), "{event}");
         let named = rule(&format!(", event_name: {event}"));
+        assert!(load(&named).unwrap_err().contains("strangers"), "{event}");
+        let named = format!("{named}  allow_broad: it checks nothing out\n");
         assert!(admit(&named, &who, &[]).is_ok(), "{event}");
     }
     assert!(admit(&rule(""), &github(&[("event_name", Some("push"))]), &[]).is_ok());
@@ -223,7 +251,7 @@ fn every_problem_of_all_files_is_told_at_once() {
     let problems = TrustRules::parse(&files, &context()).unwrap_err().to_string();
     for expected in [
         "a.yaml:1:9: `Nightly` is not a name",
-        "a.yaml:2:11: `gitub` is not known here\n  help: one of `github`, `gitlab`",
+        "a.yaml:2:11: `gitub` is not known here\n  help: one of `azure-devops`, `bitbucket`, ",
         "a.yaml:3:11: no claim stands here",
         "a.yaml:4:11: the list is empty",
         "a.yaml:7:36: `refs/heads/*` holds a `*`",
