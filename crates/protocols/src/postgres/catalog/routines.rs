@@ -34,15 +34,7 @@ const ROUTINES: &str = "SELECT p.oid, n.nspname, p.proname, p.prokind, l.lanname
 ///
 /// An operator's function is looked up by the operator (`opno`): the function's oid beside it is only a note. Of what
 /// indexes, sorts and ranges compare by, functions in C that an extension brought are left out: who installs it trusts it.
-const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
-        SELECT oid, oid FROM pg_catalog.pg_type WHERE oid >= 16384 AND typtype IN ('d', 'c', 'b', 'r') \
-        UNION SELECT i.type, x.part FROM inside i JOIN ( \
-            SELECT oid AS whole, typbasetype AS part FROM pg_catalog.pg_type WHERE typbasetype <> 0 \
-            UNION ALL SELECT oid, typelem FROM pg_catalog.pg_type WHERE typelem <> 0 AND typcategory = 'A' \
-            UNION ALL SELECT t.oid, a.atttypid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a \
-                ON a.attrelid = t.typrelid WHERE t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) x \
-            ON x.whole = i.part WHERE x.part >= 16384), \
-    belonging (oid) AS ( \
+const LINKS: &str = "WITH RECURSIVE belonging (oid) AS ( \
         SELECT p.oid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid \
             JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
         WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
@@ -63,7 +55,15 @@ const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
     checks (type, tree) AS ( \
         SELECT contypid, conbin::pg_catalog.text FROM pg_catalog.pg_constraint \
         WHERE contypid <> 0 AND conbin IS NOT NULL), \
-    trees (kind, of, events, tree) AS ( \
+    inside (type, part) AS ( \
+        SELECT type, type FROM (SELECT type FROM usual UNION SELECT type FROM checks) s WHERE type >= 16384 \
+        UNION SELECT x.whole, i.part FROM inside i JOIN ( \
+            SELECT oid AS whole, typbasetype AS part FROM pg_catalog.pg_type WHERE typbasetype <> 0 \
+            UNION ALL SELECT oid, typelem FROM pg_catalog.pg_type WHERE typelem <> 0 AND typcategory = 'A' \
+            UNION ALL SELECT t.oid, a.atttypid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a \
+                ON a.attrelid = t.typrelid WHERE t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) x \
+            ON x.part = i.type WHERE x.part >= 16384), \
+    trees (kind, of, events, tree) AS MATERIALIZED ( \
         SELECT 'p', oid, 0, proargdefaults::pg_catalog.text FROM pg_catalog.pg_proc \
             WHERE proargdefaults IS NOT NULL AND oid >= 16384 \
         UNION ALL SELECT 'r', d.adrelid, CASE WHEN a.attgenerated <> '' THEN 35 ELSE 65 END, \
@@ -84,14 +84,16 @@ const LINKS: &str = "WITH RECURSIVE inside (type, part) AS ( \
         UNION ALL SELECT 'r', a.attrelid, 35, c.tree FROM pg_catalog.pg_attribute a \
             JOIN inside i ON i.type = a.atttypid JOIN checks c ON c.type = i.part \
             WHERE a.attnum > 0 AND NOT a.attisdropped), \
-    found (kind, of, events, field, oid) AS ( \
-        SELECT DISTINCT t.kind, t.of, t.events, m[1], m[2]::pg_catalog.oid FROM trees t, \
-            LATERAL pg_catalog.regexp_matches(t.tree, \
-                ':(funcid|opno|aggfnoid|winfnoid) ([0-9]+)', 'g') m), \
+    found (kind, of, events, is_operator, oid) AS ( \
+        SELECT DISTINCT t.kind, t.of, t.events, p.field = ':opno ', n.number::pg_catalog.oid FROM trees t, \
+            (VALUES (':funcid '), (':opno '), (':aggfnoid '), (':winfnoid ')) p (field), \
+            LATERAL pg_catalog.unnest((pg_catalog.string_to_array(t.tree, p.field))[2:]) after, \
+            LATERAL pg_catalog.split_part(after, ' ', 1) n (number) \
+        WHERE pg_catalog.strpos(t.tree, p.field) > 0 AND n.number ~ '^[0-9]{1,10}$'), \
     links (kind, of, events, callee) AS ( \
-        SELECT kind, of, events, oid FROM found WHERE field <> 'opno' \
+        SELECT kind, of, events, oid FROM found WHERE NOT is_operator \
         UNION SELECT f.kind, f.of, f.events, o.oprcode FROM found f \
-            JOIN pg_catalog.pg_operator o ON o.oid = f.oid WHERE f.field = 'opno' \
+            JOIN pg_catalog.pg_operator o ON o.oid = f.oid WHERE f.is_operator \
         UNION SELECT 'p', aggfnoid, 0, part FROM pg_catalog.pg_aggregate, \
             LATERAL pg_catalog.unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, \
                 aggmtransfn, aggminvtransfn, aggmfinalfn]) part WHERE aggfnoid >= 16384 AND part <> 0 \
