@@ -2,7 +2,14 @@
 //!
 //! The broker here checks nothing; that the real one does is shown by the suites of `tests/`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 mod broker;
 
@@ -183,6 +190,103 @@ fn the_platform_is_asked_again_while_it_is_busy() {
             .and_then(|rest| rest.strip_suffix(" Bearer request-token"));
         assert_eq!(rest.map(str::len), Some(43), "{query}");
     }
+}
+
+/// A program that prints what it was asked.
+fn program(folder: &Path, name: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\necho \"{name} $*\" | tr ' ' '+'\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Variables, arguments, and the token with the key's thumbprint taken out.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+
+#[test]
+fn each_platforms_token_is_found_and_none_is_left_for_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let programs = folder.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    program(&programs, "buildkite-agent");
+    program(&programs, "circleci");
+    fs::write(folder.path().join("token"), "from-a-file\n").unwrap();
+    let file = folder.path().join("token").display().to_string();
+    let with = format!("{}:/usr/bin:/bin", programs.display());
+    let broker = FakeBroker::start(&[]);
+    let azure = format!("{}/platform", broker.url());
+    let cases: [Case<'_>; 10] = [
+        (&[], &["--token-file", &file], "from-a-file"),
+        (&[("MINE", "from-a-variable")], &["--token-env", "MINE"], "from-a-variable"),
+        (&[], &["--token-command", "echo for-$GUARD_AUDIENCE"], "for-https://guard.example#x#KEY"),
+        (
+            &[("GUARD_AUDIENCE", "other")],
+            &["--token-command", "echo for-$GUARD_AUDIENCE"],
+            "for-other#KEY",
+        ),
+        (&[("GUARD_ID_TOKEN", "of-gitlab")], &[], "of-gitlab"),
+        (
+            &[("BUILDKITE_JOB_ID", "j"), ("BUILDKITE_AGENT_ACCESS_TOKEN", "secret")],
+            &[],
+            "buildkite-agent+oidc+request-token+--audience+https://guard.example#x#KEY+--claim+organization_id+--claim+pipeline_id",
+        ),
+        (
+            &[("CIRCLECI", "true"), ("CIRCLE_OIDC_TOKEN_V2", "of-circleci")],
+            &[],
+            "circleci+run+oidc+get+--claims+{\"aud\":\"https://guard.example#x#KEY\"}",
+        ),
+        (
+            &[
+                ("CIRCLECI", "true"),
+                ("CIRCLE_OIDC_TOKEN_V2", "of-circleci"),
+                ("PATH", "/usr/bin:/bin"),
+            ],
+            &[],
+            "of-circleci",
+        ),
+        (
+            &[("SYSTEM_OIDCREQUESTURI", &azure), ("SYSTEM_ACCESSTOKEN", "secret")],
+            &[],
+            "azure+api-version=7.1+Bearer+secret",
+        ),
+        (&[("BITBUCKET_STEP_OIDC_TOKEN", "of-bitbucket")], &[], "of-bitbucket"),
+    ];
+    for (number, (variables, arguments, expected)) in cases.into_iter().enumerate() {
+        let mut guard = guard(&broker.url(), folder.path());
+        guard.env("PATH", &with).envs(variables.iter().copied()).args(arguments);
+        let (code, stdout, stderr) = text(&guard.args(["--", "env"]).output().unwrap());
+        assert_eq!(code, 0, "{expected}: {stderr}");
+        let exchanged = broker.exchanged();
+        assert_eq!(exchanged.len(), number + 1);
+        let shown = &exchanged[number];
+        let shown = match shown.split_once("x#").or(shown.split_once("other#")) {
+            Some((_, rest)) => shown.replace(&rest[..43], "KEY"),
+            None => shown.clone(),
+        };
+        assert_eq!(shown, expected);
+        for left in ["secret", "of-", "from-a-variable"] {
+            assert!(!stdout.contains(left), "{expected} leaves {left}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_gives_no_token_is_a_failure_of_guard() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = FakeBroker::start(&[]);
+    for (command, why) in [
+        ("exit 3", "it ended with exit status: 3"),
+        ("true", "it prints no token"),
+        ("echo two words", "it prints no token"),
+        ("head -c 100000 /dev/zero | tr '\\0' a", "it prints more than 65536 bytes"),
+    ] {
+        let mut guard = guard(&broker.url(), folder.path());
+        guard.args(["--token-command", command, "--", "true"]);
+        let (code, _, stderr) = text(&guard.output().unwrap());
+        assert_eq!(code, 125, "{command}: {stderr}");
+        assert!(stderr.contains(why), "{command}: {stderr}");
+    }
+    assert!(broker.exchanged().is_empty());
 }
 
 #[test]

@@ -56,9 +56,8 @@ pub(crate) struct Args {
     /// Where the report goes, in a folder named after the session
     #[arg(long, value_name = "DIR", default_value = "guard-report")]
     report: PathBuf,
-    /// Read the identity token from this file
-    #[arg(long, env = "GUARD_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: token::Said,
     /// End the command (SIGTERM) when its session is over before it; left alone otherwise
     #[arg(long)]
     kill_on_end: bool,
@@ -125,7 +124,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     sandbox::hide_memory().map_err(RunError::Sandbox)?;
-    let (source, broker) = token::find(args.token_file.as_deref(), args.broker.as_deref())?;
+    let (source, broker) = token::find(&args.token, args.broker.as_deref())?;
     let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
     let client = BrokerClient::new(BrokerUrl::parse(&broker)?)?;
     if source.is_development() {
@@ -137,7 +136,10 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     let token = match source.presented() {
         Some(token) => token?,
         None => {
-            let audience = client.audience().await?.audience;
+            let audience = match &args.token.audience {
+                Some(audience) => audience.clone(),
+                None => client.audience().await?.audience,
+            };
             // For this run's key alone: whoever finds the token cannot exchange it.
             source.request(&format!("{audience}#{}", key.thumbprint()?)).await?
         }
@@ -179,7 +181,8 @@ async fn guarded(
     }
     introduce(&session.info);
     let listeners = listener::Listeners::open(&routes, threads).map_err(RunError::Listener)?;
-    let environment = environment::environment(listeners.endpoints());
+    let environment =
+        environment::environment(listeners.endpoints(), args.token.token_env.as_deref());
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 
     let started = child::start(&args.command, &environment);

@@ -1,16 +1,16 @@
 //! A broker that believes everybody.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
 use axum::{
-    Json, Router,
+    Form, Json, Router,
     extract::{Query, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -46,6 +46,7 @@ struct Inner {
     refuses: Mutex<bool>,
     platform: Mutex<VecDeque<u16>>,
     platform_asked: Mutex<Vec<String>>,
+    exchanged: Mutex<Vec<String>>,
     notices: Mutex<Vec<Notice>>,
     ended: watch::Sender<Option<EndReason>>,
     told: watch::Sender<bool>,
@@ -62,6 +63,7 @@ impl FakeBroker {
             refuses: Mutex::default(),
             platform: Mutex::default(),
             platform_asked: Mutex::default(),
+            exchanged: Mutex::default(),
             notices: Mutex::default(),
             ended: watch::Sender::new(None),
             told: watch::Sender::new(false),
@@ -107,6 +109,11 @@ impl FakeBroker {
         self.state.platform_asked.lock().unwrap().clone()
     }
 
+    /// The identity tokens that were shown.
+    pub(crate) fn exchanged(&self) -> Vec<String> {
+        self.state.exchanged.lock().unwrap().clone()
+    }
+
     pub(crate) fn notice(&self, what: &str) {
         let denial = Denial {
             code: DenialCode::Rule,
@@ -143,7 +150,7 @@ fn router(state: Arc<Inner>) -> Router {
             "/v1/audience",
             get(async || Json(Audience { audience: "https://guard.example#x".into() })),
         )
-        .route("/platform", get(platform))
+        .route("/platform", get(platform).post(azure))
         .route("/oauth/token", post(exchange))
         .route("/v1/keys", get(keys))
         .route("/v1/session/state", get(session_state))
@@ -168,6 +175,12 @@ async fn platform(
     }
 }
 
+async fn azure(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let bearer = headers.get(header::AUTHORIZATION).unwrap().to_str().unwrap();
+    Json(json!({ "oidcToken": format!("azure {} {bearer}", query.unwrap()).replace(' ', "+") }))
+        .into_response()
+}
+
 fn session() -> SessionId {
     SessionId::from_uuid(uuid::Uuid::from_u128(7))
 }
@@ -178,7 +191,11 @@ fn identity() -> Identity {
     Identity { run, ..example }
 }
 
-async fn exchange(State(state): State<Arc<Inner>>) -> Response {
+async fn exchange(
+    State(state): State<Arc<Inner>>,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response {
+    state.exchanged.lock().unwrap().push(form["subject_token"].clone());
     if *state.refuses.lock().unwrap() {
         let error = json!({ "error": "access_denied", "decision_id": "d-1" });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();

@@ -132,7 +132,10 @@ mod tests {
     use super::*;
 
     fn environment() -> Environment {
-        Environment { set: vec![("GIVEN".into(), "yes".into())], removed: vec!["PATH_TO_NOWHERE"] }
+        Environment {
+            set: vec![("GIVEN".into(), "yes".into())],
+            removed: vec!["PATH_TO_NOWHERE".into()],
+        }
     }
 
     /// Runs a command on this thread, which outlives it.

@@ -2,17 +2,26 @@
 
 use super::{
     listener::Endpoint,
-    token::{ID_TOKEN, REQUEST_TOKEN, REQUEST_URL},
+    token::{
+        AZURE_TOKEN, AZURE_URL, BITBUCKET_TOKEN, BUILDKITE_TOKEN, CIRCLECI_TOKEN, ID_TOKEN,
+        REQUEST_TOKEN, REQUEST_URL,
+    },
 };
 
 /// The user name that clients give. The lease's own goes to the server.
 const USER: &str = "guard";
 
 /// Whoever holds these can be this run towards anyone.
-const IDENTITY: [&str; 7] = [
+const IDENTITY: [&str; 13] = [
     REQUEST_URL,
     REQUEST_TOKEN,
     ID_TOKEN,
+    AZURE_URL,
+    AZURE_TOKEN,
+    BUILDKITE_TOKEN,
+    CIRCLECI_TOKEN,
+    "CIRCLE_OIDC_TOKEN",
+    BITBUCKET_TOKEN,
     "GUARD_TOKEN_FILE",
     "CI_JOB_JWT",
     "CI_JOB_JWT_V1",
@@ -44,11 +53,12 @@ pub(super) struct Environment {
     /// Set.
     pub(super) set: Vec<(String, String)>,
     /// Taken out.
-    pub(super) removed: Vec<&'static str>,
+    pub(super) removed: Vec<String>,
 }
 
-/// The environment for these resources; the first one gets libpq's variables.
-pub(super) fn environment(endpoints: &[Endpoint<'_>]) -> Environment {
+/// The environment for these resources; the first one gets libpq's variables. `token` is the variable that held the
+/// identity token, if the command line named one.
+pub(super) fn environment(endpoints: &[Endpoint<'_>], token: Option<&str>) -> Environment {
     let mut set = Vec::new();
     for endpoint in endpoints {
         let name = endpoint.grant.grant.resource.as_str().to_uppercase().replace('-', "_");
@@ -64,7 +74,8 @@ pub(super) fn environment(endpoints: &[Endpoint<'_>]) -> Environment {
         put("PGSSLMODE", "disable".into());
         put("DATABASE_URL", address(first));
     }
-    Environment { set, removed: IDENTITY.into_iter().chain(DETOURS).collect() }
+    let removed = IDENTITY.into_iter().chain(DETOURS).chain(token).map(str::to_owned).collect();
+    Environment { set, removed }
 }
 
 /// The address over TCP: not every driver knows Unix sockets.
@@ -113,7 +124,7 @@ mod tests {
             port,
             password: Secret::new("pw"),
         };
-        let environment = environment(&[endpoint(&orders, 5000), endpoint(&archive, 5001)]);
+        let environment = environment(&[endpoint(&orders, 5000), endpoint(&archive, 5001)], None);
         let set: BTreeMap<_, _> =
             environment.set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let first = "postgresql://guard:pw@127.0.0.1:5000/shop?sslmode=disable";
@@ -138,11 +149,17 @@ mod tests {
 
     #[test]
     fn nothing_of_the_platforms_identity_and_no_way_around_guard_is_left() {
-        let removed = environment(&[]).removed;
-        for name in
-            [REQUEST_URL, REQUEST_TOKEN, ID_TOKEN, "CI_JOB_JWT_V2", "PGSERVICE", "PGHOSTADDR"]
-        {
-            assert!(removed.contains(&name), "{name}");
+        let removed = environment(&[], Some("MY_TOKEN")).removed;
+        for name in [
+            REQUEST_URL,
+            REQUEST_TOKEN,
+            ID_TOKEN,
+            "CI_JOB_JWT_V2",
+            "PGSERVICE",
+            "PGHOSTADDR",
+            "MY_TOKEN",
+        ] {
+            assert!(removed.iter().any(|removed| removed == name), "{name}");
         }
     }
 }

@@ -1,37 +1,42 @@
-//! Where a run's identity token comes from: the platform, a file, or `guard-broker dev`.
+//! Where a run's identity token comes from: the platform, a file, a variable, a command, or `guard-broker dev`.
+
+mod command;
+mod request;
 
 use std::{
     env, fs, io,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use guard_core::Secret;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep};
 
-/// GitHub's request protocol: present where the job has `id-token: write`.
+use command::Program;
+use request::Service;
+
+/// GitHub's request protocol: present where the job has `id-token: write`. Forgejo's, too.
 pub(super) const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The bearer token of that request.
 pub(super) const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// GitLab's `id_tokens` put a token into a variable; this is the name that guard asks for.
 pub(super) const ID_TOKEN: &str = "GUARD_ID_TOKEN";
+/// Where Azure's agent gives tokens.
+pub(super) const AZURE_URL: &str = "SYSTEM_OIDCREQUESTURI";
+/// The bearer token for it, which a pipeline has to map.
+pub(super) const AZURE_TOKEN: &str = "SYSTEM_ACCESSTOKEN";
+/// With it `buildkite-agent` speaks for the job.
+pub(super) const BUILDKITE_TOKEN: &str = "BUILDKITE_AGENT_ACCESS_TOKEN";
+/// CircleCI's token for the organisation's own audience.
+pub(super) const CIRCLECI_TOKEN: &str = "CIRCLE_OIDC_TOKEN_V2";
+/// Bitbucket's, for a step with `oidc: true`.
+pub(super) const BITBUCKET_TOKEN: &str = "BITBUCKET_STEP_OIDC_TOKEN";
+/// Where a pod's projected volume has its token, unless `--token-file` says otherwise.
+const POD_TOKEN: &str = "/var/run/secrets/guard/token";
 
 /// Identity tokens are a few kilobytes; a larger file or answer is something else.
 const MAX_TOKEN: usize = 64 * 1024;
-/// The platform's token service answers within this or not at all.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The service is now and then away, and refuses while the job is still `Pending`: the platform's
-/// own toolkit tries ten times.
-const TRIES: u32 = 8;
-/// All tries together.
-const TOTAL: Duration = Duration::from_secs(90);
-/// The first pause; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(400);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// No identity token.
 #[derive(Debug, thiserror::Error)]
@@ -42,17 +47,44 @@ pub(super) enum TokenError {
     File(PathBuf, #[source] io::Error),
     #[error("`{path}` holds no identity token", path = .0.display())]
     Empty(PathBuf),
+    #[error("the variable `{0}` holds no identity token")]
+    NoVariable(String),
     #[error("the platform gives no identity token: {0}")]
     Platform(String),
+    #[error("`{program}` gives no identity token: {reason}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// Why.
+        reason: String,
+    },
     #[error("`{path}` of `guard-broker dev` cannot be used: {reason}", path = .0.display(), reason = .1)]
     Development(PathBuf, String),
+}
+
+/// Where the command line says that the token is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Said {
+    /// Read the identity token from this file
+    #[arg(long, env = "GUARD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Read the identity token from this variable
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub(super) token_env: Option<String>,
+    /// Take the identity token from what this shell command prints; it finds the audience to ask for in GUARD_AUDIENCE
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["token_file", "token_env"])]
+    token_command: Option<String>,
+    /// What the identity token is asked for, if another than the broker says
+    #[arg(long, env = "GUARD_AUDIENCE", value_name = "AUDIENCE")]
+    pub(super) audience: Option<String>,
 }
 
 /// Where the token comes from.
 pub(super) enum Source {
     File(PathBuf),
     Variable(Secret),
-    Request { url: String, bearer: Secret, development: bool },
+    Service(Service),
+    Program(Program),
 }
 
 /// `guard-broker dev` leaves this file for the user who started it.
@@ -65,32 +97,68 @@ struct Discovery {
 
 /// Finds the source; with a development broker, also its address.
 pub(super) fn find(
-    file: Option<&Path>,
+    said: &Said,
     broker: Option<&str>,
 ) -> Result<(Source, Option<String>), TokenError> {
-    if let Some(file) = file {
-        return Ok((Source::File(file.to_owned()), None));
+    if let Some(source) = named(said)? {
+        return Ok((source, None));
     }
-    if let Some(token) = variable(ID_TOKEN) {
-        return Ok((Source::Variable(Secret::new(token)), None));
-    }
-    if let (Some(url), Some(bearer)) = (variable(REQUEST_URL), variable(REQUEST_TOKEN)) {
-        let source = Source::Request { url, bearer: Secret::new(bearer), development: false };
+    if let Some(source) = of_platform() {
         return Ok((source, None));
     }
     if let Some(found) = development()? {
         let same =
             |broker: &str| broker.trim_end_matches('/') == found.broker.trim_end_matches('/');
         if broker.is_none_or(same) {
-            let source = Source::Request {
+            let service = Service::Actions {
                 url: found.token_request_url,
                 bearer: found.token_request_token,
                 development: true,
             };
-            return Ok((source, Some(found.broker)));
+            return Ok((Source::Service(service), Some(found.broker)));
         }
     }
     Err(TokenError::None(help()))
+}
+
+/// What the command line names.
+fn named(said: &Said) -> Result<Option<Source>, TokenError> {
+    if let Some(file) = &said.token_file {
+        return Ok(Some(Source::File(file.clone())));
+    }
+    if let Some(name) = &said.token_env {
+        let token = variable(name).ok_or_else(|| TokenError::NoVariable(name.clone()))?;
+        return Ok(Some(Source::Variable(Secret::new(token.trim()))));
+    }
+    let command = said.token_command.as_ref();
+    Ok(command.map(|command| Source::Program(Program::Shell(command.clone()))))
+}
+
+/// What the platform gives, told by its variables.
+fn of_platform() -> Option<Source> {
+    if let Some(token) = variable(ID_TOKEN) {
+        return Some(Source::Variable(Secret::new(token)));
+    }
+    if let (Some(url), Some(bearer)) = (variable(REQUEST_URL), variable(REQUEST_TOKEN)) {
+        let bearer = Secret::new(bearer);
+        return Some(Source::Service(Service::Actions { url, bearer, development: false }));
+    }
+    if variable("BUILDKITE_JOB_ID").is_some() {
+        return Some(Source::Program(Program::Buildkite));
+    }
+    if variable("CIRCLECI").is_some()
+        && let Some(token) = variable(CIRCLECI_TOKEN)
+    {
+        return Some(Source::Program(Program::Circleci { otherwise: Secret::new(token) }));
+    }
+    if let (Some(url), Some(bearer)) = (variable(AZURE_URL), variable(AZURE_TOKEN)) {
+        return Some(Source::Service(Service::Azure { url, bearer: Secret::new(bearer) }));
+    }
+    if let Some(token) = variable(BITBUCKET_TOKEN) {
+        return Some(Source::Variable(Secret::new(token)));
+    }
+    let pod = Path::new(POD_TOKEN);
+    pod.is_file().then(|| Source::File(pod.to_owned()))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -110,8 +178,16 @@ fn help() -> &'static str {
         }
     } else if variable("CI_JOB_ID").is_some() {
         "add `id_tokens: { GUARD_ID_TOKEN: { aud: <the broker's audience> } }` to the job"
+    } else if variable("CIRCLECI").is_some() {
+        "CircleCI gives tokens to jobs that use a context, or to all of a project since 2023: `CIRCLE_OIDC_TOKEN_V2` is not there"
+    } else if variable("TF_BUILD").is_some() {
+        "map the job's token in the step: `env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }`"
+    } else if variable("BITBUCKET_BUILD_NUMBER").is_some() {
+        "add `oidc: { audiences: [<the broker's audience>] }` to the step"
+    } else if variable("KUBERNETES_SERVICE_HOST").is_some() {
+        "project a service account's token with the broker's audience to `/var/run/secrets/guard/token`, or use `--token-file`"
     } else {
-        "this is no pipeline that guard knows; use `--token-file`, or `guard-broker dev` to try guard out"
+        "this is no pipeline that guard knows; use `--token-file`, `--token-env` or `--token-command`, or `guard-broker dev` to try guard out"
     }
 }
 
@@ -144,8 +220,11 @@ impl Source {
     /// Whether the token is `guard-broker dev`'s.
     pub(super) fn is_development(&self) -> bool {
         match self {
-            Self::Request { development, .. } => *development,
-            Self::File(_) | Self::Variable(_) => false,
+            Self::Service(Service::Actions { development, .. }) => *development,
+            Self::File(_)
+            | Self::Variable(_)
+            | Self::Service(Service::Azure { .. })
+            | Self::Program(_) => false,
         }
     }
 
@@ -158,76 +237,18 @@ impl Source {
                 Err(error) => Err(TokenError::File(path.clone(), error)),
             }),
             Self::Variable(token) => Some(Ok(token.clone())),
-            Self::Request { .. } => None,
+            Self::Service(_) | Self::Program(_) => None,
         }
     }
 
-    /// Asks the platform for a token. Only just before it is used: it is good for minutes.
+    /// Asks for a token. Only just before it is used: it is good for minutes.
     pub(super) async fn request(&self, audience: &str) -> Result<Secret, TokenError> {
-        let Self::Request { url, bearer, .. } = self else {
-            return Err(TokenError::Platform("there is nobody to ask".into()));
-        };
-        let mut url = url::Url::parse(url)
-            .map_err(|_| TokenError::Platform(format!("{REQUEST_URL} is not an address")))?;
-        url.query_pairs_mut().append_pair("audience", audience);
-        let client = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| TokenError::Platform(error.to_string()))?;
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let problem = match ask(&client, url.clone(), bearer).await {
-                Ok(token) => return Ok(token),
-                Err(problem) => problem,
-            };
-            let last = tries == TRIES || started.elapsed() + pause > TOTAL;
-            if last || !problem.transient {
-                return Err(TokenError::Platform(problem.reason));
+        match self {
+            Self::Service(service) => service.ask(audience).await.map_err(TokenError::Platform),
+            Self::Program(program) => program.ask(audience).await,
+            Self::File(_) | Self::Variable(_) => {
+                Err(TokenError::Platform("there is nobody to ask".into()))
             }
-            tracing::debug!(reason = problem.reason, "asking the platform again");
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-}
-
-struct Problem {
-    reason: String,
-    transient: bool,
-}
-
-#[derive(Deserialize)]
-struct Issued {
-    value: Secret,
-}
-
-async fn ask(client: &reqwest::Client, url: url::Url, bearer: &Secret) -> Result<Secret, Problem> {
-    let transient = |error: reqwest::Error| Problem {
-        reason: crate::words::chain(&error.without_url()),
-        transient: true,
-    };
-    let request = client.get(url).bearer_auth(bearer.expose()).header("accept", "application/json");
-    let mut answer = request.send().await.map_err(transient)?;
-    let status = answer.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(transient)? {
-        if body.len() + chunk.len() > MAX_TOKEN {
-            return Err(Problem { reason: "its answer is too large".into(), transient: false });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if !status.is_success() {
-        let text = String::from_utf8_lossy(&body);
-        // "Can't issue ID_TOKEN for job in 'Pending' / 'Delayed' state": a race at the job's start.
-        let early = status == 403 && (text.contains("Pending") || text.contains("Delayed"));
-        let transient = early || status.is_server_error() || status == 429;
-        return Err(Problem { reason: format!("it answered with status {status}"), transient });
-    }
-    serde_json::from_slice::<Issued>(&body)
-        .map(|issued| issued.value)
-        .map_err(|_| Problem { reason: "its answer holds no token".into(), transient: true })
 }
