@@ -1,18 +1,21 @@
-//! The issuers' keys: found by discovery or in a file, kept, fetched again when they are old.
+//! The issuers' keys: found by discovery or in a file, kept, renewed before they are old.
 //!
 //! Only configured issuers are ever asked, at the address that stands in the configuration; nothing
-//! in a token leads anywhere. One fetch runs at a time for each issuer, unknown `kid`s start at most
-//! [`MAX_EARLY`] in [`COOL_DOWN`], and when the issuer is down the last good keys hold for its `stale`.
+//! in a token leads anywhere. One fetch runs at a time for each issuer. An unknown `kid` starts one fetch in [`COOL_DOWN`],
+//! and all of them together [`MAX_EARLY`]. When the issuer is down or hangs the last good keys hold for its `stale`, and
+//! nobody waits whose key is among them.
 
 mod keys;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
@@ -36,6 +39,12 @@ const MAX_EARLY: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 /// An issuer that is down is asked again this often, so that it is found soon when it comes back.
 const MAX_FAILED: usize = 5;
+/// Unknown `kid`s that are remembered; more than [`MAX_EARLY`] start no fetch anyway.
+const MAX_UNKNOWN: usize = 256;
+/// A longer name of a key is nobody's.
+const MAX_KID: usize = 256;
+/// However short `refresh` is, an issuer is not asked more often without an exchange.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// All configured issuers.
 #[derive(Debug)]
@@ -60,6 +69,8 @@ struct Asked {
     failed: Vec<Instant>,
     /// The times lately at which the kept keys were not old.
     early: Vec<Instant>,
+    /// Unknown `kid`s for which they were asked for lately.
+    unknown: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +118,16 @@ impl Issuers {
         Ok(Self { audience: audience.to_owned(), issuers: issuers.collect::<Result<_, _>>()? })
     }
 
+    /// Has all keys at hand and renews them before they are old, until `stop`: so that no exchange waits for an issuer, and
+    /// an issuer that cannot be reached is in the log before somebody needs it.
+    pub(crate) async fn look_after(&self, stop: &CancellationToken) {
+        let all = self.issuers.iter().map(Issuer::look_after);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = futures_util::future::join_all(all) => {}
+        }
+    }
+
     /// Verifies an identity token that was shown with the key of a thumbprint, and says whose run it is.
     pub(crate) async fn verify(
         &self,
@@ -143,67 +164,125 @@ impl Issuers {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// Whether keys that are not old are asked for again, since a token names one that is not among them.
+    fn may_look_for(&mut self, kid: &str) -> bool {
+        self.early.retain(|at| at.elapsed() < COOL_DOWN);
+        self.unknown.retain(|_, at| at.elapsed() < COOL_DOWN);
+        let may = self.early.len() < MAX_EARLY && !self.unknown.contains_key(kid);
+        if may {
+            self.early.push(Instant::now());
+            if self.unknown.len() < MAX_UNKNOWN {
+                self.unknown.insert(kid.to_owned(), Instant::now());
+            }
+        }
+        may
+    }
+}
+
 // === impl Issuer ===
 
 impl Issuer {
+    async fn look_after(&self) {
+        let early = (self.config.refresh / 4 * 3).max(MIN_PAUSE);
+        loop {
+            let age = self.kept().map(|kept| kept.since.elapsed());
+            let pause = match age {
+                Some(age) if age < early => early.saturating_sub(age),
+                Some(_) | None => {
+                    let mut asked = self.asked.lock().await;
+                    match self.renewed(&mut asked).await {
+                        Ok(_) => early,
+                        Err(_) => RETRY.min(early),
+                    }
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     async fn key(&self, kid: &str, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
+        if kid.len() > MAX_KID {
+            return Err(Fault::new("its `kid` is too long").into());
+        }
         let before = Instant::now();
         let kept = self.kept();
-        let current = kept.filter(|kept| kept.since.elapsed() < self.config.refresh);
-        if let Some(found) = current.and_then(|kept| kept.keys.find(kid, algorithm).transpose()) {
-            return Ok(found?);
+        let known = kept.as_ref().and_then(|kept| kept.keys.find(kid, algorithm).transpose());
+        if let (Some(kept), Some(found)) = (kept, known) {
+            let age = kept.since.elapsed();
+            // Somebody asks already, or the issuer did not answer just now: who has a key need not wait for that.
+            if age < self.config.refresh || (age < self.stale() && self.is_in_trouble()) {
+                return Ok(found?);
+            }
         }
-        let keys = self.refreshed(before).await?;
+        let keys = self.refreshed(kid, before).await?;
         match keys.find(kid, algorithm)? {
             Some(key) => Ok(key),
             None => Err(Fault::new("its `kid` is no key of its issuer").into()),
         }
     }
 
+    fn is_in_trouble(&self) -> bool {
+        self.asked
+            .try_lock()
+            .map_or(true, |asked| asked.failed.iter().any(|at| at.elapsed() < RETRY))
+    }
+
     fn kept(&self) -> Option<Kept> {
         self.kept.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Fetches the keys, unless somebody did since `before`, or too many did.
-    async fn refreshed(&self, before: Instant) -> Result<Arc<KeySet>, IdentityError> {
+    /// How long the last good keys hold.
+    fn stale(&self) -> Duration {
+        self.config.stale.max(self.config.refresh)
+    }
+
+    /// Fetches the keys for an exchange, unless somebody did since `before`, or too many did.
+    async fn refreshed(&self, kid: &str, before: Instant) -> Result<Arc<KeySet>, IdentityError> {
         let mut asked = self.asked.lock().await;
         if let Some(kept) = self.kept().filter(|kept| kept.since > before) {
             return Ok(kept.keys);
         }
         asked.failed.retain(|at| at.elapsed() < RETRY);
-        asked.early.retain(|at| at.elapsed() < COOL_DOWN);
         let fresh = self.kept().is_some_and(|kept| kept.since.elapsed() < self.config.refresh);
-        let failed = if asked.failed.len() >= MAX_FAILED {
+        let reason = if asked.failed.len() >= MAX_FAILED {
             "they could not be had a moment ago".to_owned()
-        } else if fresh && asked.early.len() >= MAX_EARLY {
+        } else if fresh && !asked.may_look_for(kid) {
             "they were asked for too often".to_owned()
         } else {
-            if fresh {
-                asked.early.push(Instant::now());
-            }
-            match self.fetch().await {
-                Ok(keys) => {
-                    let keys = Arc::new(keys);
-                    let kept = Kept { keys: keys.clone(), since: Instant::now() };
-                    let mut slot =
-                        self.kept.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    *slot = Some(kept);
-                    asked.failed.clear();
-                    return Ok(keys);
-                }
+            match self.renewed(&mut asked).await {
+                Ok(keys) => return Ok(keys),
                 Err(reason) => {
-                    asked.failed.push(Instant::now());
-                    tracing::warn!(issuer = self.config.name, reason, "no keys of an issuer");
+                    // Nothing was learnt of it.
+                    asked.unknown.remove(kid);
                     reason
                 }
             }
         };
         match self.kept() {
-            Some(kept) if kept.since.elapsed() < self.config.stale.max(self.config.refresh) => {
-                Ok(kept.keys)
+            Some(kept) if kept.since.elapsed() < self.stale() => Ok(kept.keys),
+            Some(_) | None => Err(IdentityError::Keys { issuer: self.config.name.clone(), reason }),
+        }
+    }
+
+    /// Fetches the keys and keeps them. An error leaves those that are kept.
+    async fn renewed(&self, asked: &mut Asked) -> Result<Arc<KeySet>, String> {
+        match self.fetch().await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                let kept = Kept { keys: keys.clone(), since: Instant::now() };
+                let mut slot = self.kept.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *slot = Some(kept);
+                asked.failed.clear();
+                Ok(keys)
             }
-            Some(_) | None => {
-                Err(IdentityError::Keys { issuer: self.config.name.clone(), reason: failed })
+            Err(reason) => {
+                asked.failed.retain(|at| at.elapsed() < RETRY);
+                asked.failed.push(Instant::now());
+                tracing::warn!(issuer = self.config.name, reason, "no keys of an issuer");
+                Err(reason)
             }
         }
     }

@@ -124,6 +124,10 @@ pub(crate) async fn serve(
         "the broker is ready"
     );
     let app = Arc::new(App { sessions: sessions.clone(), issuers, once, stop: stop.clone() });
+    let keys = tokio::spawn({
+        let app = app.clone();
+        async move { app.issuers.look_after(&app.stop).await }
+    });
     let metrics = &sessions.metrics;
     let watched = async {
         if let Some(listener) = watchers {
@@ -135,6 +139,7 @@ pub(crate) async fn serve(
     tokio::join!(served, watched);
     tracing::info!("the broker stops");
     caretaker.abort();
+    keys.abort();
     reloading.abort();
     sessions.drain().await;
     if let Err(error) = store.forget_broker().await {
