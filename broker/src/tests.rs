@@ -9,6 +9,7 @@
 )]
 
 mod archive;
+mod certified;
 mod configuration;
 mod discovery;
 mod exchange;

@@ -7,13 +7,31 @@ use std::{
 
 use anyhow::{Result, bail};
 
+/// A script of `tests/issuers/` that needs a package of Node's.
+pub fn issuer_script(script: &str, package: &str) -> Result<Command> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let modules = node_modules(tests);
+    if !modules.join(package).is_dir() {
+        bail!("{package} is missing; `cargo xtask install` installs it");
+    }
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", modules).env("NODE_NO_WARNINGS", "1");
+    node.arg(tests.join("issuers").join(script));
+    Ok(node)
+}
+
+fn node_modules(tests: &Path) -> PathBuf {
+    let usual = tests.join("../.tools/node/node_modules");
+    std::env::var_os("GUARD_TEST_NODE_MODULES").map_or(usual, PathBuf::from)
+}
+
 /// A script of `tests/drivers/` in its language; `scenario` is its argument.
 pub fn driver(script: &str, scenario: &str) -> Result<Command> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tools = tests.join("../.tools");
     let from = |name: &str, usual: PathBuf| std::env::var_os(name).map_or(usual, PathBuf::from);
     let mut command = if script.ends_with(".js") {
-        let modules = from("GUARD_TEST_NODE_MODULES", tools.join("node/node_modules"));
+        let modules = node_modules(tests);
         if !modules.join("pg").is_dir() {
             bail!("node-postgres is missing; `cargo xtask install` installs it");
         }

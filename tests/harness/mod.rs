@@ -12,7 +12,7 @@ pub mod stage;
 
 pub use client::{Finished, script};
 pub use corpus::replay;
-pub use driver::driver;
+pub use driver::{driver, issuer_script};
 pub use issuer::Issuer;
 pub use postgres::Postgres;
 pub use stage::{Builder, EnforceAt, Programs, Stage, policies};

@@ -35,7 +35,7 @@ pub(crate) enum Part {
     Valgrind,
     /// psycopg 3, psycopg 2 and asyncpg.
     PythonDrivers,
-    /// node-postgres.
+    /// node-postgres, and an issuer.
     NodeDriver,
     /// pgjdbc, and a Java that compiles.
     JavaDriver,
@@ -122,7 +122,7 @@ impl Part {
             Self::Pgbouncer => "PgBouncer",
             Self::Valgrind => "valgrind",
             Self::PythonDrivers => "Python drivers",
-            Self::NodeDriver => "node-postgres",
+            Self::NodeDriver => "node-postgres and oidc-provider",
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
             Self::Nextest => "cargo-nextest",
@@ -143,7 +143,7 @@ impl Part {
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
             ],
-            Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg"])],
+            Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
             Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],
             Self::RubyDriver => &[Way::Apt(&["ruby", "ruby-pg"])],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
