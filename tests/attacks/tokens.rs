@@ -214,6 +214,56 @@ fn a_stolen_access_token_is_useless_without_its_key() {
 }
 
 #[test]
+fn no_token_leads_the_broker_anywhere() {
+    let stage = Stage::builder().start().unwrap();
+    let key = Key::make(stage.dir(), "key");
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", elsewhere.local_addr().unwrap());
+    for name in ["iss", "jku", "x5u", "jwks_uri"] {
+        let token = stage.issuer.token_with(&key.audience(&stage.url), |header, claims| {
+            header[name] = json!(url);
+            if name == "iss" {
+                claims.insert("iss".into(), json!(url));
+            } else {
+                header["kid"] = json!("of-another");
+            }
+        });
+        refused(&stage, name, &exchange(&stage, &token.unwrap(), &key));
+    }
+    let asked = elsewhere.accept().map(|(_, from)| from).unwrap_err();
+    assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock, "the broker was led elsewhere");
+}
+
+#[test]
+fn all_refused_tokens_are_answered_alike_and_the_log_says_why() {
+    let stage = Stage::builder().start().unwrap();
+    let key = Key::make(stage.dir(), "key");
+    let changes: [(&str, Change); 6] = [
+        ("its issuer is not configured", |_, c| {
+            drop(c.insert("iss".into(), json!("https://evil.example")));
+        }),
+        ("its audience is not this broker", |_, c| drop(c.insert("aud".into(), json!("x")))),
+        ("it has expired", |_, c| drop(c.insert("exp".into(), json!(1_700_000_000)))),
+        ("its `kid` is no key of its issuer", |h, _| h["kid"] = json!("mine")),
+        ("its claim `repository_id` is missing", |_, c| drop(c.remove("repository_id"))),
+        ("its claim `jti` is missing", |_, c| drop(c.remove("jti"))),
+    ];
+    let mut told = std::collections::BTreeSet::new();
+    for (why, change) in changes {
+        let token = stage.issuer.token_with(&key.audience(&stage.url), change).unwrap();
+        let mut answer = exchange(&stage, &token, &key).json();
+        let number = answer["decision_id"].take();
+        told.insert(answer.to_string());
+        let number = number.as_str().unwrap();
+        let log = stage.broker.log();
+        let line = log.lines().find(|line| line.contains(number)).unwrap();
+        assert!(line.contains(why), "{why}: {line}");
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
 fn strangers_are_told_nothing() {
     let stage = Stage::builder().start().unwrap();
     for path in [

@@ -95,6 +95,22 @@ async fn claims_are_explained_without_a_token() {
     assert!(none.contains("is no configured issuer; there are `github`"), "{none}");
 }
 
+#[tokio::test]
+async fn a_session_of_a_broad_rule_says_so_in_its_record() {
+    let mut stage = Stage::new().await;
+    let narrow = stage.session().await;
+    assert!(!stage.text(&narrow).await.contains("trust_broad"));
+    let rule = stage.folder.path().join("trust/t.yaml");
+    let text = std::fs::read_to_string(&rule).unwrap();
+    let text = text.replace("ref: refs/heads/main", "ref: { glob: \"refs/heads/ma*\" }");
+    std::fs::write(&rule, format!("{text}  allow_broad: everybody may\n")).unwrap();
+    let end = serde_json::json!({ "exit_code": 0 });
+    stage.as_shim(&narrow, axum::http::Method::POST, "/v1/session/end", &end).await;
+    stage.restart().await;
+    let broad = stage.session().await;
+    assert!(stage.text(&broad).await.contains("\"trust_broad\":\"everybody may\""));
+}
+
 async fn said_of_nobody(stage: &Stage) -> String {
     let config = config::load(&stage.folder.path().join("guard.yaml")).unwrap();
     let shown = Shown::Claims(r#"{ "iss": "https://nobody.example" }"#.into());

@@ -50,6 +50,8 @@ pub struct TrustIssuer {
     pub repository_id: Option<String>,
     /// The claim that says of which ref the code is, where the issuer's configuration says so.
     pub git_ref: Option<String>,
+    /// The claim that says what started a run, where the issuer's configuration says so.
+    pub event: Option<String>,
     /// The claims of which one says which of the issuer's tenants it is, where strangers can be tenants and neither the
     /// issuer's address nor its configuration says which one is meant.
     pub tenants: &'static [&'static str],
@@ -86,6 +88,7 @@ struct TrustRule {
     name: RuleId,
     issuer: String,
     platform: Platform,
+    event: Option<String>,
     claims: Conditions,
     grants: Vec<GrantRule>,
     allow_broad: Option<String>,
@@ -149,7 +152,7 @@ impl TrustRule {
         if who.issuer_name != self.issuer || who.platform != self.platform {
             return Some(Gate::new("issuer", format!("it is for issuer `{}`", self.issuer)));
         }
-        claims::refused(self.platform, &self.claims, &who.claims)
+        claims::refused(self.platform, self.event.as_deref(), &self.claims, &who.claims)
             .or_else(|| self.claims.first_failed(&who.claims))
     }
 

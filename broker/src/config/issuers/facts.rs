@@ -121,7 +121,7 @@ pub(super) fn facts(issuer: &Node) -> Option<TrustIssuer> {
     let platform = fields.optional("platform")?.one_of(&platforms(), &mut said)?;
     let url = fields.optional("url").and_then(|node| node.text(&mut said)).unwrap_or_default();
     let mut claims = BTreeSet::new();
-    let (mut repository_id, mut git_ref) = (None, None);
+    let (mut repository_id, mut git_ref, mut event) = (None, None, None);
     if let Some(node) = fields.optional("claims") {
         let items = node.one_or_more(&mut said).unwrap_or_default();
         claims.extend(items.iter().filter_map(|item| item.text(&mut said)).map(one_name));
@@ -132,6 +132,7 @@ pub(super) fn facts(issuer: &Node) -> Option<TrustIssuer> {
             match what {
                 "repository_id" => repository_id = Some(claim.clone()),
                 "ref" => git_ref = Some(claim.clone()),
+                "event" => event = Some(claim.clone()),
                 _ => {}
             }
             claims.insert(claim);
@@ -143,5 +144,5 @@ pub(super) fn facts(issuer: &Node) -> Option<TrustIssuer> {
     {
         tenants = &[];
     }
-    Some(TrustIssuer { platform, claims, repository_id, git_ref, tenants })
+    Some(TrustIssuer { platform, claims, repository_id, git_ref, event, tenants })
 }

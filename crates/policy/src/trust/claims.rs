@@ -353,34 +353,42 @@ fn is_service_connection(issuer: &TrustIssuer, conditions: &Conditions) -> bool 
             .is_some_and(|values| values.iter().all(|value| value.starts_with("sc://")))
 }
 
-/// Events of strangers that a rule names.
-pub(super) fn named_strangers(platform: Platform, conditions: &Conditions) -> Vec<&'static str> {
-    match platform {
-        Platform::Github => STRANGERS
-            .into_iter()
-            .filter(|event| conditions.names_value("event_name", event))
-            .collect(),
+/// The claim that says what started a run, where strangers can start one.
+pub(super) fn event(issuer: &TrustIssuer) -> Option<&str> {
+    match issuer.platform {
+        Platform::Github => Some("event_name"),
+        // Forgejo and Gitea have GitHub's events.
+        Platform::Oidc => issuer.event.as_deref(),
         Platform::Gitlab
         | Platform::Buildkite
         | Platform::Circleci
         | Platform::AzureDevops
         | Platform::Bitbucket
-        | Platform::Kubernetes
-        | Platform::Oidc => Vec::new(),
+        | Platform::Kubernetes => None,
     }
+}
+
+/// Events of strangers that a rule names.
+pub(super) fn named_strangers(issuer: &TrustIssuer, conditions: &Conditions) -> Vec<&'static str> {
+    let Some(claim) = event(issuer) else { return Vec::new() };
+    STRANGERS.into_iter().filter(|event| conditions.names_value(claim, event)).collect()
 }
 
 /// Why what a run is keeps it out, whatever a rule's conditions are, unless the rule names it.
 pub(super) fn refused(
     platform: Platform,
+    event: Option<&str>,
     wanted: &Conditions,
     claims: &BTreeMap<String, String>,
 ) -> Option<Gate> {
+    if let Some(gate) = event.and_then(|claim| strangers_event(claim, wanted, claims)) {
+        return Some(gate);
+    }
     match platform {
-        Platform::Github => strangers_event(wanted, claims),
         Platform::Gitlab => fork(wanted, claims),
         Platform::Circleci => ssh_rerun(wanted, claims),
-        Platform::Buildkite
+        Platform::Github
+        | Platform::Buildkite
         | Platform::AzureDevops
         | Platform::Bitbucket
         | Platform::Kubernetes
@@ -388,16 +396,19 @@ pub(super) fn refused(
     }
 }
 
-fn strangers_event(wanted: &Conditions, claims: &BTreeMap<String, String>) -> Option<Gate> {
-    const EVENT: &str = "event_name";
-    let Some(event) = claims.get(EVENT) else {
-        return Some(Gate::new(EVENT, "the token has no claim `event_name`"));
+fn strangers_event(
+    claim: &str,
+    wanted: &Conditions,
+    claims: &BTreeMap<String, String>,
+) -> Option<Gate> {
+    let Some(event) = claims.get(claim) else {
+        return Some(Gate::new(claim, format!("the token has no claim `{claim}`")));
     };
-    let refused = STRANGERS.contains(&event.as_str()) && !wanted.names_value(EVENT, event);
+    let refused = STRANGERS.contains(&event.as_str()) && !wanted.names_value(claim, event);
     refused.then(|| {
         let reason =
-            format!("event `{event}` can run strangers' code and is not named in `event_name`");
-        Gate::new(EVENT, reason)
+            format!("event `{event}` can run strangers' code and is not named in `{claim}`");
+        Gate::new(claim, reason)
     })
 }
 

@@ -54,11 +54,11 @@ pub(super) fn narrow(
             format!("add {gates} (exact, not a glob), or say why not in `allow_broad`"),
         );
     }
-    for event in claims::named_strangers(issuer.platform, conditions) {
+    for event in claims::named_strangers(issuer, conditions) {
         node.problem_with_help(
             problems,
             format!("event `{event}` can run strangers' code with the repository's trust"),
-            "take it out of `event_name`, or say why it is safe here in `allow_broad`",
+            "take it out, or say why it is safe here in `allow_broad`",
         );
     }
 }
@@ -114,6 +114,12 @@ pub(super) fn advise(
                 say(
                     "the rule does not say in which project the job runs (`job_project_id`)",
                     "GitLab before 18.4 does not say that a fork's merge request runs here; newer ones do, and guard refuses these",
+                );
+            }
+            if names("ref") && !["ref_path", "ref_type", "ref_protected"].into_iter().any(names) {
+                say(
+                    "a tag can have the name of the branch",
+                    "write `ref_path: refs/heads/…` instead of `ref`",
                 );
             }
             if names("environment") && !names("environment_protected") {

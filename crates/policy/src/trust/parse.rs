@@ -7,7 +7,7 @@ use guard_core::{
     document::{self, Node, Problems},
 };
 
-use super::{Conditions, GrantRule, TrustContext, TrustRule, TrustRules, lints};
+use super::{Conditions, GrantRule, TrustContext, TrustRule, TrustRules, claims, lints};
 
 /// Shorter grants end before a client has connected.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -66,7 +66,13 @@ fn rule(
     let grants =
         fields.required("grants", problems).and_then(|node| grants(node, context, problems));
     let allow_broad = match fields.optional("allow_broad") {
-        Some(node) => Some(node.text(problems)?.to_owned()),
+        Some(node) => {
+            let reason = node.text(problems)?.trim();
+            if reason.is_empty() {
+                node.problem(problems, "a reason is what a reviewer finds in each report: say why");
+            }
+            Some(reason.to_owned())
+        }
         None => None,
     };
     fields.finish(&["name", "issuer", "claims", "grants", "allow_broad"], problems);
@@ -79,6 +85,7 @@ fn rule(
         name: name?,
         issuer: issuer.to_owned(),
         platform: known.platform,
+        event: claims::event(known).map(str::to_owned),
         claims: conditions,
         grants: grants?,
         allow_broad,

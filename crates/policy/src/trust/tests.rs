@@ -34,12 +34,13 @@ fn issuer(platform: Platform) -> TrustIssuer {
     let own = |claim: &str| generic.then(|| claim.to_owned());
     TrustIssuer {
         platform,
-        claims: ["/ci/project", "/ci/ref", "job"]
+        claims: ["/ci/project", "/ci/ref", "/ci/event", "job"]
             .into_iter()
             .filter_map(own)
             .collect::<BTreeSet<_>>(),
         repository_id: own("/ci/project"),
         git_ref: own("/ci/ref"),
+        event: own("/ci/event"),
         tenants: match platform {
             Platform::Buildkite => &["organization_id"],
             Platform::Github

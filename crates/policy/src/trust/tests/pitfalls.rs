@@ -332,9 +332,39 @@ fn an_environment_alone_is_something_to_look_at() {
     assert!(advice(runner, Platform::Github).contains("self-hosted"));
     let fork = advice("{ project_id: 1, ref: main }", Platform::Gitlab);
     assert!(fork.contains("job_project_id"), "{fork}");
+    assert!(fork.contains("a tag can have the name of the branch"), "{fork}");
     let protected =
         "{ project_id: 1, job_project_id: 1, environment: p, environment_protected: true }";
     assert_eq!(advice(protected, Platform::Gitlab), "");
+}
+
+#[test]
+fn strangers_events_are_refused_wherever_a_claim_says_what_started_the_run() {
+    let text = rule(Platform::Oidc, "{ /ci/project: \"7\", /ci/ref: refs/heads/main }");
+    let who = |event: Option<&'static str>| {
+        let mut claims = vec![("/ci/project", "7"), ("/ci/ref", "refs/heads/main")];
+        claims.extend(event.map(|event| ("/ci/event", event)));
+        identity(Platform::Oidc, &claims)
+    };
+    assert!(admit(&text, &who(Some("push")), &[]).is_ok());
+    assert!(
+        admit(&text, &who(Some("pull_request_target")), &[]).unwrap_err().contains("strangers")
+    );
+    assert!(admit(&text, &who(None), &[]).is_err());
+    let claims = "{ /ci/project: \"7\", /ci/ref: refs/heads/main, /ci/event: issue_comment }";
+    does_not_load(Platform::Oidc, claims, "strangers' code");
+    assert!(admit(&broad(Platform::Oidc, claims), &who(Some("issue_comment")), &[]).is_ok());
+}
+
+#[test]
+fn a_broad_rule_without_a_reason_does_not_load() {
+    for reason in ["\"\"", "\"  \"", "", "~"] {
+        let text = format!(
+            "{}  allow_broad: {reason}\n",
+            rule(Platform::Github, "{ repository: acme/shop }")
+        );
+        assert!(load(&text).is_err(), "{reason:?}");
+    }
 }
 
 #[test]
