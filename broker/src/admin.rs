@@ -2,6 +2,7 @@
 //!
 //! It works on the store. The brokers that run hear of it there, within a second.
 
+mod gateways;
 mod reload;
 
 use std::{io::Write as _, path::PathBuf};
@@ -14,6 +15,7 @@ use crate::{
     store::{Overview, Store},
 };
 
+pub(crate) use gateways::{GatewayArgs, run as gateways};
 pub(crate) use reload::{ReloadArgs, run as reload};
 
 /// What is said of the reason of an end at most.

@@ -5,6 +5,7 @@ mod data;
 mod gateway;
 mod health;
 mod oauth;
+pub(crate) mod openapi;
 mod session;
 
 use std::{
@@ -59,6 +60,7 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
     vec![
         (("GET", "/healthz"), get(health::alive)),
         (("GET", "/readyz"), get(health::ready)),
+        (("GET", "/v1/openapi.json"), get(openapi::serve)),
         (("GET", "/v1/audience"), get(audience)),
         (("GET", "/v1/keys"), get(keys)),
         (("POST", "/oauth/token"), post(oauth::token)),
@@ -66,6 +68,7 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("POST", "/v1/session/enforce"), post(session::enforce)),
         (("POST", "/v1/session/end"), post(session::end)),
         (("GET", "/v1/session/record"), get(session::record)),
+        (("POST", "/v1/gateways/enrol"), post(gateway::enrol)),
         (("PUT", "/v1/gateways/self"), put(gateway::register)),
         (("POST", "/v1/sessions/authorize"), post(gateway::authorize)),
         (("GET", "/v1/sessions/{id}/state"), get(gateway::state)),

@@ -1,6 +1,7 @@
 //! `guard.yaml`, its trust rules and its policies, read once into types with every problem noted.
 
 mod credentials;
+mod gateways;
 mod issuers;
 mod resources;
 mod store;
@@ -25,6 +26,7 @@ use url::Url;
 pub(crate) use credentials::{
     CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
 };
+pub(crate) use gateways::{GatewayConfig, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, KeySource, RunClaims};
 pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
@@ -78,8 +80,8 @@ pub(crate) struct Config {
     pub(crate) issuers: Vec<IssuerConfig>,
     /// What is behind it.
     pub(crate) resources: BTreeMap<ResourceName, ResourceConfig>,
-    /// The gateways it knows: RFC 7638 thumbprint of the key, by name.
-    pub(crate) gateways: BTreeMap<String, String>,
+    /// The gateways whose keys stand here, by name.
+    pub(crate) gateways: BTreeMap<String, GatewayConfig>,
     /// When a silent shim is gone.
     pub(crate) sessions: SessionTimes,
     /// Who gets what.
@@ -195,7 +197,7 @@ fn read(
     let issuers = issuers_node.map(|n| issuers::read(n, base, problems));
     let resources_node = fields.required("resources", problems);
     let resources = resources_node.map(|n| resources::read(n, base, problems));
-    let gateways = fields.optional("gateways").map(|n| gateways(n, problems));
+    let gateways = fields.optional("gateways").map(|n| gateways::read(n, problems));
     let sessions = match fields.optional("sessions") {
         Some(node) => session_times(node, problems),
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER }),
@@ -299,42 +301,6 @@ fn tls_files(node: &Node, base: &Path, problems: &mut Problems) -> Option<TlsFil
     let (cert, key) = (file("cert", problems), file("key", problems));
     fields.finish(&["cert", "key"], problems);
     Some(TlsFiles { cert: cert?, key: key? })
-}
-
-fn gateways(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut gateways = BTreeMap::new();
-    for item in node.list(problems).unwrap_or_default() {
-        let Some(fields) = item.fields(problems) else { continue };
-        let name = fields.required("name", problems).and_then(|node| {
-            // The same form as every other name; `shim` is how the record calls the other
-            // enforcement point, `broker` how it calls itself.
-            let name: ResourceName = node.parsed(problems)?;
-            if matches!(name.as_str(), "shim" | "broker") {
-                node.problem(problems, format!("`{name}` is a name of guard's own"));
-            }
-            Some(name.as_str().to_owned())
-        });
-        let key = fields.required("key", problems).and_then(|node| {
-            let text = node.text(problems)?;
-            let fits = text.len() == 43
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            if !fits {
-                node.problem_with_help(
-                    problems,
-                    format!("`{text}` is no thumbprint of a gateway's key"),
-                    "`guard gateway … --print-key` prints it: 43 characters",
-                );
-            }
-            Some(text.to_owned())
-        });
-        fields.finish(&["name", "key"], problems);
-        if let (Some(name), Some(key)) = (name, key)
-            && gateways.insert(name.clone(), key).is_some()
-        {
-            item.problem(problems, format!("a gateway `{name}` stands here twice"));
-        }
-    }
-    gateways
 }
 
 fn session_times(node: &Node, problems: &mut Problems) -> Option<SessionTimes> {

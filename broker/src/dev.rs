@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    config::{Config, IssuerConfig, RecordingsAt, StoreConfig},
+    config::{Config, GatewayConfig, IssuerConfig, Labels, RecordingsAt, StoreConfig},
     say, serve,
 };
 use issuer::DevIssuer;
@@ -114,7 +114,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let identity = folder.path().join("gateway.pem");
     if let Some(guard) = &guard {
         let key = setup::gateway_key(guard, &identity).await?;
-        config.gateways.insert(DEV.to_owned(), key);
+        let labels = Labels::default();
+        config.gateways.insert(DEV.to_owned(), GatewayConfig { key, labels });
     }
     let resources: Vec<_> = config.resources.keys().map(ToString::to_string).collect();
     let serving = tokio::spawn(serve::serve(config, None, stop.clone()));

@@ -85,6 +85,8 @@ enum Command {
     Leases(leases::Args),
     /// Wait until all brokers run by the files as they are
     Reload(admin::ReloadArgs),
+    /// List gateways, let them in, and drain them
+    Gateways(admin::GatewayArgs),
     /// List, show and end sessions
     Sessions(admin::Args),
     /// Say why a run gets a session, or none
@@ -126,6 +128,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
         Command::Reload(args) => return runtime()?.block_on(admin::reload(args)),
+        Command::Gateways(args) => runtime()?.block_on(admin::gateways(args))?,
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
         Command::Trust(args) => return runtime()?.block_on(trust::run(args)),
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,

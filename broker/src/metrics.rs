@@ -212,7 +212,7 @@ impl Metrics {
         for state in ["live", "ending"] {
             drop(self.sessions.get_or_create(&State { state }));
         }
-        for state in ["ready", "draining", "silent"] {
+        for state in ["ready", "draining", "silent", "invited"] {
             drop(self.gateways.get_or_create(&State { state }));
         }
         for state in ["idle", "busy"] {

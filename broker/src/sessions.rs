@@ -5,6 +5,7 @@
 //! takes them to their end.
 
 mod ending;
+mod gateways;
 mod leases;
 mod mask_keys;
 mod opening;
@@ -21,7 +22,7 @@ use std::{
 use guard_audit::{Event, SealingKey};
 use guard_core::{
     Digest, EnforceAt, ResourceName, SessionId,
-    control::{Enforcement, GatewayInfo, SessionState},
+    control::{Enforcement, SessionState},
 };
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +34,7 @@ use crate::{
     store::{SessionRow, StateRow, Store},
 };
 
+pub(crate) use gateways::{labels as gateway_labels, state as gateway_state};
 pub(crate) use reloading::end_older_policies;
 pub(crate) use session::Session;
 
@@ -53,6 +55,8 @@ pub(crate) struct Sessions {
     key: SealingKey,
     /// Those that this broker was asked for and that are not sealed. With files for records: all of these.
     live: RwLock<Live>,
+    /// What the store said of gateways a moment ago.
+    gateways: tokio::sync::Mutex<Option<gateways::Known>>,
     /// Sessions whose shims were heard of since the store was told.
     heard: Mutex<HashSet<SessionId>>,
     tasks: TaskTracker,
@@ -218,27 +222,6 @@ impl Sessions {
             self.remove(session);
         }
         Ok(state)
-    }
-
-    /// Notes where a gateway listens.
-    pub(crate) async fn register(&self, info: GatewayInfo, version: &str) -> Result<(), Refusal> {
-        if self.store.gateway_address(&info.name).await?.is_none() {
-            tracing::info!(gateway = info.name, version, "a gateway is here");
-        }
-        Ok(self.store.register_gateway(&info, version).await?)
-    }
-
-    /// How many gateways there are, by state.
-    pub(crate) async fn count_gateways(&self) -> Result<[(&'static str, i64); 1], Refusal> {
-        let here = self.store.gateways().await?.len();
-        Ok([("ready", i64::try_from(here).unwrap_or(i64::MAX))])
-    }
-
-    /// The gateway that shims are sent to: of those that are here, the first by name.
-    async fn gateway(&self) -> Result<Option<GatewayInfo>, Refusal> {
-        let here = self.store.gateways().await?;
-        let config = self.config();
-        Ok(here.into_iter().find(|info| config.gateways.contains_key(&info.name)))
     }
 
     /// The shim was heard of. The store is told within a second.

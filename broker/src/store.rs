@@ -8,6 +8,7 @@ mod authorizations;
 mod brokers;
 mod changes;
 mod ends;
+mod gateways;
 mod journal;
 mod leases;
 mod open;
@@ -15,20 +16,16 @@ mod overview;
 mod rows;
 mod sessions;
 
-use std::time::Duration;
-
-use guard_core::{Timestamp, control::GatewayInfo};
+use guard_core::Timestamp;
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
 
 pub(crate) use brokers::{Broker, BrokerRow};
 pub(crate) use changes::Change;
+pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use sessions::Stored;
-
-/// A gateway that was not heard of for this long is not offered to shims. It registers every 10 s.
-const GATEWAY_RECENT: Duration = Duration::from_secs(60);
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -98,48 +95,6 @@ impl Store {
             Kind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
             Kind::Postgres(_) => self.pool.begin().await?,
         })
-    }
-
-    /// Stores what a gateway says of itself, and says whether it is new here.
-    pub(crate) async fn register_gateway(
-        &self,
-        gateway: &GatewayInfo,
-        version: &str,
-    ) -> Result<(), StoreError> {
-        let text = "INSERT INTO gateways (name, address, certificate, version, heard_at)
-             VALUES ($1, $2, $3, $4, {now})
-             ON CONFLICT (name) DO UPDATE SET address = excluded.address,
-                 certificate = excluded.certificate, version = excluded.version,
-                 heard_at = excluded.heard_at";
-        sqlx::query(self.sql(text))
-            .bind(gateway.name.clone())
-            .bind(gateway.address.clone())
-            .bind(gateway.certificate.to_string())
-            .bind(version.to_owned())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// The gateways that were heard of lately, by name.
-    pub(crate) async fn gateways(&self) -> Result<Vec<GatewayInfo>, StoreError> {
-        let text = "SELECT name, address, certificate FROM gateways
-             WHERE heard_at > {now} - $1 ORDER BY name";
-        let recent = i64::try_from(GATEWAY_RECENT.as_millis()).unwrap_or(i64::MAX);
-        let rows: Vec<(String, String, String)> =
-            sqlx::query_as(self.sql(text)).bind(recent).fetch_all(&self.pool).await?;
-        let gateways = rows.into_iter().map(|(name, address, certificate)| {
-            Ok(GatewayInfo { name, address, certificate: rows::parse(&certificate)? })
-        });
-        gateways.collect()
-    }
-
-    /// Where a gateway said that it listens.
-    pub(crate) async fn gateway_address(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let found = sqlx::query_scalar("SELECT address FROM gateways WHERE name = $1")
-            .bind(name.to_owned())
-            .fetch_optional(&self.pool);
-        Ok(found.await?)
     }
 
     /// Uses a proof up. `false` if it was used before, at whichever broker.

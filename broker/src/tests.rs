@@ -15,6 +15,7 @@ mod discovery;
 mod exchange;
 mod explained;
 mod full_disk;
+mod gateways;
 mod identities;
 mod killed;
 mod listener;

@@ -6,13 +6,13 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderName, header, request::Parts},
 };
-use guard_core::{Digest, Timestamp};
+use guard_core::{Digest, ResourceName, Timestamp};
 
 use super::App;
 use crate::{
     error::Refusal,
     jws::Fault,
-    proofs::{self, Request, Scope},
+    proofs::{self, Proven, Request, Scope},
     sessions::{Caller, Found, Session, over},
     store::{SessionRow, StateRow},
 };
@@ -30,6 +30,14 @@ pub(super) enum Shim {
 
 /// A request of a gateway, by name.
 pub(super) struct Gateway(pub(super) String);
+
+/// A request of somebody who has a key and says that it is a gateway's. Nothing more is known.
+pub(super) struct Claimed {
+    /// The name that it says.
+    pub(super) name: String,
+    /// The key.
+    pub(super) proven: Proven,
+}
 
 /// A request of either, for a session that is not sealed.
 pub(super) struct Either(pub(super) Caller);
@@ -120,22 +128,37 @@ impl FromRequestParts<Arc<App>> for Gateway {
         if !scheme.eq_ignore_ascii_case("Bearer") {
             return Err(Fault::new("the scheme is not `Bearer`").into());
         }
-        let config = app.sessions.config();
-        let now = Timestamp::now();
-        let (name, proven) = proofs::verify_assertion(assertion, &config.url, now)?;
-        let Some(known) = config.gateways.get(&name) else {
-            let name: String = name.chars().take(80).collect();
-            return Err(Fault::new(format!("`{name}` is no gateway of the configuration")).into());
-        };
-        if proven.thumbprint != *known {
-            let reason = format!(
-                "gateway `{name}` shows the key `{}`, which is not the configured one",
-                proven.thumbprint
-            );
+        let Claimed { name, proven } = Claimed::read(assertion, app)?;
+        if !app.sessions.is_gateways_key(&name, &proven.thumbprint).await? {
+            let reason = format!("`{}` is not the key of a gateway `{name}`", proven.thumbprint);
             return Err(Fault::new(reason).into());
         }
-        app.once.spend(&proven, spent_for(parts.uri.path()), now).await?;
+        app.once.spend(&proven, spent_for(parts.uri.path()), Timestamp::now()).await?;
         Ok(Self(name))
+    }
+}
+
+impl Claimed {
+    fn read(assertion: &str, app: &App) -> Result<Self, Refusal> {
+        let config = app.sessions.config();
+        let (name, proven) = proofs::verify_assertion(assertion, &config.url, Timestamp::now())?;
+        // No other can be a gateway's, and what the log says stays one line.
+        if ResourceName::new(&name).is_err() {
+            return Err(Fault::new("this is no name of a gateway").into());
+        }
+        Ok(Self { name, proven })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Claimed {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let (scheme, assertion) = authorization(&parts.headers)?;
+        if !scheme.eq_ignore_ascii_case("Bearer") {
+            return Err(Fault::new("the scheme is not `Bearer`").into());
+        }
+        Self::read(assertion, app)
     }
 }
 

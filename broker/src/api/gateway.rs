@@ -10,12 +10,12 @@ use axum::{
 };
 use guard_core::{
     EnforceAt, SessionId,
-    control::{Authorize, Enforcement, GatewayInfo, RegisterGateway, SessionState},
+    control::{Authorize, Enforcement, EnrolGateway, GatewayInfo, RegisterGateway, SessionState},
 };
 
 use super::{
     App, Poll,
-    auth::{Gateway, session_of},
+    auth::{Claimed, Gateway, session_of},
     parse,
 };
 use crate::{
@@ -39,6 +39,18 @@ pub(super) async fn register(
     }
     let info = GatewayInfo { name, address: ask.address, certificate: ask.certificate };
     app.sessions.register(info, &ask.version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A key comes in by a token. The gateway proves that it has the key, and by the token that it may come in. The proof is not
+/// remembered, or strangers could fill that memory: the token is what works once.
+pub(super) async fn enrol(
+    State(app): State<Arc<App>>,
+    Claimed { name, proven }: Claimed,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let ask: EnrolGateway = parse(&body)?;
+    app.sessions.enrol(&name, ask.token.expose(), &proven.thumbprint).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -73,6 +85,10 @@ pub(super) async fn authorize(
             let message = format!("`{}` is enforced in the shim", ask.resource);
             return Err(Refusal::Forbidden(message));
         }
+    }
+    if !app.sessions.may_serve(&name, &ask.resource).await? {
+        let message = format!("gateway `{name}` has not the labels for `{}`", ask.resource);
+        return Err(Refusal::Forbidden(message));
     }
     app.sessions.add_tunnel(&session, &name, &ask.resource).await?;
     Ok(Json(enforcement))

@@ -8,6 +8,7 @@ use guard_core::{
 };
 
 use super::{
+    Labels,
     credentials::{CredentialConfig, SecretSource, credential, secret},
     is_loopback_host,
 };
@@ -22,6 +23,7 @@ const FIELDS: &[&str] = &[
     "credential",
     "mask_key",
     "enforce_at",
+    "gateway",
     "allow_static_at_shim",
 ];
 
@@ -34,6 +36,8 @@ pub(crate) struct ResourceConfig {
     pub(crate) credential: CredentialConfig,
     /// Where the key of masks that are the same in every session is.
     pub(crate) mask_key: Option<SecretSource>,
+    /// The labels of gateways that may serve it.
+    pub(crate) gateway: Labels,
 }
 
 /// Reads the section.
@@ -125,6 +129,10 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
             "leave it out, or use `enforce_at: gateway`",
         );
     }
+    let gateway = match fields.optional("gateway") {
+        Some(node) => Labels::read(node, problems),
+        None => Some(Labels::default()),
+    };
     fields.finish(FIELDS, problems);
     let spec = ResourceSpec {
         name: name?,
@@ -142,7 +150,7 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         Some(source) => Some(source?),
         None => None,
     };
-    Some(ResourceConfig { spec, credential: credential?, mask_key })
+    Some(ResourceConfig { spec, credential: credential?, mask_key, gateway: gateway? })
 }
 
 fn address(node: &Node, problems: &mut Problems) -> Option<String> {

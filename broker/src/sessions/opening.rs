@@ -19,7 +19,7 @@ use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Found, Live, Session, Sessions, mask_keys};
+use super::{Found, Live, Session, Sessions, gateways::choose, mask_keys};
 use crate::{
     claims::VerifiedRun,
     config::Config,
@@ -54,6 +54,7 @@ impl Sessions {
             config: RwLock::new(config),
             store,
             metrics: Metrics::new(),
+            gateways: tokio::sync::Mutex::default(),
             records,
             key,
             live: RwLock::new(Live::default()),
@@ -216,9 +217,10 @@ impl Sessions {
     }
 
     async fn info(&self, config: &Config, row: &SessionRow) -> Result<SessionInfo, Refusal> {
-        let gateway = self.gateway().await?;
+        let here = self.gateways_here().await?;
         let grants = row.grants.iter().filter_map(|(grant, policy)| {
-            let spec = &config.resources.get(&grant.resource)?.spec;
+            let resource = config.resources.get(&grant.resource)?;
+            let spec = &resource.spec;
             Some(GrantInfo {
                 grant: grant.clone(),
                 database: spec.database.clone(),
@@ -226,7 +228,7 @@ impl Sessions {
                 enforce_at: spec.enforce_at,
                 mode: mode(policy),
                 gateway: match spec.enforce_at {
-                    EnforceAt::Gateway => gateway.clone(),
+                    EnforceAt::Gateway => choose(config, &here, row.id, &resource.gateway),
                     EnforceAt::Shim => None,
                 },
             })

@@ -28,11 +28,13 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_several.sql"),
     include_str!("../../migrations/sqlite/0003_brokers.sql"),
     include_str!("../../migrations/sqlite/0004_leases.sql"),
+    include_str!("../../migrations/sqlite/0005_gateways.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
     include_str!("../../migrations/postgres/0002_brokers.sql"),
     include_str!("../../migrations/postgres/0003_leases.sql"),
+    include_str!("../../migrations/postgres/0004_gateways.sql"),
 ];
 
 impl Store {

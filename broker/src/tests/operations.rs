@@ -150,3 +150,33 @@ async fn strangers_make_no_labels(on: On) {
     stage.exchange(&token, &Key::new().proof("POST", "/oauth/token", None)).await;
     assert_eq!(metrics(&stage).await.lines().count(), lines);
 }
+
+#[test]
+fn the_committed_document_is_the_one_that_is_served_and_names_every_route() {
+    let path = std::path::Path::new("../schemas/openapi.json");
+    let now = format!("{}\n", api::openapi::document().to_pretty_json().unwrap());
+    if std::env::var_os("GUARD_UPDATE_SCHEMAS").is_some() {
+        std::fs::write(path, &now).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == now, "write it anew: GUARD_UPDATE_SCHEMAS=1 with this test");
+    let document: serde_json::Value = serde_json::from_str(&now).unwrap();
+    for (method, path) in api::route_names() {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        assert!(operation["operationId"].is_string(), "{method} {path}");
+    }
+    // Every form that is named is there.
+    for part in now.split("#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served() {
+    let stage = Stage::new().await;
+    let (status, served) = get(&stage, "/v1/openapi.json").await;
+    let committed = std::fs::read_to_string("../schemas/openapi.json").unwrap();
+    let committed: serde_json::Value = serde_json::from_str(&committed).unwrap();
+    assert_eq!((status, served), (StatusCode::OK, committed));
+}

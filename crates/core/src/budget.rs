@@ -66,6 +66,7 @@ pub struct Exceeded {
 /// Whether a policy refuses, or only says what it would refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Mode {
     /// What the policy blocks is refused.
     #[default]

@@ -9,6 +9,7 @@
 //! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
 //! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
+//! | `POST /v1/gateways/enrol` | gateway to be | gateway, with a key that is not known yet | [`EnrolGateway`] → 204 |
 //! | `PUT /v1/gateways/self` | gateway | gateway | [`RegisterGateway`] → 204 |
 //! | `POST /v1/sessions/authorize` | gateway | gateway | [`Authorize`] → [`Enforcement`] |
 //! | `GET /v1/sessions/{id}/state?wait=` | gateway | gateway | [`SessionState`] |
@@ -20,7 +21,8 @@
 //! header, `jti` once, `iat` within a minute, `htm`, `htu` = the broker's URL and path, `ath`). *Gateway*:
 //! `Authorization: Bearer <assertion>`, a JWT that the gateway signs itself (ES256, `typ` =
 //! [`GATEWAY_ASSERTION_TYPE`], its public `jwk` in the header, `iss` = `sub` = its name, `aud` = the broker's URL,
-//! `iat`, `exp` at most 60 s later, `jti`); the broker knows the RFC 7638 thumbprint of each gateway's key.
+//! `iat`, `exp` at most 60 s later, `jti`); the broker knows the RFC 7638 thumbprint of each gateway's key,
+//! by its configuration or by a token that let it in.
 //! *Tunnel* (shim to gateway): a session proof with `htm` = `POST` and `htu` = `https://<gateway address>/v1/tunnel/<resource>`,
 //! which the gateway passes on in [`Authorize`].
 //!
@@ -48,6 +50,7 @@ pub const GATEWAY_ASSERTION_TYPE: &str = "guard-gateway+jwt";
 
 /// Answer of `POST /oauth/token` (RFC 8693 section 2.2.1, RFC 9449 section 5) with guard's members.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExchangeAnswer {
     /// The session token: opaque, bound to the key of the DPoP proof.
     pub access_token: Secret,
@@ -63,6 +66,7 @@ pub struct ExchangeAnswer {
 
 /// A session as its own shim may see it: no policy text, no credential.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionInfo {
     /// The session.
     pub id: SessionId,
@@ -71,6 +75,7 @@ pub struct SessionInfo {
     /// The trust rule that gave it.
     pub trust_rule: String,
     /// When it ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,
     /// Seconds between two heartbeats of the shim.
     pub heartbeat_secs: u64,
@@ -80,6 +85,7 @@ pub struct SessionInfo {
 
 /// One grant as the shim may see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GrantInfo {
     /// Resource, policy and end.
     #[serde(flatten)]
@@ -99,6 +105,7 @@ pub struct GrantInfo {
 
 /// How to reach a gateway and how to know that it is the right one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayInfo {
     /// Its name in the broker's configuration.
     pub name: String,
@@ -108,8 +115,18 @@ pub struct GatewayInfo {
     pub certificate: Digest,
 }
 
+/// Body of `POST /v1/gateways/enrol`: a token that lets this gateway's key in, once. The same token with the same key is
+/// answered again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolGateway {
+    /// The token, as `guard-broker gateways enrol` printed it.
+    pub token: Secret,
+}
+
 /// Body of `PUT /v1/gateways/self`: a gateway says where it listens and what it shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterGateway {
     /// `host:port` where shims reach it.
     pub address: String,
@@ -121,6 +138,7 @@ pub struct RegisterGateway {
 
 /// Body of `POST /v1/sessions/authorize`: a gateway shows what a shim showed it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Authorize {
     /// The session token.
     pub access_token: Secret,
@@ -138,6 +156,7 @@ pub struct Authorize {
 /// `POST /v1/sessions/authorize` (gateway) and of `POST /v1/session/enforce` (shim; only for grants
 /// that are enforced there).
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Enforcement {
     /// The session.
     pub session: SessionId,
@@ -158,6 +177,7 @@ pub struct Enforcement {
 
 /// A policy as it travels: its source and the digest that names it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicySource {
     /// Its name.
     pub name: PolicyName,
@@ -169,6 +189,7 @@ pub struct PolicySource {
 
 /// Body of `POST /v1/leases`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AskLease {
     /// The session.
     pub session: SessionId,
@@ -178,6 +199,7 @@ pub struct AskLease {
 
 /// Answer of `POST /v1/leases`: a credential, for this session only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lease {
     /// The lease.
     pub id: LeaseId,
@@ -186,6 +208,7 @@ pub struct Lease {
     /// Password at the resource.
     pub password: Secret,
     /// When it ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,
 }
 
@@ -194,6 +217,7 @@ pub struct Lease {
 /// A writer is one enforcement point's stream for one session. The broker takes events whose
 /// number follows the last one it has, answers repeated ones as done, and refuses a gap.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppendEvents<E> {
     /// The session.
     pub session: SessionId,
@@ -207,6 +231,7 @@ pub struct AppendEvents<E> {
 
 /// Answer of `POST /v1/record`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Appended {
     /// Number of the next event that the broker expects of this writer.
     pub next: u64,
@@ -217,10 +242,12 @@ pub struct Appended {
 /// A long poll: it answers when the session ended, when there are notices after `after`, or after
 /// `wait` seconds (both query parameters, default 0). The shim's polls are its heartbeat.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionState {
     /// Set when the session is over.
     pub ended: Option<EndReason>,
     /// When it ends by itself.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,
     /// What a person who watches the run should see, in order.
     pub notices: Vec<Notice>,
@@ -230,6 +257,7 @@ pub struct SessionState {
 
 /// Something worth a line on the job's standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notice {
     /// The resource.
     pub resource: ResourceName,
@@ -239,6 +267,7 @@ pub struct Notice {
 
 /// Body of `POST /v1/session/enforce`: a shim asks for a grant that is enforced in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AskEnforcement {
     /// The resource.
     pub resource: ResourceName,
@@ -246,6 +275,7 @@ pub struct AskEnforcement {
 
 /// Answer of `GET /v1/audience`: what an identity token must be for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Audience {
     /// The `aud` that the broker accepts.
     pub audience: String,
@@ -253,6 +283,7 @@ pub struct Audience {
 
 /// Answer of `GET /v1/keys`: by what the broker seals records.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SealingKeys {
     /// The key in use first, then those that it replaced.
     pub keys: Vec<SealingKeyInfo>,
@@ -260,6 +291,7 @@ pub struct SealingKeys {
 
 /// One public key of the broker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SealingKeyInfo {
     /// Names it in seals.
     pub id: String,
@@ -269,6 +301,7 @@ pub struct SealingKeyInfo {
 
 /// Body of `POST /v1/session/end`: the shim says that the child is over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EndSession {
     /// The child's exit code, or 128 + the signal that ended it.
     pub exit_code: i32,
@@ -276,6 +309,7 @@ pub struct EndSession {
 
 /// Answer of `POST /v1/session/end`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionEnded {
     /// Number of entries in the sealed record.
     pub entries: u64,
@@ -287,6 +321,7 @@ pub struct SessionEnded {
 
 /// An error of the broker's API outside OAuth: what went wrong in words, and a code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiError {
     /// One of the codes of the reference (`unauthorized`, `session-over`, `record-unavailable`, …).
     pub error: String,

@@ -9,6 +9,7 @@ use crate::{PolicyName, ResourceName, Timestamp};
 /// The protocol that a resource speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ResourceKind {
     /// PostgreSQL's frontend/backend protocol, version 3.
     Postgres,
@@ -26,6 +27,7 @@ impl ResourceKind {
 /// Where the data path runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EnforceAt {
     /// In a `guard gateway` beside the resource: the credential never reaches the job's machine.
     #[default]
@@ -53,6 +55,7 @@ impl fmt::Display for EnforceAt {
 /// How the connection to a resource is protected. Named after libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum TlsMode {
     /// TLS with the chain and the name verified.
     #[default]
@@ -63,6 +66,7 @@ pub enum TlsMode {
 
 /// What the data path has to know of a resource. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResourceSpec {
     /// Its name in the broker's configuration.
     pub name: ResourceName,
@@ -82,11 +86,13 @@ pub struct ResourceSpec {
 
 /// One resource with one policy and one end, inside a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Grant {
     /// The resource.
     pub resource: ResourceName,
     /// The policy over it.
     pub policy: PolicyName,
     /// When it ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,
 }

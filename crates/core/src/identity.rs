@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The kind of pipeline platform behind an issuer: it says how claims map to an [`Identity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Platform {
     /// GitHub Actions, <https://docs.github.com/en/actions/reference/security/oidc>.
     Github,
@@ -56,6 +57,7 @@ impl Platform {
 
 /// What names a run and never another: a rename, a retry or a sibling job has another key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunKey {
     /// The issuer's URL, exactly as in the token.
     pub issuer: String,
@@ -81,6 +83,7 @@ impl fmt::Display for RunKey {
 
 /// The verified claims of a run. Made only by the broker, from a token whose signature held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Identity {
     /// The platform that the issuer is configured as.
     pub platform: Platform,

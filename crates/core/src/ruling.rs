@@ -9,6 +9,7 @@ use crate::{Effect, MaskPlan, PolicyName, RuleId};
 /// A numbered reason of refusal. The reference lists what each means and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DenialCode {
     /// A rule of the policy blocks it.
     Rule,
@@ -61,6 +62,7 @@ impl DenialCode {
 
 /// Why something is refused, in words for the person whose script it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Denial {
     /// The numbered reason.
     pub code: DenialCode,

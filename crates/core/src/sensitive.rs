@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A credential. Zeroized on drop, never printed; [`Secret::expose`] is the one way to read it.
 #[derive(Clone)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = Password))]
 pub struct Secret(secrecy::SecretString);
 
 impl Secret {

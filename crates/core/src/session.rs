@@ -22,6 +22,7 @@ pub struct SessionView {
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EndReason {
     /// The child ended and the shim said so.
     Finished,

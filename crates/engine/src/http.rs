@@ -8,8 +8,8 @@ use guard_core::{
     LeaseId, Secret, SessionId, Timestamp,
     control::{
         ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize,
-        EndSession, Enforcement, Lease, RegisterGateway, SealingKeyInfo, SealingKeys, SessionEnded,
-        SessionState,
+        EndSession, Enforcement, EnrolGateway, Lease, RegisterGateway, SealingKeyInfo, SealingKeys,
+        SessionEnded, SessionState,
     },
 };
 use reqwest::Method;
@@ -149,6 +149,11 @@ impl BrokerClient {
     /// What an identity token must be for.
     pub async fn audience(&self) -> Result<Audience, ControlError> {
         self.get("/v1/audience", REQUEST_TIMEOUT).await
+    }
+
+    /// Lets this gateway's key in by a token.
+    pub async fn enrol(&self, enrol: &EnrolGateway) -> Result<(), ControlError> {
+        self.send(Method::POST, "/v1/gateways/enrol", Some(enrol)).await.map(drop)
     }
 
     /// Says where this gateway listens and what it shows.

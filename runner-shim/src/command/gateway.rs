@@ -1,12 +1,21 @@
 //! `guard gateway`: serves tunnels of shims, beside the resources and outside the jobs.
 
-use std::{io, num::NonZero, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use futures_util::FutureExt as _;
-use guard_core::{ResourceName, Timestamp, control::RegisterGateway};
+use guard_core::{
+    ResourceName, Secret, Timestamp,
+    control::{EnrolGateway, RegisterGateway},
+};
 use guard_engine::{
     TlsError,
-    gateway::{Gateway, ServerCertificate, keep_registered},
+    gateway::{Gateway, ServerCertificate, enrol, keep_registered},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl, Proof},
     keys::{GatewayIdentity, KeyError},
     threads::Threads,
@@ -26,7 +35,8 @@ Examples:
   guard gateway --broker https://guard.example.com --name eu-1 --identity gateway.key \\
       --listen 0.0.0.0:8443 --advertise gateway.internal:8443
 
-The broker's configuration names each gateway with its key, which --print-key shows. Shims accept \
+The broker's configuration names each gateway with its key, which --print-key shows; or a token of
+guard-broker gateways enrol lets the key in, once. Shims accept \
 exactly the certificate that the gateway registers at the broker; without --tls-cert it makes one at its start.
 
 Exit codes: 0 after SIGTERM or SIGINT · 1 it cannot start · 2 a wrong command line")]
@@ -45,6 +55,10 @@ pub(crate) struct Args {
     /// The file with this gateway's key; made if it does not exist
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
+    /// A file with a token of `guard-broker gateways enrol`, by which the broker learns the key; passed over
+    /// when it is gone
+    #[arg(long, env = "GUARD_ENROL_TOKEN_FILE", value_name = "FILE")]
+    enrol_token_file: Option<PathBuf>,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: String,
@@ -173,12 +187,28 @@ async fn serve(
     };
     tracing::info!(%name, %listen, advertise = address,
         certificate = %certificate.digest, "listening");
+    let enrolment = args.enrol_token_file.as_deref().map(enrolment).transpose()?.flatten();
+    let registered = async {
+        if let Some(token) = &enrolment {
+            enrol(&client, token).await;
+        }
+        keep_registered(&client, &registration, || tracing::info!("registered")).await;
+    };
     let gateway = Gateway::new(name.as_str(), address, Arc::new(client.clone()), threads);
     tokio::select! {
         () = gateway.serve(listener, &certificate, shutdown.boxed()) => {}
-        () = keep_registered(&client, &registration, || tracing::info!("registered")) => {}
+        () = registered => {}
     }
     Ok(())
+}
+
+/// The token in a file, if the file is there.
+fn enrolment(path: &Path) -> Result<Option<EnrolGateway>, GatewayError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(EnrolGateway { token: Secret::new(text.trim()) })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(GatewayError::File(path.to_owned(), error)),
+    }
 }
 
 /// Waits on a thread, which ends with the process, for the end of standard input.
