@@ -144,7 +144,8 @@ impl SealingKey {
         use std::{io::Read as _, os::unix::fs::MetadataExt as _};
         let failed = |source| KeyError::File { path: path.display().to_string(), source };
         let file = std::fs::File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        let about = file.metadata().map_err(failed)?;
+        if about.mode() & not_for(about.uid(), rustix::process::geteuid().as_raw()) != 0 {
             return Err(KeyError::Exposed { path: path.display().to_string() });
         }
         let mut text = String::new();
@@ -200,6 +201,12 @@ impl fmt::Debug for SealingKey {
     }
 }
 
+/// What of a key file's mode may not be set. One's own is for its owner alone. Root's may be read by a group: so an
+/// orchestrator gives a secret to a user who is not root. The same as PostgreSQL asks of its own key.
+fn not_for(owner: u32, me: u32) -> u32 {
+    if owner == 0 && me != 0 { 0o037 } else { 0o077 }
+}
+
 /// RFC 7468.
 fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
@@ -249,6 +256,22 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(SealingKey::load(&path), Err(KeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn a_key_file_of_root_may_be_read_by_a_group_and_by_nobody_else() {
+        for (owner, me, mode, refused) in [
+            (0, 0, 0o640, true),
+            (0, 65532, 0o440, false),
+            (0, 65532, 0o640, false),
+            (0, 65532, 0o660, true),
+            (0, 65532, 0o644, true),
+            (65532, 65532, 0o440, true),
+            (65532, 65532, 0o600, false),
+            (1000, 65532, 0o640, true),
+        ] {
+            assert_eq!(mode & not_for(owner, me) != 0, refused, "{owner} {me} {mode:o}");
+        }
     }
 
     #[test]
