@@ -189,7 +189,7 @@ impl Reload {
     }
 
     /// Tells the store by what this broker runs.
-    async fn tell(&self) {
+    pub(crate) async fn tell(&self) {
         let row = BrokerRow {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             url: self.sessions.config().url.clone(),

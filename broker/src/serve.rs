@@ -116,6 +116,8 @@ pub(crate) async fn serve(
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;
     let caretaker = tokio::spawn(sessions.clone().look_after());
     let reload = Reload::new(sessions.clone(), tls.clone(), path.map(Path::to_owned));
+    // Who waits for this broker finds it as soon as it answers.
+    reload.tell().await;
     let reloading = tokio::spawn(reload.keep(hangup));
     tracing::info!(
         listen = %listener.local_addr()?,
