@@ -45,6 +45,8 @@ pub(crate) struct FakeBroker {
     pub(crate) authorized: Mutex<Vec<Authorize>>,
     pub(crate) refusal: Mutex<Option<ControlError>>,
     pub(crate) leases: AtomicUsize,
+    /// When the next lease ends.
+    pub(crate) lease_until: Mutex<Timestamp>,
     pub(crate) released: AtomicUsize,
 }
 
@@ -65,6 +67,7 @@ impl FakeBroker {
             authorized: Mutex::default(),
             refusal: Mutex::default(),
             leases: AtomicUsize::new(0),
+            lease_until: Mutex::new(Timestamp::MAX),
             released: AtomicUsize::new(0),
         })
     }
@@ -113,7 +116,7 @@ impl ControlPlane for FakeBroker {
             id: LeaseId::from_uuid(uuid::Uuid::from_u128(9)),
             username: "backup".into(),
             password: Secret::new("hidden"),
-            until: Timestamp::MAX,
+            until: *self.lease_until.lock().unwrap(),
         };
         std::future::ready(Ok(lease)).boxed()
     }

@@ -4,10 +4,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use guard_core::{Denial, LeaseId, ResourceSpec, Secret, SessionId, control::AskLease};
+use guard_core::{Denial, LeaseId, ResourceSpec, Secret, SessionId, Timestamp, control::AskLease};
 use guard_protocols::{Credential, CredentialUnavailable, Resource};
 use rustix::net::sockopt;
-use tokio::{net::TcpStream, sync::OnceCell, time::timeout};
+use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 
 use crate::{control::ControlPlane, tls::TlsError};
 
@@ -29,7 +29,15 @@ pub(crate) struct SessionResource {
     mask_key: zeroize::Zeroizing<Vec<u8>>,
     lasting_mask_key: Option<zeroize::Zeroizing<Vec<u8>>>,
     control: Arc<dyn ControlPlane>,
-    lease: OnceCell<(LeaseId, Credential)>,
+    /// What was taken, the one in use last: connections that were made with an earlier one may still be there.
+    leases: Mutex<Vec<Held>>,
+}
+
+/// A credential that was taken.
+struct Held {
+    lease: LeaseId,
+    credential: Credential,
+    until: Timestamp,
 }
 
 /// The resource cannot be served.
@@ -63,18 +71,33 @@ impl SessionResource {
             mask_key: key(mask_key)?,
             lasting_mask_key: lasting_mask_key.map(key).transpose()?,
             control,
-            lease: OnceCell::new(),
+            leases: Mutex::default(),
         })
     }
 
-    /// Gives the credential back, if one was taken.
+    /// Gives back what was taken.
     pub(crate) async fn release(&self) {
-        if let Some((lease, _)) = self.lease.get()
-            && let Err(error) = self.control.release(*lease).await
-        {
-            // The broker releases what its sessions hold when they end.
-            tracing::debug!(session = %self.session, %lease, %error, "the lease is left to the broker");
+        let held = std::mem::take(&mut *self.leases.lock().await);
+        for Held { lease, .. } in held {
+            if let Err(error) = self.control.release(lease).await {
+                // The broker releases what its sessions hold when they end.
+                tracing::debug!(session = %self.session, %lease, %error, "the lease is left to the broker");
+            }
         }
+    }
+
+    /// The credential for a new connection: another one where the last is over.
+    async fn credential_in_use(&self) -> Result<Credential, crate::control::ControlError> {
+        // Who comes meanwhile waits for the same one.
+        let mut leases = self.leases.lock().await;
+        if let Some(held) = leases.last().filter(|held| held.until > Timestamp::now()) {
+            return Ok(held.credential.clone());
+        }
+        let ask = AskLease { session: self.session, resource: self.spec.name.clone() };
+        let lease = self.control.lease(&ask).await?;
+        let credential = Credential { username: lease.username, password: lease.password };
+        leases.push(Held { lease: lease.id, credential: credential.clone(), until: lease.until });
+        Ok(credential)
     }
 }
 
@@ -102,16 +125,9 @@ impl Resource for SessionResource {
 
     fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
         async {
-            let lease = self.lease.get_or_try_init(|| async {
-                let ask = AskLease { session: self.session, resource: self.spec.name.clone() };
-                let lease = self.control.lease(&ask).await?;
-                let credential = Credential { username: lease.username, password: lease.password };
-                Ok::<_, crate::control::ControlError>((lease.id, credential))
-            });
-            match lease.await {
-                Ok((_, credential)) => Ok(credential.clone()),
-                Err(error) => Err(CredentialUnavailable { reason: error.to_string() }),
-            }
+            self.credential_in_use()
+                .await
+                .map_err(|error| CredentialUnavailable { reason: error.to_string() })
         }
         .boxed()
     }

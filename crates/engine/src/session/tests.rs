@@ -32,6 +32,21 @@ async fn a_session_ends_at_its_time_and_gives_its_lease_back() {
 }
 
 #[tokio::test]
+async fn a_credential_that_is_over_is_not_used_for_another_connection() {
+    let broker = FakeBroker::new();
+    let served =
+        ServedSession::start(enforcement(Timestamp::MAX), broker.clone(), &point()).unwrap();
+    *broker.lease_until.lock().unwrap() = Timestamp::now();
+    served.resource.credential().await.unwrap();
+    *broker.lease_until.lock().unwrap() = Timestamp::MAX;
+    served.resource.credential().await.unwrap();
+    served.resource.credential().await.unwrap();
+    assert_eq!(broker.leases.load(Ordering::Relaxed), 2);
+    served.resource.release().await;
+    assert_eq!(broker.released.load(Ordering::Relaxed), 2, "connections may be of either");
+}
+
+#[tokio::test]
 async fn the_first_reason_of_an_end_counts() {
     let broker = FakeBroker::new();
     let served =
