@@ -24,7 +24,8 @@ use guard_policy::{Policy, TrustContext, TrustRules};
 use url::Url;
 
 pub(crate) use credentials::{
-    CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
+    AwsConfig, AwsIdentity, CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
+    VaultAuth, VaultConfig, VaultSecret,
 };
 pub(crate) use gateways::{GatewayConfig, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, KeySource, RunClaims};

@@ -4,9 +4,11 @@
 //! made, so that whatever is there can be found and taken away again, also by a broker that was not there when it was made.
 //! What a source says of problems holds no secret.
 
+mod aws;
 mod fixed;
 mod postgres_role;
 mod secrets;
+mod vault;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -15,8 +17,10 @@ use guard_core::{Identity, LeaseId, ResourceName, Secret, SessionId, Timestamp};
 use guard_policy::Policy;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use aws::AwsHandle;
 pub(crate) use postgres_role::PostgresRoleHandle;
 pub(crate) use secrets::read as read_secret;
+pub(crate) use vault::VaultHandle;
 
 use crate::config::{CredentialConfig, ResourceConfig};
 
@@ -48,6 +52,16 @@ pub(crate) enum Handle {
     Static,
     /// A role at a PostgreSQL server.
     PostgresRole(PostgresRoleHandle),
+    /// A token and a lease of Vault.
+    Vault(VaultHandle),
+    /// A session of a role of AWS.
+    Aws(AwsHandle),
+}
+
+/// Where a handle is stored again when more is known of it, before more is made.
+pub(crate) trait NoteHandle: Send + Sync {
+    /// Stores it. On an error nothing more may be made.
+    fn note<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>>;
 }
 
 /// A credential.
@@ -61,6 +75,8 @@ pub(crate) struct Taken {
     pub(crate) handle: Handle,
     /// When it ends.
     pub(crate) until: Timestamp,
+    /// Whether it can be made to last longer.
+    pub(crate) renewable: bool,
     /// What a person should know: nothing that a session has to end for.
     pub(crate) warnings: Vec<String>,
 }
@@ -80,6 +96,7 @@ pub(crate) trait CredentialSource: Debug + Send + Sync {
         &'a self,
         ask: &'a Ask<'a>,
         handle: &'a Handle,
+        notes: &'a dyn NoteHandle,
     ) -> BoxFuture<'a, Result<Taken, CredentialError>>;
 
     /// Makes it last longer, up to `until`; says how long it does. `None`: it lasts as it is.
@@ -100,6 +117,8 @@ pub(crate) fn source(resource: &ResourceConfig) -> Box<dyn CredentialSource + '_
         CredentialConfig::PostgresRole(role) => {
             Box::new(postgres_role::PostgresRole { spec: &resource.spec, config: role })
         }
+        CredentialConfig::Vault(vault) => Box::new(vault::VaultSource(vault)),
+        CredentialConfig::Aws(aws) => Box::new(aws::Aws { spec: &resource.spec, config: aws }),
     }
 }
 
@@ -108,9 +127,10 @@ pub(crate) async fn take(
     resource: &ResourceConfig,
     ask: &Ask<'_>,
     handle: &Handle,
+    notes: &dyn NoteHandle,
 ) -> Result<Taken, CredentialError> {
     let source = source(resource);
-    match tokio::time::timeout(TAKE_DEADLINE, source.take(ask, handle)).await {
+    match tokio::time::timeout(TAKE_DEADLINE, source.take(ask, handle, notes)).await {
         Ok(taken) => taken,
         Err(_) => Err(CredentialError("the credential's source does not answer in time".into())),
     }
@@ -123,8 +143,10 @@ pub(crate) async fn revoke(
     handle: &Handle,
     deadline: Duration,
 ) -> Result<(), CredentialError> {
-    if *handle == Handle::Static {
-        return Ok(());
+    match handle {
+        // Nothing was made, or nothing that could be taken back.
+        Handle::Static | Handle::Aws(_) => return Ok(()),
+        Handle::PostgresRole(_) | Handle::Vault(_) => {}
     }
     let Some(resource) = resource else {
         return Err(CredentialError(format!(

@@ -1,15 +1,21 @@
 //! `guard-broker leases` and `check --connect`: which credentials are out, and whether each source gives one and takes it back.
 
-use std::{io::Write as _, path::PathBuf, time::Duration};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::anyhow;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_core::{LeaseId, SessionId, Timestamp};
 use guard_policy::Policy;
 use serde::Serialize;
 
 use crate::{
     config::{self, Config, ResourceConfig},
-    credentials::{self, Ask, Handle, REVOKE_DEADLINE},
+    credentials::{self, Ask, CredentialError, Handle, NoteHandle, REVOKE_DEADLINE},
     serve,
     store::{LeaseRow, LeaseState},
 };
@@ -160,9 +166,10 @@ async fn try_one(resource: &ResourceConfig, policy: &Policy) -> Vec<String> {
         Ok(handle) => handle,
         Err(error) => return vec![error.to_string()],
     };
-    let (handle, mut problems) = match credentials::take(resource, &ask, &handle).await {
+    let noted = Noted::default();
+    let (handle, mut problems) = match credentials::take(resource, &ask, &handle, &noted).await {
         Ok(taken) => (taken.handle, taken.warnings),
-        Err(error) => (handle, vec![error.to_string()]),
+        Err(error) => (noted.take().unwrap_or(handle), vec![error.to_string()]),
     };
     let name = &resource.spec.name;
     match credentials::revoke(name, Some(resource), &handle, REVOKE_DEADLINE).await {
@@ -174,11 +181,32 @@ async fn try_one(resource: &ResourceConfig, policy: &Policy) -> Vec<String> {
     problems
 }
 
+/// The handle as it was last known: it is given back in a moment.
+#[derive(Debug, Default)]
+struct Noted(Mutex<Option<Handle>>);
+
+impl Noted {
+    fn take(&self) -> Option<Handle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl NoteHandle for Noted {
+    fn note<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
+        async { Ok(()) }.boxed()
+    }
+}
+
 fn left(handle: &Handle, error: &str) -> String {
     match handle {
-        Handle::Static => error.to_owned(),
+        Handle::Static | Handle::Aws(_) => error.to_owned(),
         Handle::PostgresRole(made) => {
             format!("the role `{}` was made and cannot be dropped: {error}", made.role)
         }
+        Handle::Vault(made) => format!(
+            "the lease `{}` was made and cannot be revoked: {error}",
+            made.lease.as_deref().unwrap_or("of a token")
+        ),
     }
 }

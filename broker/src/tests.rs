@@ -9,6 +9,7 @@
 )]
 
 mod archive;
+mod aws;
 mod certified;
 mod configuration;
 mod discovery;
@@ -27,3 +28,4 @@ mod records;
 mod reloading;
 mod replicas;
 mod stage;
+mod vault;

@@ -4,6 +4,8 @@ pub mod balancer;
 mod client;
 mod corpus;
 mod driver;
+pub mod fake_sts;
+pub mod fake_vault;
 pub mod http;
 pub mod issuer;
 pub mod postgres;

@@ -4,6 +4,12 @@ use std::path::{Path, PathBuf};
 
 use guard_core::document::{Node, Problems};
 
+mod aws;
+mod vault;
+
+pub(crate) use aws::{AwsConfig, AwsIdentity};
+pub(crate) use vault::{VaultAuth, VaultConfig, VaultSecret};
+
 /// Connections that the role of a session may have at once, unless configured. Each client of the job has one; guard
 /// itself needs two or three more.
 const CONNECTIONS: u64 = 50;
@@ -17,6 +23,24 @@ pub(crate) enum CredentialConfig {
     Static(StaticCredential),
     /// A role for each session, at a PostgreSQL server.
     PostgresRole(PostgresRoleConfig),
+    /// From Vault.
+    Vault(VaultConfig),
+    /// From AWS, for databases of RDS.
+    Aws(AwsConfig),
+}
+
+impl CredentialConfig {
+    /// Whether what is handed out is good for longer than its session.
+    pub(super) fn lasts(&self) -> bool {
+        match self {
+            Self::Static(_) => true,
+            Self::PostgresRole(_) | Self::Aws(_) => false,
+            Self::Vault(vault) => match vault.secret {
+                VaultSecret::Kv { .. } => true,
+                VaultSecret::Database { .. } => false,
+            },
+        }
+    }
 }
 
 /// A credential that does not change from lease to lease.
@@ -60,6 +84,14 @@ pub(super) fn credential(
     if let Some(node) = fields.optional("postgres_role") {
         fields.finish(&["postgres_role"], problems);
         return postgres_role(node, base, problems).map(CredentialConfig::PostgresRole);
+    }
+    if let Some(node) = fields.optional("vault") {
+        fields.finish(&["vault"], problems);
+        return vault::read(node, base, problems).map(CredentialConfig::Vault);
+    }
+    if let Some(node) = fields.optional("aws") {
+        fields.finish(&["aws"], problems);
+        return aws::read(node, base, problems).map(CredentialConfig::Aws);
     }
     fixed(node, base, problems).map(CredentialConfig::Static)
 }

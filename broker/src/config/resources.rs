@@ -108,10 +108,7 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
     let allowed = fields
         .optional("allow_static_at_shim")
         .and_then(|n| n.text(problems).filter(|reason| !reason.trim().is_empty()));
-    let lasts = match &credential {
-        Some(CredentialConfig::Static(_)) | None => true,
-        Some(CredentialConfig::PostgresRole(_)) => false,
-    };
+    let lasts = credential.as_ref().is_none_or(CredentialConfig::lasts);
     if enforce_at == Some(EnforceAt::Shim) && lasts && allowed.is_none() {
         fields.optional("enforce_at").unwrap_or(node).problem_with_help(
             problems,

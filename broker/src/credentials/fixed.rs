@@ -3,7 +3,7 @@
 use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_core::Timestamp;
 
-use super::{Ask, CredentialError, CredentialSource, Handle, Taken, secrets};
+use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken, secrets};
 use crate::config::StaticCredential;
 
 /// The source.
@@ -19,6 +19,7 @@ impl CredentialSource for Fixed<'_> {
         &'a self,
         ask: &'a Ask<'a>,
         handle: &'a Handle,
+        _: &'a dyn NoteHandle,
     ) -> BoxFuture<'a, Result<Taken, CredentialError>> {
         async {
             Ok(Taken {
@@ -26,6 +27,7 @@ impl CredentialSource for Fixed<'_> {
                 password: secrets::read(&self.0.password).await?,
                 handle: handle.clone(),
                 until: ask.until,
+                renewable: false,
                 warnings: Vec::new(),
             })
         }

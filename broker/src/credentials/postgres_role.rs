@@ -24,7 +24,7 @@ use self::{
     names::{ident, literal},
     server::Server,
 };
-use super::{Ask, CredentialError, CredentialSource, Handle, Taken};
+use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken};
 use crate::config::PostgresRoleConfig;
 
 /// How often what another transaction was in the way of is tried.
@@ -74,6 +74,7 @@ impl CredentialSource for PostgresRole<'_> {
         &'a self,
         ask: &'a Ask<'a>,
         handle: &'a Handle,
+        _: &'a dyn NoteHandle,
     ) -> BoxFuture<'a, Result<Taken, CredentialError>> {
         async {
             let planned = self.of(handle)?;
@@ -89,6 +90,7 @@ impl CredentialSource for PostgresRole<'_> {
                 password,
                 handle: handle.clone(),
                 until: ask.until,
+                renewable: false,
                 warnings: warnings?,
             })
         }

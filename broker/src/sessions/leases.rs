@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_audit::Event;
 use guard_core::{
     EnforceAt, LeaseId, ResourceName, Timestamp,
@@ -12,9 +13,9 @@ use guard_policy::Policy;
 use super::{Caller, Found, Session, Sessions};
 use crate::{
     config::ResourceConfig,
-    credentials::{self, Ask, CredentialError},
-    error::Refusal,
-    store::{LeaseRow, LeaseState},
+    credentials::{self, Ask, CredentialError, Handle, NoteHandle},
+    error::{Refusal, chain},
+    store::{LeaseRow, LeaseState, Store},
 };
 
 /// Of the time that a credential lasts, what is left when it is made to last longer.
@@ -92,7 +93,8 @@ impl Sessions {
             session.require_live()?;
             return Err(Refusal::LeaseUnavailable("the session has too many leases".into()));
         }
-        let taken = match credentials::take(&resource, &ask, &row.handle).await {
+        let notes = Notes { store: &self.store, id };
+        let taken = match credentials::take(&resource, &ask, &row.handle, &notes).await {
             Ok(taken) => taken,
             Err(error) => {
                 // Something may be there all the same.
@@ -106,7 +108,9 @@ impl Sessions {
         row.handle = taken.handle;
         row.username.clone_from(&taken.username);
         row.until = taken.until;
-        let renew = renew_in(taken.until, until);
+        let renew = if taken.renewable { renew_in(taken.until, until) } else { None };
+        // Whoever has one that is renewed need not ask for another.
+        let told = if taken.renewable { until } else { taken.until };
         if !self.store.lease_out(&row, renew).await? {
             // The session ended meanwhile. Its credential may have been looked for before it was there.
             self.take_back(id).await;
@@ -127,7 +131,7 @@ impl Sessions {
         // If the session ended meanwhile, what ends it gives the lease back, and nobody gets it.
         self.refresh(&session).await?;
         session.require_live()?;
-        Ok(Lease { id, username: taken.username, password: taken.password, until: taken.until })
+        Ok(Lease { id, username: taken.username, password: taken.password, until: told })
     }
 
     /// Gives a credential back. One that is not there is given back already.
@@ -160,6 +164,25 @@ struct Taking {
     session: Arc<Session>,
     holder: String,
     until: Timestamp,
+}
+
+/// Stores what is known of a credential that is being made.
+struct Notes<'a> {
+    store: &'a Store,
+    id: LeaseId,
+}
+
+impl NoteHandle for Notes<'_> {
+    fn note<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
+        async move {
+            match self.store.note_handle(self.id, handle).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(CredentialError("the lease is being taken back".into())),
+                Err(error) => Err(CredentialError(chain(&error))),
+            }
+        }
+        .boxed()
+    }
 }
 
 /// When a credential has to be made to last longer: where it ends before it is needed no more.

@@ -72,6 +72,20 @@ impl Store {
         Ok(out.rows_affected() > 0)
     }
 
+    /// Notes what finds a credential that is being made. `false` if it is being taken back already.
+    pub(crate) async fn note_handle(
+        &self,
+        id: LeaseId,
+        handle: &Handle,
+    ) -> Result<bool, StoreError> {
+        let noted = sqlx::query("UPDATE leases SET handle = $2 WHERE id = $1 AND state = 'wanted'")
+            .bind(id.to_string())
+            .bind(rows::to_json(handle)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(noted.rows_affected() > 0)
+    }
+
     /// Notes that a lease lasts longer.
     pub(crate) async fn lease_renewed(
         &self,
