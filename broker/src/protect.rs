@@ -14,3 +14,12 @@ pub(crate) fn memory() -> io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
     Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?)
 }
+
+/// Lets this process have as many open files as its user may: each live session has one, where records are files.
+pub(crate) fn allow_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if current != maximum && raised.is_err() {
+        tracing::warn!(?current, "cannot raise the number of open files");
+    }
+}

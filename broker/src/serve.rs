@@ -91,6 +91,7 @@ pub(crate) async fn serve(
     path: Option<&Path>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    crate::protect::allow_open_files();
     // Before anything else: without this SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);

@@ -9,6 +9,7 @@ mod gateways;
 mod leases;
 mod mask_keys;
 mod opening;
+mod policy;
 mod reaper;
 mod reloading;
 mod session;

@@ -15,6 +15,7 @@ mod open;
 mod overview;
 mod rows;
 mod sessions;
+mod together;
 
 use guard_core::Timestamp;
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
@@ -26,12 +27,15 @@ pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use sessions::Stored;
+use together::Together;
 
 /// The store.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pool: AnyPool,
     kind: Kind,
+    /// Sessions that wait to be stored, where that is done for several at once.
+    together: Together,
     /// The name by which this broker claims sessions.
     me: String,
 }

@@ -28,4 +28,5 @@ mod records;
 mod reloading;
 mod replicas;
 mod stage;
+mod together;
 mod vault;

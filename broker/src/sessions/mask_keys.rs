@@ -5,10 +5,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Secret, control::PolicySource};
-use guard_policy::Policy;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::policy::parsed;
 use crate::{config::ResourceConfig, credentials::read_secret, error::Refusal};
 
 /// A key of fewer bytes could be found by trying.
@@ -21,8 +21,8 @@ pub(super) async fn lasting(
     policy: &PolicySource,
     resource: &ResourceConfig,
 ) -> Result<Option<Secret>, Refusal> {
-    let parsed = Policy::parse(policy.name.as_str(), &policy.yaml)
-        .map_err(|_| Refusal::Internal(format!("policy `{}` does not parse", policy.name)))?;
+    let parsed = parsed(policy)
+        .ok_or_else(|| Refusal::Internal(format!("policy `{}` does not parse", policy.name)))?;
     if !parsed.needs_lasting_key() {
         return Ok(None);
     }

@@ -14,12 +14,12 @@ use guard_core::{
     Digest, EnforceAt, Mode, ResourceName, RunKey, Secret, SessionId,
     control::{GrantInfo, PolicySource, SessionInfo},
 };
-use guard_policy::{Admission, Policy};
+use guard_policy::Admission;
 use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Found, Live, Session, Sessions, gateways::choose, mask_keys};
+use super::{Found, Live, Session, Sessions, gateways::choose, mask_keys, policy::parsed};
 use crate::{
     claims::VerifiedRun,
     config::Config,
@@ -139,8 +139,8 @@ impl Sessions {
         let info = self.info(config, &row).await?;
         let first = first_event(config, &row, admission.broad);
         let new = NewSession {
-            session: &row,
-            jti: &run.once,
+            session: row.clone(),
+            jti: run.once,
             forget_after: run.forget_after,
             live_run: run.names_job.then(|| job(&row.identity.run)),
             first: self.records.first_line(&first)?,
@@ -283,7 +283,7 @@ fn job(run: &RunKey) -> String {
 
 /// Whether a policy refuses. One that cannot be read is none that observes.
 fn mode(source: &PolicySource) -> Mode {
-    Policy::parse(source.name.as_str(), &source.yaml).map_or(Mode::Enforce, |policy| policy.mode())
+    parsed(source).map_or(Mode::Enforce, |policy| policy.mode())
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Refusal> {

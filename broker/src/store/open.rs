@@ -55,7 +55,8 @@ impl Store {
                 (postgres(url, *connections).await?, Kind::Postgres(listener))
             }
         };
-        let store = Self { pool, kind, me: uuid::Uuid::new_v4().to_string() };
+        let me = uuid::Uuid::new_v4().to_string();
+        let store = Self { pool, kind, together: super::Together::default(), me };
         store.migrate().await?;
         Ok(store)
     }

@@ -121,12 +121,12 @@ impl LeaseState {
 }
 
 /// A session to be stored, with the identity token that it uses up.
-#[derive(Debug)]
-pub(crate) struct NewSession<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct NewSession {
     /// The session.
-    pub(crate) session: &'a SessionRow,
+    pub(crate) session: SessionRow,
     /// The token's id.
-    pub(crate) jti: &'a str,
+    pub(crate) jti: String,
     /// When the id may be forgotten.
     pub(crate) forget_after: Timestamp,
     /// Names the job, where it can be told from others: it has one live session.

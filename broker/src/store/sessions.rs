@@ -1,10 +1,10 @@
 //! Sessions: stored with what they use up, and found again.
 
 use guard_core::{Digest, SessionId};
-use sqlx::{Any, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
-    NewSession, SessionRow, StateRow, Store, StoreError,
+    Kind, NewSession, SessionRow, StateRow, Store, StoreError,
     rows::{self, SESSION, STATE},
 };
 
@@ -22,19 +22,54 @@ pub(crate) enum Stored {
     RunLives(SessionId),
 }
 
+/// The same within a transaction that is not committed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It is stored.
+    Done,
+    /// Its identity token was exchanged before.
+    TokenUsed,
+    /// Its job has a session that lives.
+    RunLives,
+}
+
 impl Store {
     /// Stores a session with its grants, and uses up its identity token, all or nothing.
-    pub(crate) async fn open_session(&self, new: &NewSession<'_>) -> Result<Stored, StoreError> {
-        let mut transaction = self.begin().await?;
+    pub(crate) async fn open_session(&self, new: &NewSession) -> Result<Stored, StoreError> {
+        let opening = match self.kind {
+            Kind::Sqlite => self.open_together(new.clone()).await?,
+            Kind::Postgres(_) => {
+                let mut transaction = self.begin().await?;
+                let opening = self.open_in(new, &mut transaction).await?;
+                match opening {
+                    Opening::Done => transaction.commit().await?,
+                    Opening::TokenUsed | Opening::RunLives => transaction.rollback().await?,
+                }
+                opening
+            }
+        };
+        match opening {
+            Opening::Done => Ok(Stored::Done),
+            Opening::TokenUsed => Ok(Stored::TokenUsed),
+            Opening::RunLives => self.living(new).await,
+        }
+    }
+
+    /// The same within a transaction. What is not [`Opening::Done`] has to be rolled back.
+    pub(super) async fn open_in(
+        &self,
+        new: &NewSession,
+        connection: &mut AnyConnection,
+    ) -> Result<Opening, StoreError> {
         let used =
             sqlx::query("INSERT INTO used_tokens VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(new.session.identity.run.issuer.clone())
                 .bind(new.jti.to_owned())
                 .bind(new.forget_after.as_second())
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await?;
         if used.rows_affected() == 0 {
-            return Ok(Stored::TokenUsed);
+            return Ok(Opening::TokenUsed);
         }
         let session = &new.session;
         let text = "INSERT INTO sessions (id, token_hash, key_thumbprint, identity, trust_rule, mask_key, until,
@@ -49,20 +84,18 @@ impl Store {
             .bind(session.mask_key.expose().to_owned())
             .bind(session.until.as_second())
             .bind(new.live_run.clone())
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
         if stored.rows_affected() == 0 {
             // The token may be shown again when the other session is over.
-            drop(transaction);
-            return self.living(new).await;
+            return Ok(Opening::RunLives);
         }
-        self.open_parts(new, &mut transaction).await?;
-        transaction.commit().await?;
-        Ok(Stored::Done)
+        self.open_parts(new, connection).await?;
+        Ok(Opening::Done)
     }
 
     /// The session that a job has.
-    async fn living(&self, new: &NewSession<'_>) -> Result<Stored, StoreError> {
+    async fn living(&self, new: &NewSession) -> Result<Stored, StoreError> {
         let job = new.live_run.as_deref().unwrap_or_default();
         match self.session_of_job(job).await? {
             Some(id) => Ok(Stored::RunLives(id)),
@@ -99,8 +132,8 @@ impl Store {
     /// What belongs to a session, in a few statements: each is a way to the store and back.
     async fn open_parts(
         &self,
-        new: &NewSession<'_>,
-        transaction: &mut Transaction<'static, Any>,
+        new: &NewSession,
+        connection: &mut AnyConnection,
     ) -> Result<(), StoreError> {
         let id = new.session.id.to_string();
         let grants = &new.session.grants;
@@ -120,7 +153,7 @@ impl Store {
                 .bind(policy.name.as_str().to_owned())
                 .bind(policy.yaml.clone());
         }
-        policies.execute(&mut **transaction).await?;
+        policies.execute(&mut *connection).await?;
         let text = values(
             "INSERT INTO grants (session, resource, policy, policy_digest, until) VALUES ",
             grants.len(),
@@ -136,10 +169,10 @@ impl Store {
                 .bind(policy.digest.to_string())
                 .bind(grant.until.as_second());
         }
-        rows.execute(&mut **transaction).await?;
+        rows.execute(&mut *connection).await?;
         sqlx::query(self.sql("INSERT INTO heard (session, at) VALUES ($1, {now})"))
             .bind(id.clone())
-            .execute(&mut **transaction)
+            .execute(&mut *connection)
             .await?;
         let (entries, head) = match &new.first {
             Some((_, head)) => (1_i64, head.to_string()),
@@ -149,13 +182,13 @@ impl Store {
             .bind(id.clone())
             .bind(entries)
             .bind(head)
-            .execute(&mut **transaction)
+            .execute(&mut *connection)
             .await?;
         if let Some((line, _)) = &new.first {
             sqlx::query("INSERT INTO parts (session, first, lines, noticed) VALUES ($1, 0, $2, 0)")
                 .bind(id)
                 .bind(line.clone())
-                .execute(&mut **transaction)
+                .execute(&mut *connection)
                 .await?;
         }
         Ok(())

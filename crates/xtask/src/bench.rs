@@ -6,6 +6,7 @@
 
 mod bouncer;
 mod cost;
+mod exchange;
 mod measure;
 mod memory;
 mod table;
@@ -34,6 +35,15 @@ pub(crate) struct Options {
     /// Only cells whose name contains this
     #[arg(long)]
     only: Option<String>,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// What is measured instead.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Measures what an exchange of an identity token costs the broker, with each store
+    Exchange(exchange::Options),
 }
 
 /// How `pgbench` is called in each cell.
@@ -76,6 +86,9 @@ masks:
 
 /// Runs the bench, prints the table and writes `target/bench.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(Other::Exchange(options)) = &options.other {
+        return exchange::run(options);
+    }
     install::need(&install::BENCH)?;
     println!("building release programs");
     // The whole workspace's features, as every other build has them: nothing is compiled twice.
