@@ -168,3 +168,33 @@ fn a_session_that_is_ended_by_hand_is_cut_off_within_a_second() {
         let _none = stage.broker_tool(&["sessions", "show", none]).unwrap().code(1);
     }
 }
+
+#[test]
+fn trust_rules_are_explained_on_the_command_line() {
+    let stage = Stage::builder().start().unwrap();
+    let file = stage.dir().join("token");
+    let explain = |change: fn(&mut serde_json::Map<String, Value>), more: &[&str]| {
+        let token = stage.issuer.token_with(&stage.url, |_, claims| change(claims)).unwrap();
+        std::fs::write(&file, token).unwrap();
+        let file = file.display().to_string();
+        let arguments: Vec<_> = ["trust", "explain", "--token", &file]
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect();
+        stage.broker_tool(&arguments).unwrap()
+    };
+    let admitted = explain(|_| {}, &[]).code(0).text();
+    assert!(admitted.contains("signature: right"), "{admitted}");
+    assert!(admitted.contains("rule `nightly`: MATCHES"), "{admitted}");
+    // It is not for a session's key.
+    assert!(admitted.contains("audience: the broker would refuse it"), "{admitted}");
+    let other =
+        explain(|claims| drop(claims.insert("ref".into(), "refs/heads/x".into())), &["--json"]);
+    let said: Value = serde_json::from_str(&other.code(1).text()).unwrap();
+    assert_eq!(said["rules"][0]["gate"], "ref");
+    assert_eq!(said["rules"][0]["outcome"], "refuses");
+    let none = stage.broker_tool(&["trust", "explain", "--claims", "/nonexistent"]).unwrap();
+    let _none = none.code(1).says("/nonexistent");
+    let check = stage.broker_tool(&["check"]).unwrap().ok();
+    let _check = check.says("nothing is wrong").says("note: ").says("any workflow of the ref");
+}

@@ -81,6 +81,47 @@ async fn an_issuer_that_says_too_little_or_what_cannot_be_does_not_load() {
 }
 
 #[tokio::test]
+async fn the_schema_knows_every_word_of_an_issuer() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../schemas/guard.schema.json")).unwrap();
+    let issuer = &schema["properties"]["issuers"]["items"]["properties"];
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    // A reader names the words that it knows when it meets one that it does not.
+    let known = |problems: &str, after: &str| -> Vec<String> {
+        let list = problems.split(after).nth(1).unwrap().lines().nth(1).unwrap();
+        let list = list.split(['`']).skip(1).step_by(2);
+        let mut known: Vec<_> = list.map(str::to_owned).collect();
+        known.sort();
+        known
+    };
+    let problems = with_issuers(
+        "- { name: s, platform: x, url: \"https://a.example\", y: 1, algorithms: [z], run: { w: 1 } }
+  - { name: t, platform: oidc, url: \"https://b.example\", run: { w: 1 } }",
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(keys(issuer), known(&problems, "`y` is not known here"));
+    assert_eq!(keys(&issuer["run"]["properties"]), known(&problems, "`w` is not known here"));
+    let words = |value: &serde_json::Value| -> Vec<String> {
+        let mut words: Vec<_> = value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect();
+        words.sort();
+        words
+    };
+    assert_eq!(words(&issuer["platform"]["enum"]), known(&problems, "`x` is not known here"));
+    let algorithms = &issuer["algorithms"]["items"]["enum"];
+    assert_eq!(words(algorithms), known(&problems, "`z` is not known here"));
+}
+
+#[tokio::test]
 async fn what_a_platform_is_known_for_need_not_be_written() {
     let issuers = "- { name: azure, platform: azure-devops, url: \"https://vstoken.dev.azure.com/o\" }
   - { name: circle, platform: circleci, url: \"https://oidc.circleci.com/org/o\" }

@@ -173,3 +173,36 @@ impl TrustRule {
         Ok(Admission { rule: self.name.to_string(), broad: self.allow_broad.clone(), grants })
     }
 }
+
+/// Whatever a file of trust rules holds: it is read or refused, and who shows no claim gets nothing.
+///
+/// # Panics
+/// If somebody without a claim is let in.
+pub fn fuzz_trust(data: &[u8]) {
+    let issuers = Platform::ALL.map(|platform| {
+        let issuer = TrustIssuer {
+            platform,
+            claims: BTreeSet::new(),
+            repository_id: None,
+            git_ref: None,
+            event: None,
+            tenants: &[],
+        };
+        (platform.as_str().to_owned(), issuer)
+    });
+    let context = TrustContext {
+        issuers: issuers.into(),
+        resources: ResourceName::new("orders").into_iter().collect(),
+        policies: PolicyName::new("read").into_iter().collect(),
+    };
+    let text = String::from_utf8_lossy(data).into_owned();
+    let Ok(rules) = TrustRules::parse(&[("fuzz.yaml".to_owned(), text)], &context) else { return };
+    for platform in Platform::ALL {
+        let who =
+            Identity { platform, issuer_name: platform.as_str().to_owned(), ..Identity::example() };
+        let admitted = rules.admit(&who, &Request::default(), Timestamp::UNIX_EPOCH);
+        assert!(admitted.is_err(), "somebody without a claim was let in");
+        let admits = |e: &Explained<'_>| matches!(e.outcome, Outcome::Admits(_));
+        assert!(!rules.explain(&who).iter().any(admits), "an explanation says otherwise");
+    }
+}

@@ -120,6 +120,52 @@ mod tests {
         }
     }
 
+    /// All texts of some signs up to a length.
+    fn texts(signs: &[char], longest: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..longest {
+            last = last
+                .iter()
+                .flat_map(|text| signs.iter().map(move |sign| format!("{text}{sign}")))
+                .collect();
+            all.extend(last.iter().cloned());
+        }
+        all
+    }
+
+    /// What a `*` means, as short as it can be said.
+    fn means(pattern: &[char], value: &[char]) -> bool {
+        match pattern {
+            [] => value.is_empty(),
+            ['*', rest @ ..] => {
+                let one = value.iter().take_while(|c| !SEPARATORS.contains(c)).count();
+                (1..=one).any(|taken| means(rest, value.get(taken..).unwrap_or_default()))
+            }
+            [sign, rest @ ..] => {
+                value.first() == Some(sign) && means(rest, value.get(1..).unwrap_or_default())
+            }
+        }
+    }
+
+    #[test]
+    fn every_short_glob_fits_what_it_means() {
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        let values: Vec<_> =
+            texts(&['a', 'b', '/'], 5).into_iter().map(|v| (chars(&v), v)).collect();
+        let mut fitting = 0;
+        for text in texts(&['a', 'b', '/', '*'], 5) {
+            let Ok(glob) = Glob::parse(&text) else { continue };
+            let pattern = chars(&text);
+            for (letters, value) in &values {
+                let fits = glob.fits(value);
+                assert_eq!(fits, means(&pattern, letters), "{text} {value}");
+                fitting += usize::from(fits);
+            }
+        }
+        assert!(fitting > 1000, "{fitting}");
+    }
+
     #[test]
     fn what_is_no_glob_or_fits_everything_is_none() {
         for text in ["main", "a**b", "*", "*/*", "*:*", "a?*", "[ab]*", "{a,b}*", r"a\*", ""] {
