@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{error::Refusal, sessions::Sessions};
+use crate::{error::Refusal, sessions::Sessions, store::LeaseState};
 
 /// What came of exchanges: `granted`, or the error that was answered.
 pub(crate) const EXCHANGES: [&str; 8] = [
@@ -100,7 +100,7 @@ pub(crate) struct Metrics {
     connections_refused: Counter,
     sessions_ended: Family<Reason, Counter>,
     sessions: Family<State, Gauge>,
-    leases: Gauge,
+    leases: Family<State, Gauge>,
     gateways: Family<State, Gauge>,
     record_events: Counter,
     record_failures: Counter,
@@ -127,7 +127,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             sessions_ended: Family::default(),
             sessions: Family::default(),
-            leases: Gauge::default(),
+            leases: Family::default(),
             gateways: Family::default(),
             record_events: Counter::default(),
             record_failures: Counter::default(),
@@ -165,7 +165,7 @@ impl Metrics {
         to.register("guard_sessions_ended", "Sessions that this broker took to their end", ended);
         let sessions = self.sessions.clone();
         to.register("guard_sessions", "Sessions of the store that are not over and done", sessions);
-        to.register("guard_leases", "Leases of the store that are out", self.leases.clone());
+        to.register("guard_leases", "Leases of the store, by state", self.leases.clone());
         to.register("guard_gateways", "Gateways of the store, by state", self.gateways.clone());
         let (events, failures) = (self.record_events.clone(), self.record_failures.clone());
         to.register("guard_record_events", "Events that were appended to records", events);
@@ -211,6 +211,9 @@ impl Metrics {
         }
         for state in ["live", "ending"] {
             drop(self.sessions.get_or_create(&State { state }));
+        }
+        for (state, _) in LeaseState::WORDS {
+            drop(self.leases.get_or_create(&State { state }));
         }
         for state in ["ready", "draining", "silent", "invited"] {
             drop(self.gateways.get_or_create(&State { state }));
@@ -319,7 +322,10 @@ impl Metrics {
         for (state, number) in [("live", counts.live), ("ending", counts.ending)] {
             self.sessions.get_or_create(&State { state }).set(number);
         }
-        self.leases.set(counts.leases);
+        for (state, _) in LeaseState::WORDS {
+            let count = counts.leases.iter().find(|(found, _)| found == state);
+            self.leases.get_or_create(&State { state }).set(count.map_or(0, |(_, count)| *count));
+        }
         for (state, number) in sessions.count_gateways().await? {
             self.gateways.get_or_create(&State { state }).set(number);
         }

@@ -84,23 +84,25 @@ const COLUMNS: &str =
     FROM sessions JOIN records ON records.session = id LEFT JOIN heard ON heard.session = id";
 
 /// How much of what is out there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Counts {
     /// Sessions that live.
     pub(crate) live: i64,
     /// Sessions that are over and whose records are not in the recordings yet.
     pub(crate) ending: i64,
-    /// Leases.
-    pub(crate) leases: i64,
+    /// Leases, by the words of their states.
+    pub(crate) leases: Vec<(String, i64)>,
 }
 
 impl Store {
     /// Counts what is out there. Indexes answer it, however many sessions there were.
     pub(crate) async fn counts(&self) -> Result<Counts, StoreError> {
         let text = "SELECT (SELECT count(*) FROM sessions WHERE end_reason IS NULL),
-             (SELECT count(*) FROM sessions WHERE end_reason IS NOT NULL AND filed < 1 AND filed < 2),
-             (SELECT count(*) FROM leases)";
-        let (live, ending, leases) = sqlx::query_as(text).fetch_one(&self.pool).await?;
+             (SELECT count(*) FROM sessions WHERE end_reason IS NOT NULL AND filed < 1 AND filed < 2)";
+        let (live, ending) = sqlx::query_as(text).fetch_one(&self.pool).await?;
+        let leases = sqlx::query_as("SELECT state, count(*) FROM leases GROUP BY state")
+            .fetch_all(&self.pool)
+            .await?;
         Ok(Counts { live, ending, leases })
     }
 

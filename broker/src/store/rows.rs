@@ -89,7 +89,8 @@ pub(crate) enum LeaseState {
 }
 
 impl LeaseState {
-    const WORDS: [(&str, Self); 4] = [
+    /// All words.
+    pub(crate) const WORDS: [(&'static str, Self); 4] = [
         ("wanted", Self::Wanted),
         ("out", Self::Out),
         ("revoking", Self::Revoking),

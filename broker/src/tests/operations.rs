@@ -100,6 +100,8 @@ async fn what_happens_is_counted(on: On) {
         ("guard_requests_total{method=\"POST\",route=\"/oauth/token\",status=\"2xx\"}", 1.0),
         ("guard_requests_total{method=\"POST\",route=\"/oauth/token\",status=\"4xx\"}", 1.0),
         ("guard_sessions{state=\"live\"}", 1.0),
+        ("guard_leases{state=\"out\"}", 0.0),
+        ("guard_leases{state=\"failed\"}", 0.0),
         ("guard_gateways{state=\"ready\"}", 1.0),
         ("guard_store_up", 1.0),
         ("guard_configuration_current", 1.0),
