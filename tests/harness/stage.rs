@@ -113,6 +113,7 @@ pub struct Builder {
     also_at_shim: bool,
     database: &'static str,
     shared_store: bool,
+    session_roles: bool,
 }
 
 /// What is in the database at the start.
@@ -232,6 +233,13 @@ impl Builder {
         self
     }
 
+    /// Has the broker make a role for each session.
+    #[must_use]
+    pub fn session_roles(mut self) -> Self {
+        self.session_roles = true;
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub fn start(self) -> Result<Stage> {
         let programs = match &self.programs {
@@ -281,6 +289,11 @@ impl Builder {
         let mut resources = resource("shop", self.enforce_at, tls, postgres.port, database);
         if self.also_at_shim {
             resources += &resource("shop-at-shim", EnforceAt::Shim, tls, postgres.port, database);
+        }
+        if self.session_roles {
+            let fixed = format!("{{ username: {SUPERUSER}, password: {{ file: password }} }}");
+            let role = format!("{{ postgres_role: {{ admin: {fixed} }} }}");
+            resources = resources.replace(&fixed, &role);
         }
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
@@ -345,6 +358,7 @@ impl Stage {
             also_at_shim: false,
             database: DATABASE,
             shared_store: false,
+            session_roles: false,
         }
     }
 

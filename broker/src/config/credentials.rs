@@ -57,7 +57,7 @@ pub(crate) struct StaticCredential {
 pub(crate) struct PostgresRoleConfig {
     /// Who makes them.
     pub(crate) admin: StaticCredential,
-    /// Who gets what a session made. The admin, if nobody is named.
+    /// Who gets what a session made. It is dropped, if nobody is named.
     pub(crate) owner: Option<String>,
     /// How many connections a role may have at once.
     pub(crate) connections: u64,
@@ -116,6 +116,13 @@ fn postgres_role(node: &Node, base: &Path, problems: &mut Problems) -> Option<Po
         if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
             node.problem(problems, "this is no name of a role");
             return None;
+        }
+        if admin.as_ref().is_some_and(|admin| admin.username == name) {
+            node.problem_with_help(
+                problems,
+                "what sessions make can run with its owner's rights, and the admin has too many",
+                "name a role that has no others",
+            );
         }
         Some(name.to_owned())
     });

@@ -28,7 +28,7 @@ use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken};
 use crate::config::PostgresRoleConfig;
 
 /// How often what another transaction was in the way of is tried.
-const TRIES: u32 = 6;
+const TRIES: u32 = 8;
 /// Between two of these, times the number of tries.
 const RETRY: Duration = Duration::from_millis(40);
 /// How long the ended connections of a role may take to go.
@@ -167,6 +167,9 @@ impl PostgresRole<'_> {
             literal(&format!("{} {}", comment(planned.lease), who(ask))),
         );
         let needs = ask.policy.privileges();
+        if let Some(owner) = &self.config.owner {
+            server.require_harmless(owner).await?;
+        }
         let _turn = server::turn(self.spec).await;
         let mut tries = 0;
         loop {
@@ -197,7 +200,7 @@ impl PostgresRole<'_> {
         }
     }
 
-    /// Takes the role away: nobody comes in, who is in goes, what it owns is the owner's, then it is dropped.
+    /// Takes the role away: nobody comes in, who is in goes, what it owns is the owner's or dropped, then it is dropped.
     async fn unmake(
         &self,
         server: &mut Server,
@@ -222,13 +225,15 @@ impl PostgresRole<'_> {
             server.retry(&text, TRIES, RETRY).await?;
         }
         self.end_connections(server, &planned.role, role.oid).await?;
-        let owner = match &self.config.owner {
-            Some(owner) => ident(owner),
-            None => "CURRENT_USER".to_owned(),
+        let reassign = match &self.config.owner {
+            Some(owner) => {
+                let tamed = server.tame(role.oid, version).await?;
+                format!("{tamed}REASSIGN OWNED BY {name} TO {}; ", ident(owner))
+            }
+            None => String::new(),
         };
-        let text = format!(
-            "BEGIN; REASSIGN OWNED BY {name} TO {owner}; DROP OWNED BY {name}; DROP ROLE {name}; COMMIT"
-        );
+        let text =
+            format!("BEGIN; {reassign}DROP OWNED BY {name} RESTRICT; DROP ROLE {name}; COMMIT");
         server.retry(&text, TRIES, RETRY).await?;
         // Who came in while the door was closing.
         if server.end_connections(role.oid).await? > 0 {

@@ -56,6 +56,11 @@ struct Roles {
 
 impl Roles {
     async fn new() -> Self {
+        Self::owned("").await
+    }
+
+    /// With more in the configuration of `postgres_role`.
+    async fn owned(more: &str) -> Self {
         let mut stage = Stage::new().await;
         let folder = stage.folder.path().to_owned();
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -71,7 +76,7 @@ impl Roles {
         std::fs::write(folder.join("policies/p.yaml"), POLICY).unwrap();
         let config = std::fs::read_to_string(folder.join("guard.yaml")).unwrap();
         let credential = format!(
-            "postgres_role: {{ admin: {{ username: {ADMIN}, password: {{ file: admin-password }} }}, connections: 3 }}"
+            "postgres_role: {{ admin: {{ username: {ADMIN}, password: {{ file: admin-password }} }}, connections: 3{more} }}"
         );
         let config = config
             .replace("127.0.0.1:5432", &format!("127.0.0.1:{}", server.port))
@@ -201,9 +206,9 @@ async fn a_role_may_what_the_policy_allows_and_is_gone_with_its_session() {
     assert_eq!(roles.left(), "0");
     let error = roles.as_role(&role, "SELECT 1").unwrap_err();
     assert!(error.contains("authentication failed"), "{error}");
-    // What it made is the admin's now.
-    let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'made'";
-    assert_eq!(roles.server.sql("orders", owner).unwrap(), ADMIN);
+    // So is what it made.
+    let made = "SELECT count(*) FROM pg_tables WHERE tablename = 'made'";
+    assert_eq!(roles.server.sql("orders", made).unwrap(), "0");
     let acl = "SELECT count(*) FROM pg_class WHERE relacl::text LIKE '%guard\\_%\\_%=%' AND relacl::text NOT LIKE '%of_roles%'";
     assert_eq!(roles.server.sql("orders", acl).unwrap(), "0");
     // Neither password was ever written where the server logs.
@@ -213,6 +218,70 @@ async fn a_role_may_what_the_policy_allows_and_is_gone_with_its_session() {
     let record = roles.stage.text(&shim).await;
     assert!(record.contains(&role.0) && !record.contains(&role.1));
     assert!(!record.contains(ADMIN_PASSWORD) && !record.contains(ADMIN));
+}
+
+#[tokio::test]
+async fn what_a_session_made_is_the_owners_and_runs_with_nobodys_rights() {
+    let roles = Roles::owned(", owner: \"odd \\\" owner\"").await;
+    // An owner who may do too much gets nothing, and so there is no role.
+    let owner = "\"odd \"\" owner\"";
+    roles.server.sql("orders", &format!("CREATE ROLE {owner} CREATEROLE")).unwrap();
+    let shim = roles.stage.session().await;
+    assert_eq!(roles.lease(&shim).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(roles.left(), "0");
+    let harmless = format!(
+        "ALTER ROLE {owner} NOCREATEROLE; GRANT {owner} TO {ADMIN}; GRANT CREATE, USAGE ON SCHEMA public TO {owner}"
+    );
+    roles.server.sql("orders", &harmless).unwrap();
+    let role = roles.role(&shim).await;
+    for sql in [
+        "CREATE TABLE made (id int)",
+        // Allowed: whose rights count is asked when it is read.
+        "CREATE VIEW peek AS SELECT email FROM users",
+        "CREATE FUNCTION escalate() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text'",
+    ] {
+        roles.as_role(&role, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    assert!(roles.as_role(&role, "SELECT email FROM peek").is_err());
+    assert_eq!(roles.end(&shim).await["unreleased"], json!({}));
+    assert_eq!(roles.left(), "0");
+    let left = "SELECT string_agg(pg_get_userbyid(relowner) || ':' || coalesce(reloptions::text, ''), ' ' ORDER BY relname)
+         FROM pg_class WHERE relname IN ('made', 'peek')";
+    assert_eq!(
+        roles.server.sql("orders", left).unwrap(),
+        "odd \" owner: odd \" owner:{security_invoker=true}"
+    );
+    let function = "SELECT prosecdef FROM pg_proc WHERE proname = 'escalate'";
+    assert_eq!(roles.server.sql("orders", function).unwrap(), "f");
+}
+
+#[tokio::test]
+async fn roles_are_made_while_others_change_the_same_privileges() {
+    let roles = Roles::new().await;
+    roles.server.sql("orders", "CREATE ROLE app").unwrap();
+    let mut psql = roles.server.client("psql", "orders");
+    psql.args(["-X", "-q"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    for _ in 0..40 {
+        // The others' may fail, too, and are not tried again.
+        psql.args(["-c", "GRANT SELECT ON users, notes, ledger TO app"]);
+        psql.args(["-c", "SELECT pg_sleep(0.02)"]);
+        psql.args(["-c", "REVOKE SELECT ON users, notes, ledger FROM app"]);
+        psql.args(["-c", "SELECT pg_sleep(0.02)"]);
+    }
+    let mut others = psql.spawn().unwrap();
+    let mut taken = 0;
+    while others.try_wait().unwrap().is_none() {
+        let shim = roles.stage.session().await;
+        let near = json!({ "session": shim.id, "resource": "near" });
+        let (status, lease) = roles.stage.as_shim(&shim, Method::POST, "/v1/leases", &near).await;
+        assert_eq!(status, StatusCode::OK, "{lease}");
+        let release = format!("/v1/leases/{}/release", lease["id"].as_str().unwrap());
+        let (status, _) = roles.stage.as_shim(&shim, Method::POST, &release, &Value::Null).await;
+        assert!(status.is_success());
+        taken += 1;
+    }
+    assert!(taken > 3, "{taken}");
+    roles.until("no role is left", async || roles.left() == "0").await;
 }
 
 #[tokio::test]

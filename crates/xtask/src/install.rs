@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Valgrind,
     /// psycopg 3, psycopg 2 and asyncpg.
     PythonDrivers,
+    /// AWS's STS, played.
+    Moto,
     /// node-postgres, and an issuer.
     NodeDriver,
     /// pgjdbc, and a Java that compiles.
@@ -54,12 +56,13 @@ pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
 /// What the demo needs.
 pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What all tests need.
-pub(crate) const TEST: [Part; 9] = [
+pub(crate) const TEST: [Part; 10] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
     Part::Openssl,
     Part::PythonDrivers,
+    Part::Moto,
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
@@ -79,7 +82,7 @@ pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What fuzzing needs.
 pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
-const ALL: [Part; 13] = [
+const ALL: [Part; 14] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -87,6 +90,7 @@ const ALL: [Part; 13] = [
     Part::Pgbouncer,
     Part::Valgrind,
     Part::PythonDrivers,
+    Part::Moto,
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
@@ -122,6 +126,7 @@ impl Part {
             Self::Pgbouncer => "PgBouncer",
             Self::Valgrind => "valgrind",
             Self::PythonDrivers => "Python drivers",
+            Self::Moto => "moto",
             Self::NodeDriver => "node-postgres and oidc-provider",
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
@@ -143,6 +148,7 @@ impl Part {
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
             ],
+            Self::Moto => &[Way::Apt(&["python3", "python3-venv"]), Way::Pip(&["moto[server]"])],
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
             Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],
             Self::RubyDriver => &[Way::Apt(&["ruby", "ruby-pg"])],

@@ -13,7 +13,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
-use super::grants::Wanted;
+use super::{grants::Wanted, names::qualified};
 use crate::{
     config::StaticCredential,
     credentials::{CredentialError, secrets},
@@ -191,6 +191,54 @@ impl Server {
              FROM pg_catalog.pg_stat_activity WHERE usesysid = $1::int8::oid";
         let ended = sqlx::query_scalar(text).bind(oid).fetch_one(&mut self.connection).await;
         ended.map_err(|error| self.failed(&error))
+    }
+
+    /// An error unless who is to own what sessions made can do no harm by it: what they made may run with its rights.
+    pub(super) async fn require_harmless(&mut self, owner: &str) -> Result<(), CredentialError> {
+        let text = "SELECT rolsuper OR rolcreaterole OR rolbypassrls OR rolreplication
+                 OR rolname = current_user
+             FROM pg_catalog.pg_roles WHERE rolname = $1";
+        let found = sqlx::query_scalar(text)
+            .bind(owner.to_owned())
+            .fetch_optional(&mut self.connection)
+            .await;
+        let found: Option<bool> = found.map_err(|error| self.failed(&error))?;
+        match found {
+            Some(false) => Ok(()),
+            Some(true) => Err(CredentialError(format!(
+                "`{owner}` may do too much to own what sessions make, which can run with its rights: name a \
+                 role that is no superuser, not the admin, and has none of CREATEROLE, BYPASSRLS and REPLICATION"
+            ))),
+            None => Err(CredentialError(format!("the owner `{owner}` is no role"))),
+        }
+    }
+
+    /// What takes the rights of their owner from functions and views of a role, which are another's in a moment.
+    pub(super) async fn tame(&mut self, oid: i64, version: i32) -> Result<String, CredentialError> {
+        let functions: Vec<(String,)> = self
+            .rows(&format!(
+                "SELECT oid::regprocedure::text FROM pg_catalog.pg_proc
+                 WHERE prosecdef AND proowner = {oid}::int8::oid"
+            ))
+            .await?;
+        let mut text: String = functions
+            .iter()
+            .map(|(signature,)| format!("ALTER ROUTINE {signature} SECURITY INVOKER; "))
+            .collect();
+        // Before version 15 views have no other rights than their owner's.
+        if version >= 150_000 {
+            let views: Vec<(String, String)> = self
+                .rows(&format!(
+                    "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
+                         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                     WHERE c.relkind = 'v' AND c.relowner = {oid}::int8::oid"
+                ))
+                .await?;
+            text.extend(views.iter().map(|(schema, name)| {
+                format!("ALTER VIEW {} SET (security_invoker = true); ", qualified(schema, name))
+            }));
+        }
+        Ok(text)
     }
 
     /// INVARIANT: no role is handed out that the server lets read what is withheld, by whichever way it may.
