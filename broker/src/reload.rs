@@ -155,6 +155,7 @@ impl Reload {
         if !changed.is_empty() {
             return Err(anyhow!("{} can be changed by a restart only", changed.join(", ")));
         }
+        crate::serve::warn_of_broad_rules(&config);
         self.sessions.replace_config(Arc::new(config));
         match self.sessions.end_what_is_not_given().await {
             Ok(0) => {}

@@ -83,6 +83,13 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen at `{address}`"))
 }
 
+/// What was let pass although it is broad, for whoever reads the log.
+pub(crate) fn warn_of_broad_rules(config: &Config) {
+    for (rule, reason) in config.trust.broad() {
+        tracing::warn!(rule, reason, "a trust rule is broad");
+    }
+}
+
 /// Serves until `stop`.
 ///
 /// With the path of the configuration it is read again when it changes.
@@ -109,9 +116,7 @@ pub(crate) async fn serve(
     // Proofs from before the port was taken may have been used with the broker that ran before.
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
-    for (rule, reason) in config.trust.broad() {
-        tracing::warn!(rule, reason, "a trust rule is broad");
-    }
+    warn_of_broad_rules(&config);
     let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
     // What the configuration does not give any more may have been given before this start.
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;

@@ -277,7 +277,7 @@ pub struct AskEnforcement {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Audience {
-    /// The `aud` that the broker accepts.
+    /// The `aud` that the broker accepts; with `#` and the RFC 7638 thumbprint of the session's key behind it, the token is for that key alone.
     pub audience: String,
 }
 

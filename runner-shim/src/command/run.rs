@@ -133,7 +133,9 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
         );
     }
     let key = SessionKey::generate()?;
-    let token = match source.presented() {
+    let presented = source.presented();
+    let is_presented = presented.is_some();
+    let token = match presented {
         Some(token) => token?,
         None => {
             let audience = match &args.token.audience {
@@ -144,7 +146,11 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
             source.request(&format!("{audience}#{}", key.thumbprint()?)).await?
         }
     };
-    let session = exchange(&client, key, &token, &args.resources).await?;
+    let session = exchange(&client, key, &token, &args.resources).await.inspect_err(|error| {
+        if is_presented && matches!(error, ControlError::Refused { code, .. } if code == "invalid_grant") {
+            say("hint: a token that was there before guard is taken once, and only where its issuer has `bind: none`");
+        }
+    })?;
     drop(token);
 
     let mut refusals = watch::Refusals::default();

@@ -55,6 +55,14 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) {
 }
 
 #[test]
+fn the_schema_knows_every_platform() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let platforms = &schema["properties"]["run"]["properties"]["platform"]["enum"];
+    let all = guard_core::Platform::ALL.map(|platform| Value::from(platform.as_str()));
+    assert_eq!(platforms, &Value::from(all.to_vec()));
+}
+
+#[test]
 fn the_report_is_what_its_schema_says() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let key = SealingKey::generate().unwrap();
