@@ -53,7 +53,7 @@ fn served(text: &str) -> BTreeMap<String, (String, String)> {
         let sample = text.lines().find(|line| {
             line.strip_prefix(name).is_some_and(|rest| ends.iter().any(|end| rest.starts_with(end)))
         });
-        let labels = sample.and_then(|line| Some(line.split_once('{')?.1.split_once('}')?.0));
+        let labels = sample.and_then(|line| Some(line.split_once('{')?.1.rsplit_once('}')?.0));
         let labels: Vec<_> = labels
             .into_iter()
             .flat_map(|labels| labels.split(','))
