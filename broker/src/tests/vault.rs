@@ -158,3 +158,55 @@ async fn a_secret_of_the_key_value_engine_is_read_with_a_token_that_is_given_bac
     assert_eq!(end(&stage, &shim).await["unreleased"], json!({}));
     assert!(vault.paths().contains(&"auth/token/revoke-self".to_owned()));
 }
+
+/// Speaks TLS with a certificate for this machine before a plain server. Gives its address and the certificate.
+async fn over_tls(plain: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let plain = plain.trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            tokio::spawn(async move {
+                let Ok(mut client) = acceptor.accept(stream).await else { return };
+                let mut server = tokio::net::TcpStream::connect(plain).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    (format!("https://localhost:{port}"), made.cert.pem())
+}
+
+#[tokio::test]
+async fn a_vault_is_spoken_to_by_the_authorities_that_are_named_and_a_stranger_gets_no_secret() {
+    let vault = FakeVault::start(3600, 7200).unwrap();
+    let mut stage = stage(&vault, APPROLE, DATABASE).await;
+    let (url, pem) = over_tls(&vault.url).await;
+    let file = stage.folder.path().join("guard.yaml");
+    let plain = std::fs::read_to_string(&file).unwrap();
+    // By the system's authorities it is a stranger.
+    let config = plain.replace(&vault.url, &url);
+    std::fs::write(&file, &config).unwrap();
+    stage.restart().await;
+    let shim = stage.session().await;
+    assert_eq!(lease(&stage, &shim).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(vault.paths().len(), 0, "nothing was said to it");
+
+    std::fs::write(stage.folder.path().join("vault-ca.pem"), pem).unwrap();
+    let address = format!("address: \"{url}\",");
+    let config = config.replace(&address, &format!("{address} tls_ca: vault-ca.pem,"));
+    std::fs::write(&file, config).unwrap();
+    stage.restart().await;
+    let shim = stage.session().await;
+    let (status, answer) = lease(&stage, &shim).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    end(&stage, &shim).await;
+    assert_eq!((vault.users().len(), vault.tokens()), (0, 0));
+}
