@@ -23,6 +23,10 @@ pub(crate) struct VerifiedRun {
     pub(crate) forget_after: guard_core::Timestamp,
     /// Whether the run's key names one job. Some platforms do not say which job of a run asks.
     pub(crate) names_job: bool,
+    /// When the token was made, or now if that is later.
+    pub(crate) issued: Timestamp,
+    /// Whether the job can ask for more such tokens as long as it runs.
+    pub(crate) renews: bool,
 }
 
 /// What is used once is kept, so it has an end.
@@ -53,6 +57,8 @@ pub(crate) fn identify(
         identity,
         names_job,
         once,
+        issued: token.moment("iat")?.min(now),
+        renews: issuer.bind == Bind::Key,
         forget_after: later(expires, issuer.leeway + Duration::from_secs(1)),
     })
 }

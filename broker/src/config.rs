@@ -39,6 +39,8 @@ use watched::yaml_files;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A shim that was silent for this long is gone, unless configured.
 const LOST_AFTER: Duration = Duration::from_secs(30);
+/// How long an identity token keeps a session alive, unless configured: platforms make theirs for 5 or 10 minutes.
+const RENEW: Duration = Duration::from_mins(10);
 
 const FIELDS: &[&str] = &[
     "listen",
@@ -109,6 +111,8 @@ pub(crate) struct SessionTimes {
     pub(crate) heartbeat: Duration,
     /// After how long a silence the session ends.
     pub(crate) lost_after: Duration,
+    /// How long an identity token keeps the session of a job alive that can ask for more of them.
+    pub(crate) renew: Duration,
 }
 
 /// Reads `guard.yaml` and all that it names.
@@ -201,7 +205,7 @@ fn read(
     let gateways = fields.optional("gateways").map(|n| gateways::read(n, problems));
     let sessions = match fields.optional("sessions") {
         Some(node) => session_times(node, problems),
-        None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER }),
+        None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER, renew: RENEW }),
     };
     let policy_files =
         fields.required("policies", problems).and_then(|n| folder(n, base, watched, problems));
@@ -312,10 +316,17 @@ fn session_times(node: &Node, problems: &mut Problems) -> Option<SessionTimes> {
     };
     let heartbeat = time("heartbeat", HEARTBEAT, problems);
     let lost_after = time("lost_after", LOST_AFTER, problems);
-    fields.finish(&["heartbeat", "lost_after"], problems);
-    let times = SessionTimes { heartbeat: heartbeat?, lost_after: lost_after? };
+    let renew = time("renew", RENEW, problems);
+    fields.finish(&["heartbeat", "lost_after", "renew"], problems);
+    let times = SessionTimes { heartbeat: heartbeat?, lost_after: lost_after?, renew: renew? };
     if times.heartbeat.is_zero() || times.lost_after < times.heartbeat * 2 {
         node.problem(problems, "`lost_after` must be at least twice `heartbeat`, which is not 0");
+    }
+    if times.renew < times.lost_after {
+        node.problem(
+            problems,
+            "`renew` must be at least `lost_after`: a silent shim ends its session anyway",
+        );
     }
     Some(times)
 }

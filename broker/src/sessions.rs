@@ -12,6 +12,7 @@ mod opening;
 mod policy;
 mod reaper;
 mod reloading;
+mod renewing;
 mod session;
 
 use std::{

@@ -13,6 +13,7 @@ mod journal;
 mod leases;
 mod open;
 mod overview;
+mod renewals;
 mod rows;
 mod sessions;
 mod together;

@@ -26,6 +26,7 @@ mod platforms;
 mod postgres_roles;
 mod records;
 mod reloading;
+mod renewals;
 mod replicas;
 mod stage;
 mod together;

@@ -41,6 +41,8 @@ struct Signer {
     modulus: String,
     claims: Map<String, Value>,
     count: AtomicU64,
+    /// The job is over, as far as the runner is concerned.
+    silent: AtomicBool,
 }
 
 impl Issuer {
@@ -63,6 +65,7 @@ impl Issuer {
             modulus: base64url(&unhex(modulus)),
             claims: all,
             count: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
         });
         let stop = Arc::new(AtomicBool::new(false));
         let (at_work, over) = (Arc::clone(&signer), Arc::clone(&stop));
@@ -100,6 +103,16 @@ impl Issuer {
         let mut payload = self.signer.payload(audience);
         change(&mut header, &mut payload);
         self.signer.sign(&header, &payload)
+    }
+
+    /// Gives the job no more tokens, as a platform does when the job is over.
+    pub fn end_job(&self) {
+        self.signer.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// How many tokens were made.
+    pub fn made(&self) -> u64 {
+        self.signer.count.load(Ordering::Relaxed)
     }
 
     /// The public key as PEM: what an attacker takes as an HMAC secret.
@@ -168,7 +181,7 @@ impl Signer {
         let (status, body) = match path {
             "/.well-known/openid-configuration" => ("200 OK", self.discovery()),
             "/jwks" => ("200 OK", self.keys()),
-            "/token" if bearer => {
+            "/token" if bearer && !self.silent.load(Ordering::Relaxed) => {
                 let audience = query.split('&').find_map(|pair| pair.strip_prefix("audience="));
                 let audience = unescape(audience.unwrap_or_default());
                 let token = self.sign(&self.header(), &self.payload(&audience))?;

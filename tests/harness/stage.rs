@@ -109,6 +109,7 @@ pub struct Builder {
     limit: &'static str,
     tls: bool,
     lost_after: &'static str,
+    renew: &'static str,
     recordings: Option<PathBuf>,
     also_at_shim: bool,
     database: &'static str,
@@ -205,6 +206,13 @@ impl Builder {
         self
     }
 
+    /// Ends a session that no fresh identity token renewed for this long.
+    #[must_use]
+    pub fn renew(mut self, time: &'static str) -> Self {
+        self.renew = time;
+        self
+    }
+
     /// Keeps the records elsewhere.
     #[must_use]
     pub fn recordings(mut self, dir: &Path) -> Self {
@@ -297,7 +305,8 @@ impl Builder {
         }
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
-        let (recordings, issuer, lost_after) = (recordings.display(), &issuer.url, self.lost_after);
+        let (recordings, issuer) = (recordings.display(), &issuer.url);
+        let (lost_after, renew) = (self.lost_after, self.renew);
         let store = if self.shared_store {
             // By the certificate's name, over TLS: as in life.
             format!(
@@ -313,7 +322,7 @@ impl Builder {
              url: http://127.0.0.1:{port}\n\
              store: {store}\n\
              recordings: file:{recordings}\n\
-             sessions: {{ heartbeat: 1s, lost_after: {lost_after} }}\n\
+             sessions: {{ heartbeat: 1s, lost_after: {lost_after}, renew: {renew} }}\n\
              issuers:\n  - name: github\n    platform: github\n    url: {issuer}\n\
              resources:\n{resources}\
              gateways:\n  - {{ name: local, key: \"{thumbprint}\" }}\n\
@@ -354,6 +363,7 @@ impl Stage {
             limit: "10m",
             tls: true,
             lost_after: "5s",
+            renew: "10m",
             recordings: None,
             also_at_shim: false,
             database: DATABASE,

@@ -111,6 +111,25 @@ fn a_session_ends_with_its_grant() {
 }
 
 #[test]
+fn a_session_goes_on_by_fresh_tokens_and_ends_when_the_platform_gives_no_more() {
+    let one_job = Stage::builder().claim("check_run_id", "90000001");
+    let stage = one_job.lost_after("3s").renew("4s").start().unwrap();
+    let go_on = "while psql -X -A -t -c 'SELECT pg_sleep(0.2)' >/dev/null; do :; done";
+    let mut run = stage.spawn("long", &script(go_on)).unwrap();
+    // The first, and one each two seconds: the session is older than any of them could keep it.
+    run.wait_until("four tokens", || stage.issuer.made() >= 4).unwrap();
+    assert!(!run.log().contains("the session is over"), "{}", run.log());
+    stage.issuer.end_job();
+    let _code = run.wait(Duration::from_secs(60)).unwrap();
+    let log = run.log();
+    for part in ["could not be renewed", "the session's time is over"] {
+        assert!(log.contains(part), "no `{part}` in\n{log}");
+    }
+    let record = stage.sealed_record().unwrap();
+    assert!(record.contains("no fresh identity token"), "{record}");
+}
+
+#[test]
 fn a_run_is_the_same_with_a_store_that_brokers_share() {
     for place in [EnforceAt::Gateway, EnforceAt::Shim] {
         let stage = Stage::builder()

@@ -200,6 +200,7 @@ mod tests {
             ("/oauth/token", Scope::AllBrokers),
             ("/v1/leases", Scope::AllBrokers),
             ("/v1/session/end", Scope::AllBrokers),
+            ("/v1/session/renew", Scope::AllBrokers),
             ("/v1/session/record", Scope::AllBrokers),
             ("/v1/session/enforce", Scope::AllBrokers),
             ("/v1/sessions/authorize", Scope::AllBrokers),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use guard_core::control::{
     ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize, EndSession,
-    Enforcement, EnrolGateway, ExchangeAnswer, Lease, RegisterGateway, SealingKeys, SessionEnded,
-    SessionState,
+    Enforcement, EnrolGateway, ExchangeAnswer, Lease, RegisterGateway, RenewSession, Renewed,
+    SealingKeys, SessionEnded, SessionState,
 };
 use utoipa::{
     PartialSchema, ToSchema,
@@ -157,6 +157,12 @@ fn about(route: super::RouteName) -> Option<About> {
             answer: gives("Enforcement"),
             refused: &[401, 403, 410, 422, 503],
             ..asks("What is needed to enforce a grant in the shim", By::Shim)
+        },
+        ("POST", "/v1/session/renew") => About {
+            body: json("RenewSession"),
+            answer: gives("Renewed"),
+            refused: &[401, 403, 410, 422, 503],
+            ..asks("Keep the session alive by a fresh identity token of its job", By::Shim)
         },
         ("POST", "/v1/session/end") => About {
             body: json("EndSession"),
@@ -318,6 +324,8 @@ fn components() -> utoipa::openapi::Components {
     add::<SessionState>(all, "SessionState");
     add::<AskEnforcement>(all, "AskEnforcement");
     add::<Enforcement>(all, "Enforcement");
+    add::<RenewSession>(all, "RenewSession");
+    add::<Renewed>(all, "Renewed");
     add::<EndSession>(all, "EndSession");
     add::<SessionEnded>(all, "SessionEnded");
     add::<EnrolGateway>(all, "EnrolGateway");

@@ -10,12 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use guard_core::{
-    Digest, EndReason, EnforceAt,
-    control::{AskEnforcement, EndSession, Enforcement, SessionEnded, SessionState},
+    Digest, EndReason, EnforceAt, Timestamp,
+    control::{
+        AskEnforcement, EndSession, Enforcement, RenewSession, Renewed, SessionEnded, SessionState,
+    },
 };
 
 use super::{App, Poll, auth::Shim, parse};
-use crate::error::Refusal;
+use crate::{error::Refusal, issuers::IdentityError};
 
 pub(super) async fn state(
     State(app): State<Arc<App>>,
@@ -58,6 +60,22 @@ pub(super) async fn enforce(
             Err(Refusal::Forbidden(format!("`{}` is enforced at a gateway", ask.resource)))
         }
     }
+}
+
+pub(super) async fn renew(
+    State(app): State<Arc<App>>,
+    shim: Shim,
+    body: Bytes,
+) -> Result<Json<Renewed>, Refusal> {
+    let session = shim.live()?;
+    let ask: RenewSession = parse(&body)?;
+    let (token, key) = (ask.identity_token.expose(), &session.row.key_thumbprint);
+    let run = app.issuers.verify(token, key, Timestamp::now()).await;
+    let run = run.map_err(|error| match error {
+        IdentityError::Token(fault) => Refusal::Unauthorized(fault.to_string()),
+        IdentityError::Keys { .. } => Refusal::Internal(error.to_string()),
+    })?;
+    Ok(Json(app.sessions.renew_session(&session, &run).await?))
 }
 
 pub(super) async fn end(

@@ -19,7 +19,9 @@ use rand::TryRngCore as _;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::{Found, Live, Session, Sessions, gateways::choose, mask_keys, policy::parsed};
+use super::{
+    Found, Live, Session, Sessions, gateways::choose, mask_keys, policy::parsed, renewing,
+};
 use crate::{
     claims::VerifiedRun,
     config::Config,
@@ -136,20 +138,21 @@ impl Sessions {
             until,
             grants,
         };
-        let info = self.info(config, &row).await?;
+        let info = self.info(config, &row, run.renews).await?;
         let first = first_event(config, &row, admission.broad);
         let new = NewSession {
             session: row.clone(),
             jti: run.once,
             forget_after: run.forget_after,
             live_run: run.names_job.then(|| job(&row.identity.run)),
+            renew_by: run.renews.then(|| renewing::until(run.issued, config)),
             first: self.records.first_line(&first)?,
         };
         match self.store.open_session(&new).await? {
             Stored::Done => {}
             Stored::TokenUsed => {
                 if let Some(job) = &new.live_run
-                    && let Some(info) = self.answer_again(config, job, &row).await?
+                    && let Some(info) = self.answer_again(config, job, &row, run.renews).await?
                 {
                     return Ok(Opened { token, info });
                 }
@@ -187,6 +190,7 @@ impl Sessions {
         config: &Config,
         job: &str,
         asked: &SessionRow,
+        renews: bool,
     ) -> Result<Option<SessionInfo>, Refusal> {
         let Some(id) = self.store.session_of_job(job).await? else { return Ok(None) };
         let Some(Found::Open(session)) = self.by_id(id).await? else { return Ok(None) };
@@ -198,7 +202,7 @@ impl Sessions {
             return Ok(None);
         }
         tracing::info!(session = %id, "answered an exchange again");
-        self.info(config, &session.row).await.map(Some)
+        self.info(config, &session.row, renews).await.map(Some)
     }
 
     /// Tells the record of a job's live session that somebody else asked for one.
@@ -216,7 +220,12 @@ impl Sessions {
         }
     }
 
-    async fn info(&self, config: &Config, row: &SessionRow) -> Result<SessionInfo, Refusal> {
+    async fn info(
+        &self,
+        config: &Config,
+        row: &SessionRow,
+        renews: bool,
+    ) -> Result<SessionInfo, Refusal> {
         let here = self.gateways_here().await?;
         let grants = row.grants.iter().filter_map(|(grant, policy)| {
             let resource = config.resources.get(&grant.resource)?;
@@ -239,6 +248,7 @@ impl Sessions {
             trust_rule: row.trust_rule.clone(),
             until: row.until,
             heartbeat_secs: config.sessions.heartbeat.as_secs(),
+            renew_secs: renews.then(|| config.sessions.renew.as_secs()),
             grants: grants.collect(),
         })
     }

@@ -67,6 +67,7 @@ impl Store {
 
     /// Ends the sessions whose time is over, and those whose shims are silent.
     pub(crate) async fn end_overdue(&self, lost_after: Duration) -> Result<(), StoreError> {
+        self.forgive_unrenewed(DEAF).await?;
         let mut transaction = self.begin().await?;
         let forgive = "UPDATE heard SET at = {now}
              WHERE (SELECT at FROM listening WHERE id = 1) < {now} - $1";
@@ -78,6 +79,7 @@ impl Store {
         let over = "UPDATE sessions SET end_reason = 'expired', ended_at = {now}, live_run = NULL
              WHERE end_reason IS NULL AND until <= $1";
         sqlx::query(self.sql(over)).bind(Timestamp::now().as_second()).execute(&self.pool).await?;
+        self.end_unrenewed().await?;
         let lost = "UPDATE sessions SET end_reason = 'lost', ended_at = {now}, live_run = NULL
              WHERE end_reason IS NULL AND id IN (SELECT session FROM heard WHERE at < {now} - $1)";
         sqlx::query(self.sql(lost)).bind(millis(lost_after)).execute(&self.pool).await?;

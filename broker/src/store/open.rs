@@ -29,12 +29,14 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_brokers.sql"),
     include_str!("../../migrations/sqlite/0004_leases.sql"),
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
+    include_str!("../../migrations/sqlite/0006_renewals.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
     include_str!("../../migrations/postgres/0002_brokers.sql"),
     include_str!("../../migrations/postgres/0003_leases.sql"),
     include_str!("../../migrations/postgres/0004_gateways.sql"),
+    include_str!("../../migrations/postgres/0005_renewals.sql"),
 ];
 
 impl Store {

@@ -132,6 +132,8 @@ pub(crate) struct NewSession {
     pub(crate) forget_after: Timestamp,
     /// Names the job, where it can be told from others: it has one live session.
     pub(crate) live_run: Option<String>,
+    /// Until when the next identity token has to be there, if tokens keep it alive.
+    pub(crate) renew_by: Option<Timestamp>,
     /// The first line of its record and the hash of it, where the store keeps records.
     pub(crate) first: Option<(Vec<u8>, Digest)>,
 }

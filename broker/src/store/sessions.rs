@@ -73,8 +73,8 @@ impl Store {
         }
         let session = &new.session;
         let text = "INSERT INTO sessions (id, token_hash, key_thumbprint, identity, trust_rule, mask_key, until,
-                 live_run, opened_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {now}) ON CONFLICT (live_run) DO NOTHING";
+                 live_run, renew_by, opened_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {now}) ON CONFLICT (live_run) DO NOTHING";
         let stored = sqlx::query(self.sql(text))
             .bind(session.id.to_string())
             .bind(session.token_hash.to_string())
@@ -84,6 +84,7 @@ impl Store {
             .bind(session.mask_key.expose().to_owned())
             .bind(session.until.as_second())
             .bind(new.live_run.clone())
+            .bind(new.renew_by.map(|until| until.as_second()))
             .execute(&mut *connection)
             .await?;
         if stored.rows_affected() == 0 {

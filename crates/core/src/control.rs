@@ -7,6 +7,7 @@
 //! | `GET /v1/keys` | anyone | none | [`SealingKeys`] |
 //! | `GET /v1/session/state?after=&wait=` | shim | session | [`SessionState`]; counts as heartbeat |
 //! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
+//! | `POST /v1/session/renew` | shim | session | [`RenewSession`] → [`Renewed`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
 //! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
 //! | `POST /v1/gateways/enrol` | gateway to be | gateway, with a key that is not known yet | [`EnrolGateway`] → 204 |
@@ -79,6 +80,9 @@ pub struct SessionInfo {
     pub until: Timestamp,
     /// Seconds between two heartbeats of the shim.
     pub heartbeat_secs: u64,
+    /// How many seconds a fresh identity token keeps it alive. `None`: heartbeats do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_secs: Option<u64>,
     /// What it may reach.
     pub grants: Vec<GrantInfo>,
 }
@@ -271,6 +275,23 @@ pub struct Notice {
 pub struct AskEnforcement {
     /// The resource.
     pub resource: ResourceName,
+}
+
+/// Body of `POST /v1/session/renew`: the platform still gives the job identity tokens, so the job still runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RenewSession {
+    /// A fresh one, for the session's key.
+    pub identity_token: Secret,
+}
+
+/// Answer of `POST /v1/session/renew`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Renewed {
+    /// Until when the next token has to be there.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub until: Timestamp,
 }
 
 /// Answer of `GET /v1/audience`: what an identity token must be for.

@@ -8,8 +8,8 @@ use guard_core::{
     LeaseId, Secret, SessionId, Timestamp,
     control::{
         ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize,
-        EndSession, Enforcement, EnrolGateway, Lease, RegisterGateway, SealingKeyInfo, SealingKeys,
-        SessionEnded, SessionState,
+        EndSession, Enforcement, EnrolGateway, Lease, RegisterGateway, RenewSession, Renewed,
+        SealingKeyInfo, SealingKeys, SessionEnded, SessionState,
     },
 };
 use reqwest::Method;
@@ -164,6 +164,11 @@ impl BrokerClient {
     /// Asks for a grant that is enforced in the shim.
     pub async fn enforce(&self, ask: &AskEnforcement) -> Result<Enforcement, ControlError> {
         self.post_again("/v1/session/enforce", ask, REQUEST_TIMEOUT).await
+    }
+
+    /// Shows a fresh identity token of the session's job.
+    pub async fn renew(&self, renew: &RenewSession) -> Result<Renewed, ControlError> {
+        self.post_again("/v1/session/renew", renew, REQUEST_TIMEOUT).await
     }
 
     /// Says that the child is over; the record is sealed when this answers.

@@ -8,6 +8,7 @@ mod child;
 mod environment;
 mod finish;
 mod listener;
+mod renew;
 mod route;
 mod token;
 mod watch;
@@ -133,21 +134,20 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
         );
     }
     let key = SessionKey::generate()?;
-    let presented = source.presented();
-    let is_presented = presented.is_some();
-    let token = match presented {
-        Some(token) => token?,
+    let (token, audience) = match source.presented() {
+        Some(token) => (token?, None),
         None => {
             let audience = match &args.token.audience {
                 Some(audience) => audience.clone(),
                 None => client.audience().await?.audience,
             };
             // For this run's key alone: whoever finds the token cannot exchange it.
-            source.request(&format!("{audience}#{}", key.thumbprint()?)).await?
+            let audience = format!("{audience}#{}", key.thumbprint()?);
+            (source.request(&audience).await?, Some(audience))
         }
     };
     let session = exchange(&client, key, &token, &args.resources).await.inspect_err(|error| {
-        if is_presented && matches!(error, ControlError::Refused { code, .. } if code == "invalid_grant") {
+        if audience.is_none() && matches!(error, ControlError::Refused { code, .. } if code == "invalid_grant") {
             say("hint: a token that was there before guard is taken once, and only where its issuer has `bind: none`");
         }
     })?;
@@ -155,7 +155,8 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
 
     let mut refusals = watch::Refusals::default();
     let end = EndSignal::default();
-    let code = guarded(&args, &session, threads, &end, &mut refusals).await;
+    let tokens = renew::Tokens { source: &source, audience };
+    let code = guarded(&args, &session, &tokens, threads, &end, &mut refusals).await;
     let exit_code = match &code {
         Ok(code) => *code,
         Err(_) => FAILED,
@@ -177,6 +178,7 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
 async fn guarded(
     args: &Args,
     session: &Session,
+    tokens: &renew::Tokens<'_>,
     threads: &Arc<Threads>,
     end: &EndSignal,
     refusals: &mut watch::Refusals,
@@ -203,7 +205,12 @@ async fn guarded(
     };
     let mut over = false;
     let code = {
-        let watching = watch::watch(session, end, refusals);
+        let watching = async {
+            tokio::select! {
+                reason = watch::watch(session, end, refusals) => reason,
+                never = renew::keep(session, tokens) => match never {},
+            }
+        };
         tokio::pin!(watching);
         loop {
             tokio::select! {

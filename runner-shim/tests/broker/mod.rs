@@ -228,6 +228,7 @@ async fn exchange(
             trust_rule: "nightly".into(),
             until: Timestamp::MAX,
             heartbeat_secs: 1,
+            renew_secs: None,
             grants: state.resources.iter().map(grant).collect(),
         },
     })

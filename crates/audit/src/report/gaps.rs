@@ -44,7 +44,7 @@ impl Gathering {
         }
         if let Some(note) = &self.end_note {
             let note = printable(note);
-            gaps.push(format!("the session was ended by hand: {note}"));
+            gaps.push(format!("the session was ended: {note}"));
         }
         let lost: u64 = self.groups.iter().map(|group| group.lost).sum();
         if lost > 0 {
