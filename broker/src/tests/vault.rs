@@ -7,13 +7,23 @@ use axum::http::{Method, StatusCode};
 use guard_tests::fake_vault::{self, FakeVault};
 use serde_json::{Value, json};
 
-use super::stage::{Shim, Stage};
+use super::stage::{On, Shim, Stage, on_both_stores};
+
+on_both_stores!(
+    a_lease_of_vaults_is_renewed_while_the_session_lives,
+    a_vault_that_is_away_at_the_end_is_asked_until_it_is_back,
+    what_vault_made_before_the_broker_died_is_found_by_the_tokens_accessor,
+);
 
 const DATABASE: &str = "database: { role: orders }";
 const APPROLE: &str = "approle: { role_id: role-of-the-broker, secret_id: { file: secret-id } }";
 
 async fn stage(vault: &FakeVault, auth: &str, secret: &str) -> Stage {
-    let mut stage = Stage::new().await;
+    stage_on(On::Sqlite, vault, auth, secret).await
+}
+
+async fn stage_on(on: On, vault: &FakeVault, auth: &str, secret: &str) -> Stage {
+    let mut stage = Stage::on(on).await;
     let folder = stage.folder.path().to_owned();
     for (name, text) in
         [("secret-id", fake_vault::SECRET_ID), ("jwt", fake_vault::JWT), ("root", fake_vault::ROOT)]
@@ -86,10 +96,9 @@ async fn a_wrong_secret_gives_nothing_and_is_not_told() {
     assert_eq!(vault.users().len(), 0);
 }
 
-#[tokio::test]
-async fn a_lease_of_vaults_is_renewed_while_the_session_lives() {
+async fn a_lease_of_vaults_is_renewed_while_the_session_lives(on: On) {
     let vault = FakeVault::start(60, 7200).unwrap();
-    let stage = stage(&vault, APPROLE, DATABASE).await;
+    let stage = stage_on(on, &vault, APPROLE, DATABASE).await;
     let shim = stage.session().await;
     let (status, answer) = lease(&stage, &shim).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -106,10 +115,9 @@ async fn a_lease_of_vaults_is_renewed_while_the_session_lives() {
     assert_eq!((vault.users().len(), vault.tokens()), (0, 0));
 }
 
-#[tokio::test]
-async fn a_vault_that_is_away_at_the_end_is_asked_until_it_is_back() {
+async fn a_vault_that_is_away_at_the_end_is_asked_until_it_is_back(on: On) {
     let vault = FakeVault::start(3600, 7200).unwrap();
-    let mut stage = stage(&vault, APPROLE, DATABASE).await;
+    let mut stage = stage_on(on, &vault, APPROLE, DATABASE).await;
     let shim = stage.session().await;
     assert_eq!(lease(&stage, &shim).await.0, StatusCode::OK);
     vault.seal(true);
@@ -127,10 +135,9 @@ async fn a_vault_that_is_away_at_the_end_is_asked_until_it_is_back() {
     assert_eq!(vault.tokens(), 0);
 }
 
-#[tokio::test]
-async fn what_vault_made_before_the_broker_died_is_found_by_the_tokens_accessor() {
+async fn what_vault_made_before_the_broker_died_is_found_by_the_tokens_accessor(on: On) {
     let vault = FakeVault::start(3600, 7200).unwrap();
-    let stage = stage(&vault, APPROLE, DATABASE).await;
+    let stage = stage_on(on, &vault, APPROLE, DATABASE).await;
     let shim = stage.session().await;
     assert_eq!(lease(&stage, &shim).await.0, StatusCode::OK);
     let store = &stage.app.sessions.store;
