@@ -248,7 +248,7 @@ impl Sessions {
             trust_rule: row.trust_rule.clone(),
             until: row.until,
             heartbeat_secs: config.sessions.heartbeat.as_secs(),
-            renew_secs: renews.then(|| config.sessions.renew.as_secs()),
+            renew_secs: renews.then_some(config.sessions.renew.as_secs()),
             grants: grants.collect(),
         })
     }
