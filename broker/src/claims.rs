@@ -8,7 +8,7 @@ use std::time::Duration;
 use guard_core::{Identity, Timestamp};
 
 use crate::{
-    config::{Bind, IssuerConfig},
+    config::{Bind, IssuerConfig, JTI},
     jws::{Fault, Verified},
 };
 
@@ -31,8 +31,6 @@ pub(crate) struct VerifiedRun {
 
 /// What is used once is kept, so it has an end.
 const MAX_ONCE: usize = 256;
-/// The claim that is used once, unless configured.
-pub(crate) const JTI: &str = "jti";
 
 /// Checks what every token must say and reads whose run it is. `thumbprint` is the key's that the session is to be
 /// bound to.

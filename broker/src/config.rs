@@ -28,7 +28,7 @@ pub(crate) use credentials::{
     VaultAuth, VaultConfig, VaultSecret,
 };
 pub(crate) use gateways::{GatewayConfig, Labels, is_own_name};
-pub(crate) use issuers::{Bind, IssuerConfig, KeySource, RunClaims};
+pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};
 pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;

@@ -9,8 +9,6 @@ use axum::{
 };
 use guard_core::{EndReason, control::ApiError};
 
-use crate::store::StoreError;
-
 /// Why a request is refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -122,12 +120,6 @@ impl IntoResponse for Refusal {
             decision_id: Some(self.log()),
         };
         (self.status(), Json(error)).into_response()
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Internal(chain(&error))
     }
 }
 

@@ -19,7 +19,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{error::Refusal, sessions::Sessions, store::LeaseState};
+use crate::{
+    error::Refusal,
+    store::{LeaseState, Store},
+};
 
 /// What came of exchanges: `granted`, or the error that was answered.
 pub(crate) const EXCHANGES: [&str; 8] = [
@@ -113,7 +116,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// All of them, at nought.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
         let mut registry = Registry::default();
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let metrics = Self {
@@ -139,7 +142,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         metrics.name(&mut registry);
-        metrics.begin();
+        metrics.begin(routes);
         registry.register_collector(Box::new(process::Process::new(Timestamp::now())));
         Self { registry, ..metrics }
     }
@@ -196,11 +199,11 @@ impl Metrics {
     }
 
     /// Each label is there before the first event.
-    fn begin(&self) {
+    fn begin(&self, routes: impl Iterator<Item = (&'static str, &'static str)>) {
         for outcome in EXCHANGES.into_iter().chain([SERVER_ERROR]) {
             drop(self.exchanges.get_or_create(&One { outcome }));
         }
-        for (method, route) in crate::api::route_names() {
+        for (method, route) in routes {
             for status in CLASSES {
                 drop(self.requests.get_or_create(&Answer { method, route, status }));
             }
@@ -304,11 +307,15 @@ impl Metrics {
         self.certificate_expires.set(at);
     }
 
-    /// All of them as text (OpenMetrics), with what the store says now.
-    pub(crate) async fn text(&self, sessions: &Sessions) -> Result<String, std::fmt::Error> {
-        let counted = tokio::time::timeout(STORE_TIMEOUT, self.count(sessions)).await;
+    /// All of them as text (OpenMetrics), with what the store says now. `gateways`: how many there are, by state.
+    pub(crate) async fn text(
+        &self,
+        store: &Store,
+        gateways: impl Future<Output = Result<Vec<(&'static str, i64)>, Refusal>>,
+    ) -> Result<String, std::fmt::Error> {
+        let counted = tokio::time::timeout(STORE_TIMEOUT, self.count(store, gateways)).await;
         self.store_up.set(i64::from(matches!(counted, Ok(Ok(())))));
-        let (idle, busy) = sessions.store.connections();
+        let (idle, busy) = store.connections();
         for (state, number) in [("idle", idle), ("busy", busy)] {
             self.store_connections.get_or_create(&State { state }).set(number);
         }
@@ -317,8 +324,12 @@ impl Metrics {
         Ok(text)
     }
 
-    async fn count(&self, sessions: &Sessions) -> Result<(), Refusal> {
-        let counts = sessions.store.counts().await?;
+    async fn count(
+        &self,
+        store: &Store,
+        gateways: impl Future<Output = Result<Vec<(&'static str, i64)>, Refusal>>,
+    ) -> Result<(), Refusal> {
+        let counts = store.counts().await?;
         for (state, number) in [("live", counts.live), ("ending", counts.ending)] {
             self.sessions.get_or_create(&State { state }).set(number);
         }
@@ -326,7 +337,7 @@ impl Metrics {
             let count = counts.leases.iter().find(|(found, _)| found == state);
             self.leases.get_or_create(&State { state }).set(count.map_or(0, |(_, count)| *count));
         }
-        for (state, number) in sessions.count_gateways().await? {
+        for (state, number) in gateways.await? {
             self.gateways.get_or_create(&State { state }).set(number);
         }
         Ok(())

@@ -44,6 +44,13 @@ pub(crate) struct Reload {
     tls_refused: Option<Digest>,
 }
 
+/// What was let pass although it is broad, for whoever reads the log.
+pub(crate) fn warn_of_broad_rules(config: &Config) {
+    for (rule, reason) in config.trust.broad() {
+        tracing::warn!(rule, reason, "a trust rule is broad");
+    }
+}
+
 impl Reload {
     /// Looks after the files of a configuration that was just read.
     pub(crate) fn new(
@@ -155,7 +162,7 @@ impl Reload {
         if !changed.is_empty() {
             return Err(anyhow!("{} can be changed by a restart only", changed.join(", ")));
         }
-        crate::serve::warn_of_broad_rules(&config);
+        warn_of_broad_rules(&config);
         self.sessions.replace_config(Arc::new(config));
         match self.sessions.end_what_is_not_given().await {
             Ok(0) => {}

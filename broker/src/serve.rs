@@ -16,9 +16,10 @@ use crate::{
     config::{self, Config, RecordingsAt},
     credentials::read_secret,
     issuers::Issuers,
+    metrics::Metrics,
     proofs::Once,
     record::{Archive, Files, Records},
-    reload::Reload,
+    reload::{self, Reload},
     server::{self, Tls},
     sessions::Sessions,
     store::Store,
@@ -83,13 +84,6 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen at `{address}`"))
 }
 
-/// What was let pass although it is broad, for whoever reads the log.
-pub(crate) fn warn_of_broad_rules(config: &Config) {
-    for (rule, reason) in config.trust.broad() {
-        tracing::warn!(rule, reason, "a trust rule is broad");
-    }
-}
-
 /// Serves until `stop`.
 ///
 /// With the path of the configuration it is read again when it changes.
@@ -116,8 +110,9 @@ pub(crate) async fn serve(
     // Proofs from before the port was taken may have been used with the broker that ran before.
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
-    warn_of_broad_rules(&config);
-    let sessions = Sessions::start(config.clone(), store.clone(), records, key).await?;
+    reload::warn_of_broad_rules(&config);
+    let metrics = Metrics::new(api::route_names());
+    let sessions = Sessions::start(config.clone(), store.clone(), records, key, metrics).await?;
     // What the configuration does not give any more may have been given before this start.
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;
     let caretaker = tokio::spawn(sessions.clone().look_after());

@@ -148,3 +148,9 @@ impl Store {
         }
     }
 }
+
+impl From<StoreError> for crate::error::Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(crate::error::chain(&error))
+    }
+}

@@ -48,7 +48,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
 
 /// All counters.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
-    let text = app.sessions.metrics.text(&app.sessions).await;
+    let sessions = &app.sessions;
+    let text = sessions.metrics.text(&sessions.store, sessions.count_gateways()).await;
     let text = text.map_err(|error| Refusal::Internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

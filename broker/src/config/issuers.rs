@@ -16,6 +16,7 @@ use jsonwebtoken::Algorithm;
 use url::Url;
 
 use super::is_safe_url;
+pub(crate) use facts::JTI;
 pub(super) use facts::declared;
 
 /// Clocks of a platform and of the broker differ by this much at most, unless configured.

@@ -182,7 +182,7 @@ impl PostgresRole<'_> {
                 for statement in &wanted.statements {
                     server.run(statement).await?;
                 }
-                server.refuse_unless_withheld(&planned.role, &wanted).await?;
+                server.refuse_unless_withheld(&planned.role, &wanted.withheld).await?;
                 server.require_connect(&planned.role, &self.spec.database).await?;
                 server.run("COMMIT").await?;
                 Ok(wanted.warnings)

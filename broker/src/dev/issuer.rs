@@ -79,7 +79,8 @@ impl DevIssuer {
             .route("/token", get(token).post(token))
             .with_state(signer.clone());
         tokio::spawn(async move {
-            crate::server::serve(listener, None, router, &Metrics::new(), stop).await;
+            crate::server::serve(listener, None, router, &Metrics::new(std::iter::empty()), stop)
+                .await;
         });
         Ok(Self { url, signer })
     }

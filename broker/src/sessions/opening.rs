@@ -51,11 +51,12 @@ impl Sessions {
         store: Store,
         records: Records,
         key: SealingKey,
+        metrics: Metrics,
     ) -> Result<Arc<Self>, StoreError> {
         let sessions = Arc::new(Self {
             config: RwLock::new(config),
             store,
-            metrics: Metrics::new(),
+            metrics,
             gateways: tokio::sync::Mutex::default(),
             records,
             key,

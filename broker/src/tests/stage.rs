@@ -25,6 +25,7 @@ use crate::{
     api::{self, App},
     config,
     issuers::Issuers,
+    metrics::Metrics,
     proofs::Once,
     serve,
     sessions::{Found, Session, Sessions},
@@ -377,6 +378,7 @@ async fn start(folder: &Path) -> Arc<App> {
     let key = SealingKey::load_or_create(&config.sealing_key).unwrap();
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
     let once = Once::new(&store, Timestamp::now());
-    let sessions = Sessions::start(config, store, records, key).await.unwrap();
+    let metrics = Metrics::new(api::route_names());
+    let sessions = Sessions::start(config, store, records, key, metrics).await.unwrap();
     Arc::new(App { sessions, issuers, once, stop: CancellationToken::new() })
 }

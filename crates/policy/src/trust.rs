@@ -11,6 +11,7 @@ mod explain;
 mod glob;
 mod lints;
 mod parse;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -152,7 +153,7 @@ impl TrustRule {
         if who.issuer_name != self.issuer || who.platform != self.platform {
             return Some(Gate::new("issuer", format!("it is for issuer `{}`", self.issuer)));
         }
-        claims::refused(self.platform, self.event.as_deref(), &self.claims, &who.claims)
+        strangers::refused(self.platform, self.event.as_deref(), &self.claims, &who.claims)
             .or_else(|| self.claims.first_failed(&who.claims))
     }
 

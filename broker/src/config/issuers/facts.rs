@@ -10,7 +10,9 @@ use guard_policy::{TrustIssuer, one_name};
 use url::Url;
 
 use super::{Bind, platforms};
-use crate::claims::JTI;
+
+/// The claim that is used once, unless configured.
+pub(crate) const JTI: &str = "jti";
 
 /// Issuers that sign for whoever has an account there.
 const SHARED: &[&str] = &[

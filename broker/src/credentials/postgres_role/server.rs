@@ -13,7 +13,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
-use super::{grants::Wanted, names::qualified};
+use super::names::qualified;
 use crate::{
     config::StaticCredential,
     credentials::{CredentialError, secrets},
@@ -245,13 +245,13 @@ impl Server {
     pub(super) async fn refuse_unless_withheld(
         &mut self,
         role: &str,
-        wanted: &Wanted,
+        withheld: &[(i64, Option<String>)],
     ) -> Result<(), CredentialError> {
-        if wanted.withheld.is_empty() {
+        if withheld.is_empty() {
             return Ok(());
         }
         let (relations, columns): (Vec<i64>, Vec<Option<String>>) =
-            wanted.withheld.iter().cloned().unzip();
+            withheld.iter().cloned().unzip();
         let text = "SELECT w.relation::oid::regclass::text, w.name
              FROM unnest($2::int8[], $3::text[]) AS w (relation, name)
              WHERE CASE WHEN w.name IS NULL

@@ -5,7 +5,7 @@ use guard_core::{
     document::{Node, Problems},
 };
 
-use super::{TrustIssuer, claims, condition::Conditions};
+use super::{TrustIssuer, claims, condition::Conditions, strangers};
 
 /// A rule that strangers, or everybody who can push a branch, could meet does not load.
 pub(super) fn narrow(
@@ -46,7 +46,7 @@ pub(super) fn narrow(
             format!("add {tenants} here or under the issuer's `require`, or say why not in `allow_broad`"),
         );
     }
-    if !claims::is_gate(issuer, conditions) {
+    if !strangers::is_gate(issuer, conditions) {
         let gates = words(&claims::gates(issuer));
         node.problem_with_help(
             problems,
@@ -54,7 +54,7 @@ pub(super) fn narrow(
             format!("add {gates} (exact, not a glob), or say why not in `allow_broad`"),
         );
     }
-    for event in claims::named_strangers(issuer, conditions) {
+    for event in strangers::named_strangers(issuer, conditions) {
         node.problem_with_help(
             problems,
             format!("event `{event}` can run strangers' code with the repository's trust"),

@@ -51,6 +51,7 @@ mod turn_away;
 mod understand;
 mod understood;
 mod upstream;
+mod views;
 
 use std::{
     collections::VecDeque,
@@ -220,7 +221,7 @@ impl PostgresHandler {
             skipping: None,
             skipping_refused: false,
             changed: definitions::Definitions::Unchanged,
-            views: stale::Views::default(),
+            views: views::Views::default(),
             copying: 0,
             discarding: 0,
             passing: 0,

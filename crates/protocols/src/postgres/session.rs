@@ -94,7 +94,7 @@ pub(super) struct Session {
     /// Definitions that were changed, and may not be visible to others yet.
     pub(super) changed: Definitions,
     /// Views that were made here.
-    pub(super) views: super::stale::Views,
+    pub(super) views: super::views::Views,
 
     /// Bytes of the client's current message that still go to the server as they are.
     pub(super) copying: usize,
