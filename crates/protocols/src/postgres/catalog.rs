@@ -37,7 +37,7 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 /// Differs from what it was whenever an answer to one of the queries below may do so: a new version of
 /// a row has another `xmin`. Costs some milliseconds where those take a second.
 const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog.pg_class \
-        WHERE oid >= 16384 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S')), \
+        WHERE oid >= 16384 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'c')), \
     version (part, place, number, xmin) AS ( \
         SELECT 1, oid, 0, xmin FROM known \
         UNION ALL SELECT 2, attrelid, attnum, xmin FROM pg_catalog.pg_attribute \
@@ -47,20 +47,21 @@ const MARK: &str = "WITH known AS MATERIALIZED (SELECT oid, xmin FROM pg_catalog
         UNION ALL SELECT 5, oid, 0, xmin FROM pg_catalog.pg_trigger WHERE NOT tgisinternal \
         UNION ALL SELECT 6, oid, 0, xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384 \
         UNION ALL SELECT 7, oid, 0, xmin FROM pg_catalog.pg_type \
-            WHERE oid >= 16384 AND (typtype = 'd' OR typtype = 'b' AND typcategory = 'S') \
+            WHERE oid >= 16384 AND (typtype IN ('d', 'e', 'r', 'm') OR typtype = 'b' AND typcategory <> 'A') \
         UNION ALL SELECT 10, oid, 0, xmin FROM pg_catalog.pg_enum \
         UNION ALL SELECT 8, oid, 0, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384 \
         UNION ALL SELECT 9, oid, 0, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384 \
         UNION ALL SELECT 16, oid, 0, xmin FROM pg_catalog.pg_attrdef WHERE oid >= 16384 \
         UNION ALL SELECT 11, oid, 0, xmin FROM pg_catalog.pg_constraint WHERE oid >= 16384 AND contype IN ('c', 'f') \
         UNION ALL SELECT 12, indexrelid, 0, xmin FROM pg_catalog.pg_index WHERE indrelid >= 16384 \
-            AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
         UNION ALL SELECT 13, oid, 0, xmin FROM pg_catalog.pg_policy \
         UNION ALL SELECT 14, oid, 0, xmin FROM pg_catalog.pg_cast WHERE oid >= 16384 \
         UNION ALL SELECT 15, oid, 0, xmin FROM pg_catalog.pg_event_trigger \
         UNION ALL SELECT 17, oid, 0, xmin FROM pg_catalog.pg_amproc WHERE oid >= 16384 \
         UNION ALL SELECT 18, oid, 0, xmin FROM pg_catalog.pg_amop WHERE oid >= 16384 \
-        UNION ALL SELECT 19, oid, 0, xmin FROM pg_catalog.pg_opclass WHERE oid >= 16384) \
+        UNION ALL SELECT 19, oid, 0, xmin FROM pg_catalog.pg_opclass WHERE oid >= 16384 \
+        UNION ALL SELECT 20, objid, 0, xmin FROM pg_catalog.pg_depend WHERE deptype = 'e' \
+            AND refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass) \
     SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashint8extended( \
         (place::pg_catalog.int8 << 32) | xmin::pg_catalog.text::pg_catalog.int8, \
         (part::pg_catalog.int8 << 32) | number)) FROM version";

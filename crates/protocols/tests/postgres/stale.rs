@@ -1,5 +1,7 @@
 //! Definitions that change behind guard's back: what it knows of the catalog is never too old to judge by.
 
+use guard_core::TlsMode;
+
 use super::{
     attacks::{Script, stage},
     stage::{Raw, Stage},
@@ -75,4 +77,39 @@ async fn a_cursor_stays_what_it_was_declared_as() {
     look_again(&mut raw).await;
     assert_eq!(ask(&mut raw, "SELECT email FROM v").await, "T D:1 C:SELECT 1 ZI");
     assert_eq!(ask(&mut raw, "FETCH ALL c").await, "T D:[masked] C:FETCH 1 ZI");
+}
+
+#[tokio::test]
+async fn an_index_that_others_made_runs_its_operators_from_then_on() {
+    let policy = "policy: p\nrules:\n  - name: adds\n    sql: { effects: [read, insert] }\n    decide: allow\n";
+    let seed = "CREATE TABLE keep (n int); CREATE TABLE odd (n int); \
+        CREATE FUNCTION compare (int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM keep; RETURN 0; END'; \
+        CREATE OPERATOR CLASS odd_ops FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, \
+            OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compare (int, int)";
+    let stage = Stage::new(policy, TlsMode::Disable, seed).await;
+    let mut raw = stage.raw().await;
+    assert_eq!(ask(&mut raw, "INSERT INTO odd VALUES (1)").await, "C:INSERT 0 1 ZI");
+    others(&stage, "CREATE INDEX ON odd (n odd_ops)");
+    look_again(&mut raw).await;
+    assert_eq!(ask(&mut raw, "INSERT INTO odd VALUES (2)").await, "E:42501 ZI");
+}
+
+#[tokio::test]
+async fn a_composite_type_that_others_widened_shows_nothing_new() {
+    let policy = "policy: p\nrules:\n  - name: reads\n    sql: { effects: [read] }\n    decide: allow\n\
+        masks:\n  - sql: { columns: [public.people.contact] }\n    with: redact\n";
+    let seed = "CREATE TYPE contact AS (name text); CREATE TABLE people (contact contact); \
+        INSERT INTO people VALUES (ROW('somebody'))";
+    let stage = Stage::new(policy, TlsMode::Disable, seed).await;
+    let mut raw = stage.raw().await;
+    let before = ask(&mut raw, "SELECT contact FROM people").await;
+    assert!(before.ends_with("C:SELECT 1 ZI") && !before.contains("somebody"), "{before}");
+    others(
+        &stage,
+        "ALTER TYPE contact ADD ATTRIBUTE mail text; UPDATE people SET contact.mail = 'secret'",
+    );
+    look_again(&mut raw).await;
+    let after = ask(&mut raw, "SELECT contact FROM people").await;
+    assert!(after.ends_with("C:SELECT 1 ZI"), "{after}");
+    assert!(!after.contains("somebody") && !after.contains("secret"), "{after}");
 }
