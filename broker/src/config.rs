@@ -316,7 +316,8 @@ fn session_times(node: &Node, problems: &mut Problems) -> Option<SessionTimes> {
     };
     let heartbeat = time("heartbeat", HEARTBEAT, problems);
     let lost_after = time("lost_after", LOST_AFTER, problems);
-    let renew = time("renew", RENEW, problems);
+    // Unless it is said, silence may last for longer.
+    let renew = time("renew", RENEW.max(lost_after.unwrap_or(RENEW)), problems);
     fields.finish(&["heartbeat", "lost_after", "renew"], problems);
     let times = SessionTimes { heartbeat: heartbeat?, lost_after: lost_after?, renew: renew? };
     if times.heartbeat.is_zero() || times.lost_after < times.heartbeat * 2 {

@@ -146,3 +146,20 @@ async fn what_a_platform_is_known_for_need_not_be_written() {
     assert_eq!(found[4].run.as_ref().map(|run| run.run_id.as_str()), Some("c"));
     assert!(found[4].multi_audience);
 }
+
+#[tokio::test]
+async fn a_session_need_not_be_renewed_before_it_could_be_lost() {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let times = |times: &str| {
+        std::fs::write(&path, format!("{text}sessions: {{ {times} }}\n")).unwrap();
+        let loaded = config::load(&path).map_err(|problems| problems.to_string());
+        loaded.map(|config| config.sessions.renew.as_secs())
+    };
+    assert_eq!(times("lost_after: 40s"), Ok(600));
+    assert_eq!(times("lost_after: 15m"), Ok(900));
+    assert_eq!(times("lost_after: 15m, renew: 20m"), Ok(1200));
+    let problem = times("lost_after: 15m, renew: 10m").unwrap_err();
+    assert!(problem.contains("`renew` must be at least `lost_after`"), "{problem}");
+}
