@@ -99,12 +99,13 @@ impl Store {
         claim: Duration,
         limit: usize,
     ) -> Result<Vec<SessionId>, StoreError> {
-        // The conditions stand twice: whoever waited for a row looks at it again.
+        // The conditions stand twice: whoever waited for a row looks at it again. SQLite takes an index only by its
+        // very words, which are `filed < 2`.
         let text = format!(
             "UPDATE sessions SET claimed_by = $1, claimed_until = {{now}} + $2
-             WHERE end_reason IS NOT NULL AND filed < 1 AND claimed_until < {{now}} AND id IN (
+             WHERE end_reason IS NOT NULL AND filed < 1 AND filed < 2 AND claimed_until < {{now}} AND id IN (
                  SELECT id FROM sessions
-                 WHERE end_reason IS NOT NULL AND filed < 1 AND claimed_until < {{now}}
+                 WHERE end_reason IS NOT NULL AND filed < 1 AND filed < 2 AND claimed_until < {{now}}
                  ORDER BY claimed_until LIMIT {limit} {{skip}})
              RETURNING id"
         );
