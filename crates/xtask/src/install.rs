@@ -288,7 +288,10 @@ fn has_libclang() -> bool {
     let is_libclang = |file: &Path| {
         file.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
-            name.starts_with("libclang.so") || name.starts_with("libclang-")
+            // `libclang-cpp` is another library, which comes with other packages.
+            let versioned = name.strip_prefix("libclang-");
+            name.starts_with("libclang.so")
+                || versioned.is_some_and(|rest| !rest.starts_with("cpp"))
         })
     };
     let inside = |dir: &Path| {
