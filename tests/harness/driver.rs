@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// A script of `tests/issuers/` that needs a package of Node's.
 pub fn issuer_script(script: &str, package: &str) -> Result<Command> {
@@ -18,6 +18,33 @@ pub fn issuer_script(script: &str, package: &str) -> Result<Command> {
     node.env("NODE_PATH", modules).env("NODE_NO_WARNINGS", "1");
     node.arg(tests.join("issuers").join(script));
     Ok(node)
+}
+
+/// A story of `tests/browser/`, with the browser that it is to drive.
+pub fn story(script: &str) -> Result<Command> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let modules = node_modules(tests);
+    if !modules.join("playwright-core").is_dir() {
+        bail!("playwright-core is missing; `cargo xtask install` installs it");
+    }
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", modules).env("GUARD_TEST_CHROMIUM", chromium()?);
+    node.arg(tests.join("browser").join(script));
+    Ok(node)
+}
+
+/// A Chromium: Debian's, Ubuntu's (a snap, or what its package leads to), or Google's.
+pub fn chromium() -> Result<PathBuf> {
+    let named = std::env::var_os("GUARD_TEST_CHROMIUM").map(PathBuf::from);
+    let usual = [
+        "/usr/bin/chromium",
+        "/usr/bin/chromium-browser",
+        "/snap/bin/chromium",
+        "/usr/bin/google-chrome-stable",
+        "/usr/bin/google-chrome",
+    ];
+    let found = named.into_iter().chain(usual.map(PathBuf::from)).find(|file| file.is_file());
+    found.context("there is no Chromium; `cargo xtask install` installs it")
 }
 
 fn node_modules(tests: &Path) -> PathBuf {

@@ -43,6 +43,8 @@ pub(crate) enum Part {
     JavaDriver,
     /// Ruby's pg.
     RubyDriver,
+    /// A browser, and what drives it.
+    Browser,
     /// Runs each test in a process of its own.
     Nextest,
     /// Checks licences and sources of dependencies.
@@ -56,7 +58,7 @@ pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
 /// What the demo needs.
 pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What all tests need.
-pub(crate) const TEST: [Part; 10] = [
+pub(crate) const TEST: [Part; 11] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -66,6 +68,7 @@ pub(crate) const TEST: [Part; 10] = [
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
+    Part::Browser,
     Part::Nextest,
 ];
 /// What the measurement needs.
@@ -82,7 +85,7 @@ pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What fuzzing needs.
 pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
-const ALL: [Part; 14] = [
+const ALL: [Part; 15] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -94,6 +97,7 @@ const ALL: [Part; 14] = [
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
+    Part::Browser,
     Part::Nextest,
     Part::Deny,
     Part::Fuzzer,
@@ -130,6 +134,7 @@ impl Part {
             Self::NodeDriver => "node-postgres and oidc-provider",
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
+            Self::Browser => "Chromium and playwright-core",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
             Self::Fuzzer => "cargo-fuzz",
@@ -152,6 +157,10 @@ impl Part {
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
             Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],
             Self::RubyDriver => &[Way::Apt(&["ruby", "ruby-pg"])],
+            Self::Browser => &[
+                Way::Apt(&["nodejs", "npm", "chromium", "fonts-dejavu-core"]),
+                Way::Npm(&["playwright-core"]),
+            ],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
             // Without its default features it needs no git library and no TLS stack of its own.
             Self::Deny => {
@@ -271,6 +280,8 @@ fn system_has(package: &str) -> bool {
         "libpostgresql-jdbc-java" => Path::new("/usr/share/java/postgresql.jar").is_file(),
         "ruby-pg" => shell::read(shell::command("ruby").args(["-e", "require 'pg'"])).is_ok(),
         "pgbouncer" => pgbouncer().is_some(),
+        "chromium" => guard_tests::chromium().is_ok(),
+        "fonts-dejavu-core" => Path::new("/usr/share/fonts/truetype/dejavu").is_dir(),
         name => shell::on_path(name).is_some(),
     }
 }
