@@ -79,6 +79,11 @@ impl PublicKey {
         Self(bytes)
     }
 
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Names the key.
     pub fn id(&self) -> KeyId {
         KeyId(Digest::of(self.0).to_string().chars().take(16).collect())

@@ -10,6 +10,7 @@ mod key;
 mod read;
 pub mod report;
 mod seal;
+pub mod tlog;
 mod verify;
 
 pub use chain::{AppendError, ChainWriter, MAX_LINE};

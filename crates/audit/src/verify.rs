@@ -22,6 +22,8 @@ pub struct Verified {
     pub entries: u64,
     /// The hash of the last entry.
     pub head: Digest,
+    /// The hash of the seal's own line, by which it stands in the log.
+    pub seal: Digest,
     /// When it was sealed.
     pub sealed_at: Timestamp,
     /// By which key.
@@ -182,6 +184,7 @@ pub struct RecordReader<R> {
     session: Option<SessionId>,
     ended: bool,
     seal: Option<SealLine>,
+    seal_hash: Digest,
 }
 
 /// Verifies a record: the chain, its beginning and end, and the seal by one of the keys.
@@ -211,6 +214,7 @@ impl<R: BufRead> RecordReader<R> {
             session: None,
             ended: false,
             seal: None,
+            seal_hash: Digest::ZERO,
         }
     }
 
@@ -222,6 +226,7 @@ impl<R: BufRead> RecordReader<R> {
         if self.line.starts_with(SEAL_START) {
             let seal = SealLine::parse(&self.line);
             self.seal = Some(seal.ok_or_else(|| self.broken(Problem::SealMalformed))?);
+            self.seal_hash = Digest::of(&self.line);
             if self.read_line_bytes()? > 0 {
                 return Err(Broken { line: self.entries + 2, problem: Problem::AfterSeal }.into());
             }
@@ -298,6 +303,7 @@ impl<R: BufRead> RecordReader<R> {
                 session,
                 entries: self.entries,
                 head: self.head,
+                seal: self.seal_hash,
                 sealed_at: seal.sealed_at,
                 key_id: seal.key_id.clone(),
             }),
