@@ -15,6 +15,7 @@ mod proofs;
 mod protect;
 mod record;
 mod reload;
+mod runs;
 mod serve;
 mod server;
 mod sessions;

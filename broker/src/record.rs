@@ -7,17 +7,22 @@ mod archive;
 mod files;
 mod parts;
 mod resume;
+mod tail;
 mod writers;
 
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{
+    StreamExt as _,
+    stream::{BoxStream, try_unfold},
+};
 use guard_audit::{ChainWriter, Event, SealingKey};
 use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
 pub(crate) use archive::Archive;
 pub(crate) use resume::{ResumeError, Resumed};
+pub(crate) use tail::Tail;
 
 use crate::store::{Store, StoreError};
 use files::FileRecord;
@@ -202,6 +207,26 @@ impl Records {
             Self::Files(files) => Ok(archive::read_file(files.path(session)).await?.boxed()),
             Self::Parts(_, archive) if filed => archive.read(session).await,
             Self::Parts(store, _) => Ok(parts::stream(store.clone(), session).boxed()),
+        }
+    }
+
+    /// A record as far as it goes now, sealed or not, in pieces.
+    pub(crate) async fn read_so_far(
+        &self,
+        session: SessionId,
+        filed: bool,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
+        match self {
+            Self::Files(_) => self.read(session, filed).await,
+            Self::Parts(_, archive) if filed => archive.read(session).await,
+            Self::Parts(..) => {
+                let tail = self.tail(session).await?;
+                let pieces = try_unfold(tail, async |mut tail| {
+                    let lines = tail.look().await.map_err(io::Error::other)?;
+                    Ok((!lines.is_empty()).then_some((Bytes::from(lines), tail)))
+                });
+                Ok(pieces.boxed())
+            }
         }
     }
 

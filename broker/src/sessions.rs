@@ -33,6 +33,7 @@ use crate::{
     error::Refusal,
     metrics::Metrics,
     record::{Batch, RecordError, Records},
+    runs::Runs,
     store::{SessionRow, StateRow, Store},
 };
 
@@ -62,6 +63,10 @@ pub(crate) struct Sessions {
     /// Sessions whose shims were heard of since the store was told.
     heard: Mutex<HashSet<SessionId>>,
     tasks: TaskTracker,
+    /// What is made of records for people.
+    pub(crate) runs: Runs,
+    /// Held while records are read for the list of runs.
+    pub(crate) indexing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]

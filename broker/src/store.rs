@@ -15,6 +15,7 @@ mod open;
 mod overview;
 mod renewals;
 mod rows;
+mod runs;
 mod sessions;
 mod together;
 
@@ -27,6 +28,9 @@ pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
+pub(crate) use runs::{
+    Decided, Found as FoundRuns, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing,
+};
 pub(crate) use sessions::Stored;
 use together::Together;
 

@@ -28,6 +28,7 @@ mod records;
 mod reloading;
 mod renewals;
 mod replicas;
+mod runs;
 mod stage;
 mod together;
 mod vault;

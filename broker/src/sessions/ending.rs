@@ -258,6 +258,12 @@ impl Sessions {
             }
         }
         self.look_after_leases().await?;
+        let sessions = self.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = sessions.complete_runs().await {
+                tracing::warn!(error = error.reason(), "cannot look for records to be listed");
+            }
+        });
         if count.is_multiple_of(NOTE_EVERY) {
             let sessions: Vec<_> = self.live().by_id.values().cloned().collect();
             for session in sessions {

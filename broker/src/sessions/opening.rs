@@ -28,6 +28,7 @@ use crate::{
     error::{Refusal, chain},
     metrics::Metrics,
     record::{Records, ResumeError, Resumed},
+    runs::Runs,
     store::{NewSession, SessionRow, StateRow, Store, StoreError, Stored},
 };
 
@@ -58,6 +59,8 @@ impl Sessions {
             store,
             metrics,
             gateways: tokio::sync::Mutex::default(),
+            runs: Runs::new(records.clone(), key.public()),
+            indexing: tokio::sync::Mutex::default(),
             records,
             key,
             live: RwLock::new(Live::default()),

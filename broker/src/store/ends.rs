@@ -131,7 +131,7 @@ impl Store {
             .bind(id.to_string())
             .execute(&self.pool)
             .await?;
-        Ok(())
+        self.reopen_run(id).await
     }
 
     /// Keeps a claim. `false` if another broker has it by now.

@@ -30,6 +30,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_leases.sql"),
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
     include_str!("../../migrations/sqlite/0006_renewals.sql"),
+    include_str!("../../migrations/sqlite/0007_runs.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -37,6 +38,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0003_leases.sql"),
     include_str!("../../migrations/postgres/0004_gateways.sql"),
     include_str!("../../migrations/postgres/0005_renewals.sql"),
+    include_str!("../../migrations/postgres/0006_runs.sql"),
 ];
 
 impl Store {

@@ -192,7 +192,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
         }
-        Ok(())
+        self.begin_run(new, connection).await
     }
 
     /// Sessions whose record is not sealed.
@@ -291,6 +291,7 @@ impl Store {
             "DELETE FROM grants WHERE session = $1",
             "DELETE FROM records WHERE session = $1",
             "DELETE FROM heard WHERE session = $1",
+            "DELETE FROM runs WHERE session = $1",
             "DELETE FROM sessions WHERE id = $1",
         ] {
             sqlx::query(delete).bind(id.to_string()).execute(&mut *transaction).await?;

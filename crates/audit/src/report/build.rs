@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use guard_core::{Identity, Timestamp};
 
 use super::{
-    Class, GrantReport, Integrity, Listed, REPORT_FORMAT, Report, Trust, Whole, Window,
+    Class, GrantReport, Integrity, Listed, Listing, REPORT_FORMAT, Report, Trust, Whole, Window,
     gathering::Gathering, manifest::manifest, promise::promises,
 };
 use crate::{Broken, Entry, Event, GrantRecord, PublicKey, ReadError, RecordReader, VerifyError};
@@ -36,11 +36,34 @@ struct Opening {
 impl Report {
     /// Makes the report of a record, however far it can be read; [`Report::integrity`] says how far.
     pub fn from_record(record: impl BufRead, keys: &[PublicKey]) -> Result<Self, ReportError> {
+        Self::from_record_with(record, keys, |_| {})
+    }
+
+    /// The same, and the statements one by one: the record is read once.
+    pub fn with_listing(
+        record: impl BufRead,
+        keys: &[PublicKey],
+    ) -> Result<(Self, Listing), ReportError> {
+        let mut listing = Listing::default();
+        let report = Self::from_record_with(record, keys, |entry| listing.take(entry))?;
+        listing.finish();
+        Ok((report, listing))
+    }
+
+    fn from_record_with(
+        record: impl BufRead,
+        keys: &[PublicKey],
+        mut also: impl FnMut(&Entry),
+    ) -> Result<Self, ReportError> {
         let mut reader = RecordReader::new(record);
         let (mut opening, mut gathering) = (None, Gathering::default());
         let mut broken = None;
         loop {
-            match reader.next_entry() {
+            let next = reader.next_entry();
+            if let Ok(Some(entry)) = &next {
+                also(entry);
+            }
+            match next {
                 Ok(Some(entry)) => match entry {
                     Entry {
                         at,

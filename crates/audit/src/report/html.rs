@@ -20,21 +20,45 @@ use super::{
 
 const STYLE: &str = include_str!("../../templates/report.css");
 
-/// Bytes of HTML for the refused statements, all together.
-const REFUSED_BUDGET: usize = 2_000_000;
-/// Bytes of HTML for the statements that went on.
-const OPERATIONS_BUDGET: usize = 5_000_000;
+/// Room for a page that is all there is.
+const WHOLE: Room = Room { refused: 2_000_000, operations: 5_000_000 };
+/// Room for parts of a page that has the full list besides.
+const PARTS: Room = Room { refused: 150_000, operations: 400_000 };
 /// Budgets that a page lists.
 const MAX_BUDGETS: usize = 200;
 /// Connections that a page lists.
 const MAX_CONNECTIONS: usize = 200;
 /// Tables of the manifest that a page lists.
 const MAX_MANIFEST: usize = 1_000;
+/// Bytes of HTML that rows may come to.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// For the refused statements, all together.
+    refused: usize,
+    /// For the statements that went on.
+    operations: usize,
+}
+
+/// The report as parts of another page, which are set in [`style_within`].
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Who, what, when, on which authority, what was refused, what was masked, how far the evidence reaches.
+    pub summary: String,
+    /// Operations, tables, connections and leases.
+    pub rest: String,
+}
+
+/// The report's style for what is inside of an element of this class.
+pub fn style_within(class: &str) -> String {
+    // CSS nesting: what is said of the document holds for the element.
+    format!(".{class}{{{}}}", STYLE.replace(":root", "&"))
+}
+
 /// A name and what stands beside it.
 type Fact = (&'static str, String);
 
 #[derive(Template)]
-#[template(path = "report.html")]
+#[template(path = "report.html", blocks = ["summary", "rest"])]
 struct Page<'a> {
     style: &'static str,
     style_hash: String,
@@ -104,7 +128,17 @@ struct ClassView {
 impl Report {
     /// The report as one self-contained HTML page.
     pub fn to_html(&self) -> Result<String, askama::Error> {
-        let mut budget = REFUSED_BUDGET;
+        self.page_with(WHOLE)?.render()
+    }
+
+    /// The report as parts of another page.
+    pub fn to_parts(&self) -> Result<Parts, askama::Error> {
+        let page = self.page_with(PARTS)?;
+        Ok(Parts { summary: page.as_summary().render()?, rest: page.as_rest().render()? })
+    }
+
+    fn page_with(&self, room: Room) -> Result<Page<'_>, askama::Error> {
+        let mut budget = room.refused;
         let mut refused = Vec::new();
         for refusal in &self.refused.listed {
             if !push(&mut refused, RefusedView::new(refusal).render()?, &mut budget) {
@@ -117,13 +151,14 @@ impl Report {
                 break;
             }
         }
-        self.page(refused, would_refuse)?.render()
+        self.page(refused, would_refuse, room)
     }
 
     fn page(
         &self,
         refused: Vec<String>,
         would_refuse: Vec<String>,
+        room: Room,
     ) -> Result<Page<'_>, askama::Error> {
         let Self { run, window, counts, integrity, .. } = self;
         let (integrity_tone, integrity_chip) = match integrity.whole {
@@ -185,7 +220,7 @@ impl Report {
                 grouped(counts.statements),
                 grouped(self.operations.total)
             ),
-            classes: self.classes()?,
+            classes: self.classes(room.operations)?,
             manifest_note: match self.manifest.total {
                 total if total > MAX_MANIFEST as u64 => {
                     format!("{} tables, of which {MAX_MANIFEST} are listed", grouped(total))
@@ -332,8 +367,7 @@ impl Report {
         facts
     }
 
-    fn classes(&self) -> Result<Vec<ClassView>, askama::Error> {
-        let mut budget = OPERATIONS_BUDGET;
+    fn classes(&self, mut budget: usize) -> Result<Vec<ClassView>, askama::Error> {
         let mut views: Vec<ClassView> = Vec::new();
         for class in [
             Class::NotUnderstood,

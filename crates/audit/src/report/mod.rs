@@ -7,8 +7,11 @@ mod build;
 mod gaps;
 mod gathering;
 mod html;
+mod listing;
+mod literals;
 mod manifest;
 mod markdown;
+mod plot;
 mod promise;
 mod text;
 mod words;
@@ -26,9 +29,14 @@ use serde::Serialize;
 use crate::MaskedColumn;
 
 pub use build::ReportError;
+pub use html::{Parts, style_within};
+pub use listing::{Fate, ListedOperation, Listing, StatementLine};
+pub use literals::without_literals;
 pub use manifest::{ManifestColumn, ManifestTable};
+pub use plot::Plot;
 pub use promise::{Holds, Promise};
-pub use text::printable;
+pub use text::{beginning, duration, grouped, printable, size, visible};
+pub use words::{end_words, short};
 pub use write::{WriteError, Written, write_report};
 
 /// The form of the JSON report. A field may be added within a version, never changed.

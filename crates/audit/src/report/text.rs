@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Shows what would not be seen: control characters (ANSI escapes among them), marks that turn the
 /// direction of text (CVE-2021-42574), and characters without a width become `\u{…}`. Line feeds and tabs stay.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| matches!(c, '\n' | '\t') || !is_hidden(c)) {
         return Cow::Borrowed(text);
     }
@@ -28,7 +28,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// The first `most` characters, and a mark if that is not all.
-pub(super) fn beginning(text: &str, most: usize) -> Cow<'_, str> {
+pub fn beginning(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
@@ -46,7 +46,7 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// `1234567` as `1 234 567`, with narrow blanks that do not break.
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
     for (index, digit) in digits.chars().enumerate() {
@@ -59,7 +59,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Bytes in the largest unit of which there is at least one.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
     for (unit, factor) in UNITS {
@@ -71,7 +71,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Microseconds as people say them.
-pub(super) fn duration(micros: u64) -> String {
+pub fn duration(micros: u64) -> String {
     let seconds = micros / 1_000_000;
     match micros {
         0..1_000 => format!("{micros} µs"),

@@ -47,7 +47,7 @@ pub(super) fn effects(effects: &[Effect], certainty: &Certainty) -> String {
 }
 
 /// How a session ended.
-pub(super) fn end_words(reason: Option<EndReason>, exit_code: Option<i32>) -> String {
+pub fn end_words(reason: Option<EndReason>, exit_code: Option<i32>) -> String {
     match (reason, exit_code) {
         (None, _) => "no end in the record".to_owned(),
         (Some(reason), None) => reason.to_string(),
@@ -61,6 +61,6 @@ pub(super) fn time(at: Timestamp) -> String {
 }
 
 /// A short text of the job's, on one page with others.
-pub(super) fn short(text: &str) -> String {
+pub fn short(text: &str) -> String {
     beginning(&visible(text), SHORT).into_owned()
 }

@@ -1,0 +1,126 @@
+//! What is made of records for people who read them: the report, the list of statements, the plot.
+//!
+//! A record is read in full to tell of it, which takes a second where a job did a lot. So what was made of a sealed record is
+//! kept for a while, within a bound, and no more than a few records are read at a time.
+
+mod cache;
+mod diff;
+mod indexing;
+mod reading;
+
+use std::{io, sync::Arc};
+
+use guard_audit::{
+    PublicKey,
+    report::{Listing, Report, ReportError},
+};
+use guard_core::SessionId;
+use tokio::sync::Semaphore;
+
+use crate::{
+    error::{Refusal, chain},
+    record::{RecordError, Records},
+};
+
+use cache::Cache;
+pub(crate) use diff::Diff;
+
+/// Records that are read at a time: each takes a thread and some memory.
+const READERS: usize = 2;
+
+/// What was made of a record.
+#[derive(Debug)]
+pub(crate) struct Digested {
+    /// The report.
+    pub(crate) report: Report,
+    /// Its statements.
+    pub(crate) listing: Listing,
+}
+
+/// Whether the reader may see what was written into statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Values {
+    /// All of it.
+    Shown,
+    /// Names, but no literals.
+    Hidden,
+}
+
+/// A record cannot be told of.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// There is nothing in it that can be read.
+    #[error("there is no record that can be read")]
+    NoRecord,
+    /// It could not be read now.
+    #[error("the record cannot be read")]
+    Read(#[source] io::Error),
+    /// It could not be found.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Tells of records.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    records: Records,
+    key: PublicKey,
+    cache: Cache,
+    readers: Semaphore,
+}
+
+impl Runs {
+    pub(crate) fn new(records: Records, key: PublicKey) -> Self {
+        Self { records, key, cache: Cache::default(), readers: Semaphore::new(READERS) }
+    }
+
+    /// What a record says. `filed`: whether it is in the recordings; `sealed`: whether it stays as it is.
+    pub(crate) async fn of(
+        &self,
+        session: SessionId,
+        sealed: bool,
+        filed: bool,
+        values: Values,
+    ) -> Result<Arc<Digested>, RunError> {
+        if let Some(known) = self.cache.find(session, values) {
+            return Ok(known);
+        }
+        let _reader = self.readers.acquire().await;
+        // Who waited for a place may find it done.
+        if let Some(known) = self.cache.find(session, values) {
+            return Ok(known);
+        }
+        let (report, listing) = self.read(session, filed).await?;
+        let digested = match values {
+            Values::Shown => Digested { report, listing },
+            Values::Hidden => {
+                Digested { report: report.without_literals(), listing: listing.without_literals() }
+            }
+        };
+        let digested = Arc::new(digested);
+        if sealed {
+            self.cache.keep(session, values, digested.clone());
+        }
+        Ok(digested)
+    }
+
+    async fn read(&self, session: SessionId, filed: bool) -> Result<(Report, Listing), RunError> {
+        let pieces = self.records.read_so_far(session, filed).await?;
+        let key = self.key.clone();
+        let made = reading::blocking(pieces, move |record| Report::with_listing(record, &[key]));
+        match made.await.map_err(RunError::Read)? {
+            Ok(made) => Ok(made),
+            Err(ReportError::NoRecord(_)) => Err(RunError::NoRecord),
+            Err(ReportError::Read(error)) => Err(RunError::Read(error)),
+        }
+    }
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::NoRecord => Self::NoSession,
+            RunError::Read(_) | RunError::Record(_) => Self::Internal(chain(&error)),
+        }
+    }
+}
