@@ -346,6 +346,9 @@ impl Sessions {
             | Event::SessionEnded { .. }
             | Event::AttemptRefused { .. }
             | Event::LeaseTaken { .. }
+            | Event::ApprovalAsked { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ApprovalUsed { .. }
             | Event::LeaseReleased { .. } => return Ok(()),
         };
         let place = match caller {
@@ -417,6 +420,9 @@ fn is_for_writers(event: &Event) -> bool {
         Event::SessionOpened { .. }
         | Event::AttemptRefused { .. }
         | Event::LeaseTaken { .. }
+        | Event::ApprovalAsked { .. }
+        | Event::ApprovalDecided { .. }
+        | Event::ApprovalUsed { .. }
         | Event::LeaseReleased { .. }
         | Event::SessionEnded { .. } => false,
     }

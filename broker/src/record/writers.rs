@@ -92,6 +92,9 @@ impl Writers {
             | Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
             | Event::LeaseTaken { .. }
+            | Event::ApprovalAsked { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ApprovalUsed { .. }
             | Event::LeaseReleased { .. }
             | Event::SessionEnded { .. } => None,
         }

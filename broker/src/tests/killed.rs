@@ -183,6 +183,9 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
             | Event::Operation { .. }
             | Event::Statement { .. }
             | Event::Refused { .. }
+            | Event::ApprovalAsked { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ApprovalUsed { .. }
             | Event::Finished { .. }) => panic!("{other:?}"),
         }
     }

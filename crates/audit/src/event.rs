@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
-    Certainty, ColumnName, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt,
-    Exceeded, Grant, Identity, LeaseId, Mask, Mode, ResourceKind, ResourceName, RuleId, Sensitive,
-    SessionId, Step, Timestamp,
+    ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
+    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Exceeded, Grant, Identity, LeaseId,
+    Mask, Mode, PersonRef, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +206,9 @@ pub enum Event {
         /// Its own text, if the operation's has `$1`, `$2`, … in the place of literals.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Sensitive<Arc<str>>>,
+        /// By which approval, if its policy asked people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<ApprovalId>,
     },
     /// A statement was refused.
     Refused {
@@ -222,6 +226,9 @@ pub enum Event {
         /// Its own text, as in `statement`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Sensitive<Arc<str>>>,
+        /// The approval that it was asked for, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<ApprovalId>,
     },
     /// What came of a statement.
     Finished {
@@ -230,6 +237,47 @@ pub enum Event {
         /// What came of it.
         #[serde(flatten)]
         outcome: Outcome,
+    },
+    /// People were asked about an operation. Appended by the broker, before it waits.
+    ApprovalAsked {
+        /// The request.
+        approval: ApprovalId,
+        /// The resource.
+        resource: ResourceName,
+        /// The stream that has the operation.
+        asked_by: Arc<str>,
+        /// The operation's number in it.
+        operation: u64,
+        /// For what exactly it counts: SHA-256 over resource, text, parameters, policy, rules and run.
+        digest: Digest,
+        /// What each rule asks.
+        terms: Vec<ApprovalTerms>,
+        /// Whether the statement waits.
+        wait: ApprovalWait,
+        /// When its time is over.
+        until: Timestamp,
+    },
+    /// What came of asking: granted, refused, out of time or taken back.
+    ApprovalDecided {
+        /// The request.
+        approval: ApprovalId,
+        /// Where it stands now.
+        state: ApprovalState,
+        /// Who said so: of a grant, everybody who said yes.
+        by: Vec<PersonRef>,
+        /// What they said, in the same order, or why it was taken back.
+        reasons: Vec<Sensitive<String>>,
+    },
+    /// An approval was used up for a statement that goes on in this session.
+    ApprovalUsed {
+        /// The request.
+        approval: ApprovalId,
+        /// The session that asked: another one where the run was parked.
+        asked_in: SessionId,
+        /// For what exactly it counted.
+        digest: Digest,
+        /// Who said yes.
+        by: Vec<PersonRef>,
     },
     /// The last entry: the session is over.
     SessionEnded {

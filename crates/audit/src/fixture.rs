@@ -233,6 +233,7 @@ impl Builder {
             would_refuse: Some(Box::new(denial)),
             estimated_rows: None,
             text: None,
+            approval: None,
         });
         self.gateway(Event::Finished { statement, outcome: Outcome::default() });
     }
@@ -250,6 +251,7 @@ impl Builder {
             would_refuse: None,
             estimated_rows: None,
             text: None,
+            approval: None,
         });
         if let Some(outcome) = outcome {
             self.gateway(Event::Finished { statement, outcome });
@@ -270,6 +272,7 @@ impl Builder {
             would_refuse: None,
             estimated_rows: None,
             text,
+            approval: None,
         });
     }
 
@@ -283,6 +286,7 @@ impl Builder {
             denial,
             estimated_rows: None,
             text: None,
+            approval: None,
         });
     }
 

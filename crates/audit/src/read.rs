@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use guard_core::{Denial, Detector, Exceeded, Sensitive};
+use guard_core::{ApprovalId, Denial, Detector, Exceeded, Sensitive};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{
@@ -50,6 +50,8 @@ struct Statement {
     text: Option<Sensitive<Arc<str>>>,
     #[serde(default)]
     estimated_rows: Option<u64>,
+    #[serde(default)]
+    approval: Option<ApprovalId>,
     #[serde(rename = "type")]
     tag: Option<IgnoredAny>,
 }
@@ -122,6 +124,7 @@ fn statement<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
         would_refuse,
         text,
         estimated_rows,
+        approval,
         tag,
     } = Statement::deserialize(MapAccessDeserializer::new(map))?;
     once::<A::Error>(tag)?;
@@ -133,6 +136,7 @@ fn statement<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
         would_refuse,
         text,
         estimated_rows,
+        approval,
     })
 }
 
@@ -179,6 +183,8 @@ mod tests {
             format!(r#"{statement},"text":"\u0000\n\"","would_refuse":null}}"#),
             format!(r#"{statement},"phase":"execute"}}"#),
             format!(r#"{statement},"estimated_rows":12}}"#),
+            format!(r#"{statement},"approval":"0192f0c1-2b3c-7d4e-8f50-112233445566"}}"#),
+            format!(r#"{statement},"approval":"no"}}"#),
             statement.replace("execute", "other") + "}",
             statement.replace(r#""statement":1,"#, "") + "}",
             r#"{"statement":1,"connection":0,"operation":7,"phase":"prepare","type":"statement"}"#
@@ -196,7 +202,7 @@ mod tests {
             assert_eq!(read, plainly(&text), "{text}");
             known += usize::from(read.is_some());
         }
-        assert_eq!(known, 11);
+        assert_eq!(known, 12);
     }
 
     #[test]

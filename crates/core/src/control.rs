@@ -17,6 +17,10 @@
 //! | `POST /v1/leases` | both | either | [`AskLease`] → [`Lease`] |
 //! | `POST /v1/leases/{id}/release` | both | either | → 204 |
 //! | `POST /v1/record` | both | either | [`AppendEvents`] → [`Appended`] |
+//! | `POST /v1/approvals` | both | either | [`AskApproval`] → [`ApprovalStatus`] |
+//! | `GET /v1/approvals/{id}/state?session=&wait=` | both | either | [`ApprovalStatus`], as a long poll while it waits |
+//! | `POST /v1/approvals/{id}/use` | both | either | [`UseApproval`] → [`ApprovalStatus`]: `used`, or the state that it is in |
+//! | `POST /v1/approvals/{id}/cancel` | both | either | [`CancelApproval`] → [`ApprovalStatus`] |
 //!
 //! Proofs. *Session*: `Authorization: DPoP <access token>` with a `DPoP` header (RFC 9449: ES256, `jwk` in the
 //! header, `jti` once, `iat` within a minute, `htm`, `htu` = the broker's URL and path, `ath`). *Gateway*:
@@ -28,15 +32,16 @@
 //! which the gateway passes on in [`Authorize`].
 //!
 //! Errors outside `/oauth/token` are an [`ApiError`] with a fitting status: 401 `unauthorized`, 403 `forbidden`,
-//! 404 `not-found`, 409 `gap` (record), 410 `session-over`, 422 `invalid`, 503 `lease-unavailable`, 507 `record-unavailable`.
+//! 404 `not-found`, 409 `gap` (record), 409 `policy-changed` (approvals), 429 `too-many` (approvals), 410 `session-over`, 422 `invalid`, 503 `lease-unavailable`, 507 `record-unavailable`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Denial, Digest, EndReason, Grant, Identity, LeaseId, PolicyName, ResourceName, ResourceSpec,
-    Secret, SessionId, Timestamp,
+    ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EndReason, Grant,
+    Identity, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId, Secret,
+    SessionId, Timestamp,
 };
 
 /// RFC 8693 section 2.1: the grant type of a token exchange.
@@ -214,6 +219,77 @@ pub struct Lease {
     /// When it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,
+}
+
+/// Body of `POST /v1/approvals`: an operation that rules of the session's policy want people to decide on.
+///
+/// Who may decide, how many and until when is the broker's to know, by the rules' names and the policy that it gave to the session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AskApproval {
+    /// The session.
+    pub session: SessionId,
+    /// The resource.
+    pub resource: ResourceName,
+    /// SHA-256 of the policy by which it was judged.
+    pub policy: Digest,
+    /// The rules that ask, in their order.
+    pub rules: Vec<RuleId>,
+    /// The stream of the enforcement point in the session's record.
+    pub writer: String,
+    /// The operation's number in it.
+    pub operation: u64,
+    /// What is decided on.
+    pub subject: ApprovalSubject,
+}
+
+/// Where a request stands. Answer of all calls about approvals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ApprovalStatus {
+    /// The request.
+    pub id: ApprovalId,
+    /// Where it stands.
+    pub state: ApprovalState,
+    /// Whether the statement waits for it.
+    pub wait: ApprovalWait,
+    /// When its time is over.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub until: Timestamp,
+    /// The page where people decide.
+    pub address: String,
+    /// Who decided so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<PersonRef>,
+    /// What the last of them said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `POST /v1/approvals/{id}/use`: the operation that is about to be sent. It must be the one that was approved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UseApproval {
+    /// The session.
+    pub session: SessionId,
+    /// The resource.
+    pub resource: ResourceName,
+    /// SHA-256 of the policy by which it is judged now.
+    pub policy: Digest,
+    /// The rules that ask, in their order.
+    pub rules: Vec<RuleId>,
+    /// SHA-256 of its text.
+    pub text_digest: Digest,
+    /// SHA-256 over its parameters.
+    pub parameters_digest: Digest,
+}
+
+/// Body of `POST /v1/approvals/{id}/cancel`: whoever asked asks no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CancelApproval {
+    /// The session.
+    pub session: SessionId,
 }
 
 /// Body of `POST /v1/record`: events of one writer, in order.

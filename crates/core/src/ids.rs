@@ -51,6 +51,10 @@ uuid_id!(
     /// One credential taken for one session.
     LeaseId
 );
+uuid_id!(
+    /// One request that people decide on.
+    ApprovalId
+);
 
 /// A name that is not usable where it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +175,11 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// All zero: stands before the first entry of a chain.
     pub const ZERO: Self = Self([0; 32]);
+
+    /// [`Digest::ZERO`], for what is left out of a document.
+    pub const fn zero() -> Self {
+        Self::ZERO
+    }
 
     /// The digest of some bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {

@@ -3,6 +3,7 @@
 //! Every other crate speaks in these words. Nothing here does I/O, reads a clock or draws
 //! randomness, so that everything built on it can be a pure function of its inputs.
 
+mod approval;
 mod budget;
 pub mod control;
 mod detect;
@@ -17,11 +18,18 @@ mod ruling;
 mod sensitive;
 mod session;
 
+pub use approval::{
+    ApprovalKey, ApprovalScope, ApprovalSpec, ApprovalState, ApprovalSubject, ApprovalTerms,
+    ApprovalWait, MAX_SHOWN_EFFECTS, MAX_SHOWN_PARAMETER, MAX_SHOWN_PARAMETERS, MAX_SHOWN_TEXT,
+    PersonRef, ShownParameter, shortest_within, strictest_wait,
+};
 pub use budget::{Budget, Budgets, Exceeded, Mode};
 pub use detect::{Detector, Detectors};
 pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
-pub use ids::{Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId};
+pub use ids::{
+    ApprovalId, Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId,
+};
 pub use jiff::Timestamp;
 pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Predicates, Stability};
 pub use operation::{

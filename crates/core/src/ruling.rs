@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, MaskPlan, PolicyName, RuleId};
+use crate::{ApprovalSpec, Effect, MaskPlan, PolicyName, RuleId};
 
 /// A numbered reason of refusal. The reference lists what each means and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +37,16 @@ pub enum DenialCode {
     BudgetUncounted,
     /// It took longer than a budget of the policy gives a statement, and was ended.
     BudgetOfTime,
+    /// It needs people's approval, and the run does not wait for them.
+    ApprovalNeeded,
+    /// Somebody who was asked said no.
+    ApprovalRefused,
+    /// Nobody decided in time, or what was granted was not used in time.
+    ApprovalExpired,
+    /// Nobody can be asked.
+    ApprovalUnavailable,
+    /// Whoever asked asks no more, or what was granted is for something else.
+    ApprovalVoid,
 }
 
 impl DenialCode {
@@ -56,6 +66,11 @@ impl DenialCode {
             Self::BudgetOfRate => "GRD-2303",
             Self::BudgetUncounted => "GRD-2304",
             Self::BudgetOfTime => "GRD-2305",
+            Self::ApprovalNeeded => "GRD-2401",
+            Self::ApprovalRefused => "GRD-2402",
+            Self::ApprovalExpired => "GRD-2403",
+            Self::ApprovalUnavailable => "GRD-2404",
+            Self::ApprovalVoid => "GRD-2405",
         }
     }
 }
@@ -91,11 +106,13 @@ impl fmt::Display for Denial {
     }
 }
 
-/// What becomes of an operation. Masks ride along with `Allow`.
+/// What becomes of an operation. Masks ride along with `Allow` and `Approve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It may go on.
     Allow,
+    /// It may go on when people have said yes.
+    Approve(Arc<ApprovalSpec>),
     /// It may not.
     Block(Denial),
 }
@@ -105,6 +122,7 @@ impl Decision {
     pub const fn kind(&self) -> DecisionKind {
         match self {
             Self::Allow => DecisionKind::Allow,
+            Self::Approve(_) => DecisionKind::Approve,
             Self::Block(_) => DecisionKind::Block,
         }
     }
@@ -116,6 +134,8 @@ impl Decision {
 pub enum DecisionKind {
     /// It may go on.
     Allow,
+    /// It may go on when people have said yes.
+    Approve,
     /// It may not.
     Block,
 }
@@ -125,6 +145,7 @@ impl DecisionKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::Approve => "approve",
             Self::Block => "block",
         }
     }
@@ -160,6 +181,6 @@ pub struct Ruling {
     pub rule: RuleId,
     /// One step an effect.
     pub trace: Vec<Step>,
-    /// The policy only observes: a `Block` is recorded, and the operation goes on.
+    /// The policy only observes: a `Block` or an `Approve` is recorded, and the operation goes on.
     pub observed: bool,
 }

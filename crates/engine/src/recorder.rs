@@ -281,6 +281,9 @@ fn estimate(event: &Event) -> usize {
         | Event::SessionEnded { .. }
         | Event::AttemptRefused { .. }
         | Event::LeaseTaken { .. }
+        | Event::ApprovalAsked { .. }
+        | Event::ApprovalDecided { .. }
+        | Event::ApprovalUsed { .. }
         | Event::LeaseReleased { .. } => EVENT_BYTES,
     }
 }

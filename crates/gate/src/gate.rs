@@ -131,7 +131,7 @@ impl Gate {
         );
         match ruling.decision {
             Decision::Allow => true,
-            Decision::Block(_) => false,
+            Decision::Approve(_) | Decision::Block(_) => false,
         }
     }
 
@@ -234,6 +234,7 @@ impl Gate {
                 denial: denial.clone(),
                 estimated_rows: asks.get(index).and_then(|ask| ask.estimate.rows()),
                 text: asks.get(index).and_then(Ask::own_text),
+                approval: None,
             });
             let denial = Box::new(denial);
             // The answer is the same whether or not the refusal could be recorded: nothing is sent.
@@ -259,6 +260,7 @@ impl Gate {
                 would_refuse: would_refuse(known, &ask.estimate, over_budget.as_ref()),
                 estimated_rows: ask.estimate.rows(),
                 text: ask.own_text(),
+                approval: None,
             });
         }
         if let Err(error) = session.recorder.append(events, durability).await {
@@ -312,6 +314,7 @@ impl Gate {
             denial: denial.clone(),
             estimated_rows: None,
             text: None,
+            approval: None,
         };
         let mut events = Vec::with_capacity(2);
         if new {
@@ -351,6 +354,7 @@ fn would_refuse(
 ) -> Option<Box<Denial>> {
     let denial = match &known.ruling.decision {
         Decision::Block(denial) => Some(known.explained(denial, estimate)),
+        Decision::Approve(spec) => Some(known.explained(&spec.ask, estimate)),
         Decision::Allow => over_budget.cloned(),
     };
     denial.map(Box::new)

@@ -7,8 +7,8 @@ use std::{
 
 use guard_audit::{Event, MaskedColumn, StatementPhase};
 use guard_core::{
-    ColumnName, Decision, Denial, DenialCode, Digest, EndReason, EnforceAt, MaskPlan, Operation,
-    Outputs, ResourceName, RuleId, Ruling, SessionView, Timestamp,
+    ColumnName, Decision, DecisionKind, Denial, DenialCode, Digest, EndReason, EnforceAt, MaskPlan,
+    Operation, Outputs, ResourceName, RuleId, Ruling, SessionView, Timestamp,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -71,7 +71,8 @@ impl Known {
     pub(crate) fn refuses(&self) -> Option<&Denial> {
         match &self.ruling.decision {
             Decision::Allow => None,
-            Decision::Block(_) if self.ruling.observed => None,
+            Decision::Block(_) | Decision::Approve(_) if self.ruling.observed => None,
+            Decision::Approve(spec) => Some(&spec.ask),
             Decision::Block(denial) => Some(denial),
         }
     }
@@ -146,7 +147,7 @@ impl SessionGate {
         let mut over = FOR_ALL_ROWS;
         if ruling.decision != Decision::Allow
             && policy.bounds_rows()
-            && judge(Some(0)).decision == Decision::Allow
+            && judge(Some(0)).decision.kind() < ruling.decision.kind()
         {
             over = policy.bounds_under(rows);
             if let Some(known) = self.known(operation, over, policy.digest()) {
@@ -154,7 +155,10 @@ impl SessionGate {
             }
             ruling = judge(rows);
         }
-        if ruling.decision == Decision::Allow && operation.lifts_read_only && policy.reads_only() {
+        if ruling.decision.kind() != DecisionKind::Block
+            && operation.lifts_read_only
+            && policy.reads_only()
+        {
             let denial = self.built_in(
                 DenialCode::Rule,
                 &format!("blocked {}", operation.label),
@@ -269,7 +273,12 @@ impl SessionGate {
             | DenialCode::TooLarge
             | DenialCode::Protocol
             | DenialCode::SessionOver
-            | DenialCode::Unrecorded => RuleId::built_in(),
+            | DenialCode::Unrecorded
+            | DenialCode::ApprovalNeeded
+            | DenialCode::ApprovalRefused
+            | DenialCode::ApprovalExpired
+            | DenialCode::ApprovalUnavailable
+            | DenialCode::ApprovalVoid => RuleId::built_in(),
         };
         Denial {
             code,

@@ -127,7 +127,11 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
     let fields = node.fields(problems)?;
     let sql = fields.required("sql", problems).and_then(|node| node.text(problems));
     let expect = fields.required("expect", problems).and_then(|node| {
-        let words = [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
+        let words = [
+            ("allow", DecisionKind::Allow),
+            ("approve", DecisionKind::Approve),
+            ("block", DecisionKind::Block),
+        ];
         node.one_of(&words, problems)
     });
     let rows = match fields.optional("rows") {

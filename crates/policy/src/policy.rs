@@ -4,6 +4,7 @@
 //! `default-deny`; the strictest decision over all effects is the operation's. Then the masks look at what
 //! an allowed operation would carry out, and block what they could not hide.
 
+mod approval;
 mod budgets;
 mod denial;
 mod judge;
@@ -14,7 +15,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use guard_core::{Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb};
+use guard_core::{ApprovalTerms, Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb};
 
 use self::{masks::Masks, rule::Rule};
 
@@ -47,10 +48,23 @@ impl Policy {
         self.rules.iter().map(|rule| &rule.id)
     }
 
-    /// Whether nothing that it allows could change anything on the server: its allowing rules name no verbs
+    /// What a rule of this name asks of people, if it asks them.
+    pub fn approval_terms(&self, rule: &RuleId) -> Option<&ApprovalTerms> {
+        self.rules.iter().find(|known| known.id == *rule)?.approval.as_ref()
+    }
+
+    /// Whether some rule asks people.
+    pub fn asks_people(&self) -> bool {
+        self.rules.iter().any(|rule| rule.approval.is_some())
+    }
+
+    /// Whether nothing that it allows could change anything on the server: the rules by which something goes on name no verbs
     /// but `read`, `session`, `transaction`, `lock`, `notify` and `signal`. One that only observes may write.
     pub fn reads_only(&self) -> bool {
-        let allowing = self.rules.iter().filter(|rule| rule.decide == DecisionKind::Allow);
+        let allowing = self.rules.iter().filter(|rule| match rule.decide {
+            DecisionKind::Allow | DecisionKind::Approve => true,
+            DecisionKind::Block => false,
+        });
         self.mode.enforces()
             && allowing.map(|rule| &rule.filter.effects).all(|effects| match effects {
                 Some(verbs) => verbs.iter().all(|verb| !may_write(*verb)),

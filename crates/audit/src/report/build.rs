@@ -107,7 +107,7 @@ impl Report {
         let integrity = Integrity::of(reader, broken, keys)?;
         let gaps = gathering.gaps(&opening.grants, &integrity);
         let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
-        let Gathering { refused, would_refuse, budgets, .. } = gathering;
+        let Gathering { refused, would_refuse, budgets, approvals, .. } = gathering;
 
         let mut operations: Vec<_> =
             groups.into_iter().filter(|group| group.count + group.prepared > 0).collect();
@@ -135,6 +135,7 @@ impl Report {
             counts,
             refused: Listed::first(refused, MAX_LISTED),
             would_refuse: Listed::first(would_refuse, MAX_LISTED),
+            approvals: Listed::first(approvals.list, MAX_LISTED),
             budgets: Listed::first(budgets, MAX_LISTED),
             manifest: manifest(&operations),
             operations: Listed::first(operations, MAX_LISTED),

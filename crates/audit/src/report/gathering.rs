@@ -12,7 +12,7 @@ use guard_core::{
 
 use super::{
     Class, ConnectionReport, Counts, LeaseReport, OperationReport, OverBudget, Refusal,
-    StatementText, text::beginning,
+    StatementText, approvals::Approvals, text::beginning,
 };
 use crate::{Entry, Event, Outcome, StatementPhase};
 
@@ -52,6 +52,7 @@ pub(super) struct Gathering {
     pub(super) connections: Vec<ConnectionReport>,
     live: HashMap<(usize, u64), usize>,
     pub(super) leases: Vec<LeaseReport>,
+    pub(super) approvals: Approvals,
     /// Sessions that the same job asked for besides.
     pub(super) attempts: u64,
     pub(super) counts: Counts,
@@ -132,6 +133,7 @@ impl Gathering {
                 would_refuse,
                 estimated_rows,
                 text,
+                approval: _,
             } => {
                 let Some(&index) = self.operations.get(&(writer, operation)) else {
                     self.orphans += 1;
@@ -182,6 +184,13 @@ impl Gathering {
                     None => self.orphans += 1,
                 }
             }
+            Event::ApprovalAsked { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ApprovalUsed { .. } => self.approvals.take(at, event, |writer, operation| {
+                let writer = self.writers.get(writer)?;
+                let index = self.operations.get(&(*writer, operation))?;
+                self.groups.get(*index).map(|group| group.statement.clone())
+            }),
             Event::SessionEnded { reason, exit_code, note } => {
                 self.end_note = note;
                 self.ended = Some((at, reason, exit_code));

@@ -3,6 +3,7 @@
 //! A [`Report`] is a pure function of the record's bytes and the keys, and serialises to the published
 //! JSON (`schemas/report.schema.json`). The HTML page and the Markdown summary are renderings of it.
 
+mod approvals;
 mod build;
 mod gaps;
 mod gathering;
@@ -20,9 +21,9 @@ mod write;
 use std::collections::BTreeMap;
 
 use guard_core::{
-    Budget, Certainty, DecisionKind, Denial, Detector, Digest, Effect, EndReason, EnforceAt,
-    Identity, LeaseId, Mask, Mode, PolicyName, ResourceKind, ResourceName, RuleId, SessionId,
-    Timestamp,
+    ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Budget, Certainty, DecisionKind,
+    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity, LeaseId, Mask, Mode,
+    PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
 };
 use serde::Serialize;
 
@@ -67,6 +68,8 @@ pub struct Report {
     pub refused: Listed<Refusal>,
     /// What went on though its policy blocks it, because the policy only observes.
     pub would_refuse: Listed<Refusal>,
+    /// What people were asked, in the order of asking.
+    pub approvals: Listed<ApprovalReport>,
     /// Budgets of policies that statements were over.
     pub budgets: Listed<OverBudget>,
     /// What went on, operations that differ in literals only as one; changes first.
@@ -235,6 +238,37 @@ pub struct Refusal {
     pub first_at: Timestamp,
     /// The last time.
     pub last_at: Timestamp,
+}
+
+/// One request that people decided on, or did not.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApprovalReport {
+    /// The request.
+    pub id: ApprovalId,
+    /// The resource, if it was asked for in this session.
+    pub resource: Option<ResourceName>,
+    /// What it was asked for, if in this session.
+    pub statement: Option<StatementText>,
+    /// What each rule asked.
+    pub terms: Vec<ApprovalTerms>,
+    /// Whether the statement waited.
+    pub wait: Option<ApprovalWait>,
+    /// When it was asked for, if in this session.
+    pub asked_at: Option<Timestamp>,
+    /// When its time was over.
+    pub until: Option<Timestamp>,
+    /// The last that this session's record says of it.
+    pub state: ApprovalState,
+    /// When that was decided.
+    pub decided_at: Option<Timestamp>,
+    /// Who decided.
+    pub by: Vec<PersonRef>,
+    /// What they said.
+    pub reasons: Vec<String>,
+    /// When a statement of this session went on by it.
+    pub used_at: Option<Timestamp>,
+    /// The session that asked, if a statement of this one went on by it.
+    pub asked_in: Option<SessionId>,
 }
 
 /// Statements that are the same but for literals and were over the same budget on the same connection.

@@ -247,6 +247,7 @@ fn an_entry_too_long_for_a_reader_is_not_written() {
         would_refuse: None,
         estimated_rows: None,
         text: None,
+        approval: None,
     };
     chain.append_into(&mut lines, at, "broker", &event).unwrap();
     assert_eq!(chain.entries(), 1);

@@ -21,6 +21,7 @@ fn statement(number: u64) -> Event {
         would_refuse: None,
         estimated_rows: None,
         text: None,
+        approval: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Refusals in words for the person whose script it was: what was refused, by which rule, what to do next.
 
 use guard_core::{
-    Bounded, Certainty, Denial, DenialCode, Effect, Object, ObjectKind, Operation, PolicyName,
-    RuleId,
+    ApprovalTerms, Bounded, Certainty, Denial, DenialCode, Effect, Object, ObjectKind, Operation,
+    PolicyName, RuleId, Step,
 };
 
 use super::{masks::Leak, rule::Rule};
@@ -61,7 +61,7 @@ pub(super) fn of_step(policy: &PolicyName, op: &Operation, cause: &Cause<'_>) ->
     };
     Denial {
         code,
-        what: what(op, cause.effect),
+        what: what("blocked", op, cause.effect),
         rule: cause.rule.map_or_else(RuleId::default_deny, |rule| rule.id.clone()),
         policy: policy.clone(),
         detail: cause.rule.and_then(|rule| rule.say.clone()).or(not_understood),
@@ -69,11 +69,42 @@ pub(super) fn of_step(policy: &PolicyName, op: &Operation, cause: &Cause<'_>) ->
     }
 }
 
+/// Why an operation does not go on before people have said yes.
+pub(super) fn of_ask(
+    policy: &PolicyName,
+    op: &Operation,
+    step: &Step,
+    rule: Option<&Rule>,
+    terms: &[ApprovalTerms],
+) -> Denial {
+    let not_understood = match &op.certainty {
+        Certainty::Exact => None,
+        Certainty::Partial(why) => Some(format!("it is understood in part only: {why}")),
+        Certainty::Unparsed(why) => Some(format!("it is not understood: {why}")),
+    };
+    let asked = terms.iter().map(|terms| {
+        let from = terms.from.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>();
+        match terms.count {
+            1 => format!("somebody of {}", from.join(" or ")),
+            count => format!("{count} people of {}", from.join(" or ")),
+        }
+    });
+    let asked: Vec<_> = asked.collect();
+    Denial {
+        code: DenialCode::ApprovalNeeded,
+        what: what("held", op, step.effect.as_ref()),
+        rule: step.rule.clone(),
+        policy: policy.clone(),
+        detail: rule.and_then(|rule| rule.say.clone()).or(not_understood),
+        hint: Some(format!("{} must approve it", asked.join(", and "))),
+    }
+}
+
 /// The refusal of an operation that would carry a masked value out unmasked.
 pub(super) fn of_leak(policy: &PolicyName, op: &Operation, leak: Leak) -> Denial {
     Denial {
         code: DenialCode::Mask,
-        what: what(op, leak.effect.as_ref().or(op.effects.first())),
+        what: what("blocked", op, leak.effect.as_ref().or(op.effects.first())),
         rule: RuleId::masks(),
         policy: policy.clone(),
         detail: Some(leak.why),
@@ -81,12 +112,12 @@ pub(super) fn of_leak(policy: &PolicyName, op: &Operation, leak: Leak) -> Denial
     }
 }
 
-fn what(op: &Operation, effect: Option<&Effect>) -> String {
+fn what(done: &str, op: &Operation, effect: Option<&Effect>) -> String {
     let Some(effect) = effect else {
         return match op.certainty {
-            Certainty::Exact => format!("blocked {}", cut(&op.label)),
+            Certainty::Exact => format!("{done} {}", cut(&op.label)),
             Certainty::Partial(_) | Certainty::Unparsed(_) => {
-                "blocked a statement that is not understood".to_owned()
+                format!("{done} a statement that is not understood")
             }
         };
     };
@@ -95,7 +126,7 @@ fn what(op: &Operation, effect: Option<&Effect>) -> String {
         Bounded::Yes | Bounded::NotApplicable => "",
     };
     let verb = effect.verb.as_str().to_uppercase();
-    format!("blocked {unbounded}{verb}{}", on(&effect.object))
+    format!("{done} {unbounded}{verb}{}", on(&effect.object))
 }
 
 /// An effect in running text: ``delete on `public.users` ``.

@@ -1,10 +1,10 @@
 //! The judgement: pure, total, the same for the same operation.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use guard_core::{
-    Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Mode, Object, ObjectKind,
-    Operation, RuleId, Ruling, SessionView, Step, Timestamp, Verb,
+    ApprovalSpec, Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Mode, Object,
+    ObjectKind, Operation, RuleId, Ruling, SessionView, Step, Timestamp, Verb,
 };
 
 use super::{
@@ -36,9 +36,9 @@ impl Policy {
     ) -> Ruling {
         let level = Level::of(&op.certainty);
         let mut trace: Vec<Step> =
-            op.effects.iter().map(|effect| self.step(effect, level, rows)).collect();
+            op.effects.iter().flat_map(|effect| self.steps(effect, level, rows)).collect();
         if trace.is_empty() || level == Level::Unparsed {
-            trace.push(self.whole(&op.certainty, rows));
+            trace.extend(self.whole(&op.certainty, rows));
         }
         // INVARIANT: the trace is not empty, and what no step decides is blocked.
         // A rule that blocks says more than the want of one that allows.
@@ -47,6 +47,10 @@ impl Policy {
         if let Some(step) = by_rule.or_else(|| blocking.next()) {
             return self.blocked(op, step.clone(), trace, rows);
         }
+        let mut asking = trace.iter().filter(|step| step.decision == DecisionKind::Approve);
+        if let Some(step) = asking.next() {
+            return self.asks(op, step.clone(), trace);
+        }
         let Some(rule) = trace.first().map(|step| step.rule.clone()) else {
             let step = default_deny(None, "nothing allows it");
             return self.blocked(op, step, trace, rows);
@@ -54,6 +58,27 @@ impl Policy {
         match self.masks.plan(op) {
             Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace, observed: false },
             Err(leak) => self.leaks(op, leak, trace),
+        }
+    }
+
+    /// People are asked by every rule that asks, once each. What masks could not hide is not asked for: no yes shows it.
+    fn asks(&self, op: &Operation, step: Step, trace: Vec<Step>) -> Ruling {
+        let masks = match self.masks.plan(op) {
+            Ok(masks) => masks,
+            Err(leak) => return self.leaks(op, leak, trace),
+        };
+        let met: BTreeSet<&RuleId> = trace.iter().map(|step| &step.rule).collect();
+        let rules = self.rules.iter().filter(|rule| met.contains(&rule.id));
+        let terms: Vec<_> = rules.filter_map(|rule| rule.approval.clone()).collect();
+        let first = self.rules.iter().find(|rule| rule.id == step.rule);
+        let ask = denial::of_ask(&self.name, op, &step, first, &terms);
+        let spec = ApprovalSpec { terms, ask };
+        Ruling {
+            decision: Decision::Approve(Arc::new(spec)),
+            masks,
+            rule: step.rule,
+            trace,
+            observed: !self.mode.enforces(),
         }
     }
 
@@ -82,7 +107,10 @@ impl Policy {
         let would_pass_bounded = step.effect.as_ref().is_some_and(|effect| {
             let bounded = Effect { bounded: Bounded::Yes, ..effect.clone() };
             effect.bounded == Bounded::No
-                && self.step(&bounded, level, rows).decision == DecisionKind::Allow
+                && self
+                    .steps(&bounded, level, rows)
+                    .iter()
+                    .all(|step| step.decision == DecisionKind::Allow)
         });
         let would_pass_fewer = step.effect.as_ref().and_then(|effect| {
             let first = self.rules.iter().find(|rule| rule.matches(effect, level, Some(0)))?;
@@ -101,30 +129,47 @@ impl Policy {
         Ruling { decision: Decision::Block(denial), masks, rule: step.rule, trace, observed }
     }
 
-    /// The first rule that matches an effect.
-    fn step(&self, effect: &Effect, level: Level, rows: Option<u64>) -> Step {
-        match self.rules.iter().find(|rule| rule.matches(effect, level, rows)) {
-            Some(rule) => by_rule(rule, Some(effect), "the first rule that matches the effect"),
-            None => default_deny(Some(effect), "no rule matches the effect"),
+    /// The first rule that matches an effect, after those that ask people because it could be what they are about.
+    fn steps(&self, effect: &Effect, level: Level, rows: Option<u64>) -> Vec<Step> {
+        let mut steps = Vec::with_capacity(1);
+        for rule in self.rules.iter().filter(|rule| rule.matches(effect, level, rows)) {
+            let last = rule.is_final(effect, level);
+            let why = if last {
+                "the first rule that matches the effect"
+            } else {
+                "the effect could be what the rule is about; the next rules are asked, too"
+            };
+            steps.push(by_rule(rule, Some(effect), why));
+            if last {
+                return steps;
+            }
         }
+        steps.push(default_deny(Some(effect), "no rule matches the effect"));
+        steps
     }
 
     /// The first rule that matches an operation of which no effect is known. One that is known to have none
     /// (`SELECT 1`) is a read of nothing.
-    fn whole(&self, certainty: &Certainty, rows: Option<u64>) -> Step {
+    fn whole(&self, certainty: &Certainty, rows: Option<u64>) -> Vec<Step> {
         let level = Level::of(certainty);
         let why: Arc<str> = match certainty {
             Certainty::Exact => {
                 let nothing = Effect::new(Verb::Read, Object::unnamed(ObjectKind::Other));
-                return Step { effect: None, ..self.step(&nothing, level, rows) };
+                let steps = self.steps(&nothing, level, rows);
+                return steps.into_iter().map(|step| Step { effect: None, ..step }).collect();
             }
             Certainty::Partial(why) => format!("it is understood in part: {why}").into(),
             Certainty::Unparsed(why) => format!("it is not understood: {why}").into(),
         };
-        match self.rules.iter().find(|rule| rule.matches_whole(level)) {
-            Some(rule) => by_rule(rule, None, &why),
-            None => default_deny(None, &why),
+        let mut steps = Vec::with_capacity(1);
+        for rule in self.rules.iter().filter(|rule| rule.matches_whole(level)) {
+            steps.push(by_rule(rule, None, &why));
+            if rule.is_final_for_whole(level) {
+                return steps;
+            }
         }
+        steps.push(default_deny(None, &why));
+        steps
     }
 }
 

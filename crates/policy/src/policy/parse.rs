@@ -12,7 +12,7 @@ use guard_core::{
 };
 
 use super::{
-    Policy, budgets,
+    Policy, approval, budgets,
     masks::{MaskEntry, Masks},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
 };
@@ -20,8 +20,11 @@ use super::{
 /// Longest text of a `say`, in characters: it ends up in an error message of a protocol.
 const MAX_SAY: usize = 500;
 
-const DECISIONS: [(&str, DecisionKind); 2] =
-    [("allow", DecisionKind::Allow), ("block", DecisionKind::Block)];
+const DECISIONS: [(&str, DecisionKind); 3] = [
+    ("allow", DecisionKind::Allow),
+    ("approve", DecisionKind::Approve),
+    ("block", DecisionKind::Block),
+];
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 const MASKS: [(&str, Mask); 5] = [
     ("redact", Mask::Redact),
@@ -93,16 +96,21 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     let fields = node.fields(problems)?;
     let id = fields.required("name", problems).and_then(|node| rule_name(node, problems));
     let decide =
-        fields.required("decide", problems).and_then(|node| decision(node, &fields, problems));
+        fields.required("decide", problems).and_then(|node| node.one_of(&DECISIONS, problems));
     let sql = fields.required("sql", problems);
     let say = match fields.optional("say") {
         Some(node) => say(node, problems).map(Some),
         None => Some(None),
     };
-    fields.finish(&["name", "sql", "decide", "say"], problems);
+    let approval = approval::read(&fields, decide, id.as_ref(), problems);
+    let [approvers, within, wait, reason_required] = approval::KEYS;
+    fields.finish(
+        &["name", "sql", "decide", "say", approvers, within, wait, reason_required],
+        problems,
+    );
     // The rest of a rule is read even if its decision is wrong, so that all problems show at once.
     let filter = sql.and_then(|node| filter(node, decide.unwrap_or(DecisionKind::Block), problems));
-    Some(Rule { id: id?, filter: filter?, decide: decide?, say: say? })
+    Some(Rule { id: id?, filter: filter?, decide: decide?, say: say?, approval: approval? })
 }
 
 fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
@@ -118,20 +126,6 @@ fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
         return None;
     }
     Some(id)
-}
-
-fn decision(node: &Node, rule: &Fields<'_>, problems: &mut Problems) -> Option<DecisionKind> {
-    if node.text(problems)? == "approve" {
-        // Its fields are right, only too early.
-        let _: [Option<&Node>; 2] = [rule.optional("approvers"), rule.optional("within")];
-        node.problem_with_help(
-            problems,
-            "`approve` is not there yet",
-            "write `block` until approvals are part of guard",
-        );
-        return None;
-    }
-    node.one_of(&DECISIONS, problems)
 }
 
 fn say(node: &Node, problems: &mut Problems) -> Option<String> {
@@ -175,7 +169,8 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         None => Some(None),
     };
     let names = names(&fields, problems);
-    let certainty = match fields.optional("certainty") {
+    let certainty_said = fields.optional("certainty");
+    let certainty = match certainty_said {
         Some(node) => words(node, &Level::WORDS, problems).map(|levels| {
             let whole = matches!(
                 (&effects, &objects, &bounded, &rows, &names),
@@ -183,7 +178,10 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
             );
             let unparsed = match &levels {
                 Some(levels) => levels.contains(&Level::Unparsed),
-                None => decide == DecisionKind::Allow,
+                None => match decide {
+                    DecisionKind::Allow | DecisionKind::Approve => true,
+                    DecisionKind::Block => false,
+                },
             };
             if unparsed && !whole {
                 node.problem_with_help(
@@ -196,8 +194,12 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         }),
         None => Some(match decide {
             DecisionKind::Allow => BTreeSet::from([Level::Exact]),
-            DecisionKind::Block => all_levels(),
+            DecisionKind::Approve | DecisionKind::Block => all_levels(),
         }),
+    };
+    let sure = match (certainty_said, decide) {
+        (None, DecisionKind::Approve) => Some(BTreeSet::from([Level::Exact])),
+        (None, DecisionKind::Allow | DecisionKind::Block) | (Some(_), _) => certainty.clone(),
     };
     fields.finish(
         &["effects", "tables", "functions", "settings", "objects", "bounded", "rows", "certainty"],
@@ -210,6 +212,7 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         bounded: bounded?,
         rows: rows?,
         certainty: certainty?,
+        sure: sure?,
     })
 }
 
@@ -223,7 +226,7 @@ fn most_rows(
 ) -> Option<u64> {
     const ESTIMATED: [Verb; 4] = [Verb::Read, Verb::Insert, Verb::Update, Verb::Delete];
     match decide {
-        DecisionKind::Allow => {}
+        DecisionKind::Allow | DecisionKind::Approve => {}
         DecisionKind::Block => {
             node.problem_with_help(
                 problems,

@@ -33,7 +33,7 @@ impl Privileges<'_> {
                 continue;
             }
             match rule.decide {
-                DecisionKind::Allow => return true,
+                DecisionKind::Allow | DecisionKind::Approve => return true,
                 // What it lets go on, a later rule may allow.
                 DecisionKind::Block if depends(rule) => {}
                 DecisionKind::Block => return false,
@@ -47,7 +47,7 @@ impl Privileges<'_> {
         const MADE: [ObjectKind; 4] =
             [ObjectKind::Table, ObjectKind::View, ObjectKind::Sequence, ObjectKind::Function];
         self.policy.rules.iter().any(|rule| match rule.decide {
-            DecisionKind::Allow => {
+            DecisionKind::Allow | DecisionKind::Approve => {
                 MADE.iter().any(|kind| covers(rule, Verb::Create, *kind))
                     && match &rule.filter.names {
                         Names::Any => true,
@@ -64,7 +64,7 @@ impl Privileges<'_> {
         })
     }
 
-    /// Whether a rule that allows calls names this function. One that stands for all functions names none.
+    /// Whether a rule by which calls go on names this function. One that stands for all functions names none.
     pub fn names_function(&self, name: &ObjectName) -> bool {
         let named = |rule: &Rule| match &rule.filter.names {
             Names::Functions(patterns) => !patterns.iter().all(is_all),
@@ -73,7 +73,7 @@ impl Privileges<'_> {
         let object = Object::named(ObjectKind::Function, name.clone());
         self.may(Verb::Call, ObjectKind::Function, name)
             && self.policy.rules.iter().any(|rule| match rule.decide {
-                DecisionKind::Allow => {
+                DecisionKind::Allow | DecisionKind::Approve => {
                     named(rule)
                         && covers(rule, Verb::Call, ObjectKind::Function)
                         && rule.matches_name(&object)
@@ -85,7 +85,7 @@ impl Privileges<'_> {
     /// Whether functions are named at all.
     pub fn names_functions(&self) -> bool {
         self.policy.rules.iter().any(|rule| match (&rule.filter.names, rule.decide) {
-            (Names::Functions(_), DecisionKind::Allow) => true,
+            (Names::Functions(_), DecisionKind::Allow | DecisionKind::Approve) => true,
             (Names::Functions(_), DecisionKind::Block)
             | (Names::Any | Names::Tables(_) | Names::Settings(_), _) => false,
         })

@@ -1,13 +1,14 @@
 //! One rule: what it matches and what it decides.
 //!
 //! A rule that allows must match for certain; a rule that blocks matches what could be meant. The two
-//! differ where a name could not be resolved or stands for all of a kind.
+//! differ where a name could not be resolved or stands for all of a kind. A rule that asks people does both: it
+//! matches what could be meant, and what it does not match for certain is left to the next rules, too.
 
 use std::collections::BTreeSet;
 
 use guard_core::{
-    Bounded, Certainty, DecisionKind, Effect, NamePattern, Object, ObjectKind, ObjectName, RuleId,
-    TablePattern, Verb,
+    ApprovalTerms, Bounded, Certainty, DecisionKind, Effect, NamePattern, Object, ObjectKind,
+    ObjectName, RuleId, TablePattern, Verb,
 };
 
 /// A rule of a policy.
@@ -17,6 +18,27 @@ pub(crate) struct Rule {
     pub(crate) filter: Filter,
     pub(crate) decide: DecisionKind,
     pub(crate) say: Option<String>,
+    /// What it asks of people. Only of rules that ask.
+    pub(crate) approval: Option<ApprovalTerms>,
+}
+
+/// How well a rule must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Whatever the effect turns out to be on, the rule is about it.
+    Surely,
+    /// It could turn out to be on what the rule is about.
+    Possibly,
+}
+
+impl Fit {
+    /// How well a rule must fit to be one that an effect meets.
+    const fn to_meet(decide: DecisionKind) -> Self {
+        match decide {
+            DecisionKind::Allow => Self::Surely,
+            DecisionKind::Approve | DecisionKind::Block => Self::Possibly,
+        }
+    }
 }
 
 /// What a rule matches. `None` is written `"*"` or left out.
@@ -26,9 +48,11 @@ pub(crate) struct Filter {
     pub(crate) names: Names,
     pub(crate) objects: Option<BTreeSet<ObjectKind>>,
     pub(crate) bounded: Option<bool>,
-    /// The most rows that the planner may expect. Only of rules that allow.
+    /// The most rows that the planner may expect. Only of rules by which something goes on.
     pub(crate) rows: Option<u64>,
     pub(crate) certainty: BTreeSet<Level>,
+    /// The levels at which the next rules need not be asked, too: of a rule that asks people and does not say, only `exact`.
+    pub(crate) sure: BTreeSet<Level>,
 }
 
 /// The names that a rule is limited to, all of one kind.
@@ -83,6 +107,25 @@ impl Rule {
             && self.matches_name(&effect.object)
     }
 
+    /// Whether what it decides of an effect that it matches is all there is to it. Of a rule that asks people only if it
+    /// is sure to be about it: a person's yes must not let through what the next rules block.
+    pub(crate) fn is_final(&self, effect: &Effect, level: Level) -> bool {
+        match self.decide {
+            DecisionKind::Allow | DecisionKind::Block => true,
+            DecisionKind::Approve => {
+                self.filter.sure.contains(&level) && self.fits(&effect.object, Fit::Surely)
+            }
+        }
+    }
+
+    /// The same of an operation that it matches as a whole.
+    pub(crate) fn is_final_for_whole(&self, level: Level) -> bool {
+        match self.decide {
+            DecisionKind::Allow | DecisionKind::Block => true,
+            DecisionKind::Approve => self.filter.sure.contains(&level),
+        }
+    }
+
     /// Whether it matches an operation as a whole: one that was not understood, or that has no effect.
     /// Only a rule for everything does.
     pub(crate) fn matches_whole(&self, level: Level) -> bool {
@@ -96,24 +139,29 @@ impl Rule {
     }
 
     pub(super) fn matches_name(&self, object: &Object) -> bool {
+        self.fits(object, Fit::to_meet(self.decide))
+    }
+
+    fn fits(&self, object: &Object, fit: Fit) -> bool {
         match &self.filter.names {
             Names::Any => true,
             Names::Tables(patterns) => match object.kind {
-                ObjectKind::Table | ObjectKind::View | ObjectKind::Sequence => self
-                    .any_fits(object.name.as_ref(), |name| {
-                        patterns.iter().any(|pattern| self.table_fits(pattern, name))
-                    }),
-                ObjectKind::Column => self.any_fits(object.name.as_ref(), |name| {
+                ObjectKind::Table | ObjectKind::View | ObjectKind::Sequence => {
+                    any_fits(object.name.as_ref(), fit, |name| {
+                        patterns.iter().any(|pattern| table_fits(pattern, name, fit))
+                    })
+                }
+                ObjectKind::Column => any_fits(object.name.as_ref(), fit, |name| {
                     let mut tables = tables_of(name);
                     let fits =
-                        |table: &ObjectName| patterns.iter().any(|p| self.table_fits(p, table));
+                        |table: &ObjectName| patterns.iter().any(|p| table_fits(p, table, fit));
                     // A dot in a quoted name leaves open where the table's name ends.
-                    match self.decide {
-                        DecisionKind::Allow => {
+                    match fit {
+                        Fit::Surely => {
                             let mut found = tables.peekable();
                             found.peek().is_some() && found.all(|table| fits(&table))
                         }
-                        DecisionKind::Block => tables.any(|table| fits(&table)),
+                        Fit::Possibly => tables.any(|table| fits(&table)),
                     }
                 }),
                 ObjectKind::Index
@@ -131,37 +179,36 @@ impl Rule {
             },
             Names::Functions(patterns) => {
                 object.kind == ObjectKind::Function
-                    && self.any_fits(object.name.as_ref(), |name| {
+                    && any_fits(object.name.as_ref(), fit, |name| {
                         patterns.iter().any(|pattern| match pattern {
                             FunctionPattern::Anywhere(pattern) => pattern.matches(&name.name),
-                            FunctionPattern::In(pattern) => self.table_fits(pattern, name),
+                            FunctionPattern::In(pattern) => table_fits(pattern, name, fit),
                         })
                     })
             }
             Names::Settings(patterns) => {
                 object.kind == ObjectKind::Setting
-                    && self.any_fits(object.name.as_ref(), |name| {
+                    && any_fits(object.name.as_ref(), fit, |name| {
                         patterns.iter().any(|pattern| pattern.matches(&name.name))
                     })
             }
         }
     }
+}
 
-    /// An effect on all things of a kind has no name: it is inside of what a rule blocks, and more than
-    /// what a rule allows.
-    fn any_fits(&self, name: Option<&ObjectName>, fits: impl Fn(&ObjectName) -> bool) -> bool {
-        match (name, self.decide) {
-            (Some(name), _) => fits(name),
-            (None, DecisionKind::Allow) => false,
-            (None, DecisionKind::Block) => true,
-        }
+/// An effect on all things of a kind has no name: it could be on what a rule is about, and is more than that.
+fn any_fits(name: Option<&ObjectName>, fit: Fit, fits: impl Fn(&ObjectName) -> bool) -> bool {
+    match (name, fit) {
+        (Some(name), _) => fits(name),
+        (None, Fit::Surely) => false,
+        (None, Fit::Possibly) => true,
     }
+}
 
-    fn table_fits(&self, pattern: &TablePattern, name: &ObjectName) -> bool {
-        match self.decide {
-            DecisionKind::Allow => pattern.matches(name),
-            DecisionKind::Block => pattern.may_match(name),
-        }
+fn table_fits(pattern: &TablePattern, name: &ObjectName, fit: Fit) -> bool {
+    match fit {
+        Fit::Surely => pattern.matches(name),
+        Fit::Possibly => pattern.may_match(name),
     }
 }
 

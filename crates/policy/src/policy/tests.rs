@@ -1,6 +1,7 @@
 //! Tables of policy and operation to ruling, and of what does not load.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod approving;
 mod judging;
 mod loading;
 mod masking;
@@ -54,6 +55,7 @@ fn denial(policy: &Policy, op: &Operation) -> Denial {
     match judge(policy, op).decision {
         Decision::Block(denial) => denial,
         Decision::Allow => panic!("allowed {:?}", op.effects),
+        Decision::Approve(spec) => panic!("asks people: {}", spec.ask),
     }
 }
 

@@ -53,11 +53,15 @@ pub(super) fn sqlstate(denial: &Denial) -> &'static str {
         | DenialCode::Mask
         | DenialCode::Protocol
         | DenialCode::BudgetUncounted
-        | DenialCode::Unrecorded => INSUFFICIENT_PRIVILEGE,
+        | DenialCode::Unrecorded
+        | DenialCode::ApprovalNeeded
+        | DenialCode::ApprovalRefused
+        | DenialCode::ApprovalExpired
+        | DenialCode::ApprovalUnavailable => INSUFFICIENT_PRIVILEGE,
         DenialCode::BudgetOfStatement | DenialCode::BudgetOfSession | DenialCode::BudgetOfRate => {
             LIMIT_EXCEEDED
         }
-        DenialCode::BudgetOfTime => QUERY_CANCELED,
+        DenialCode::BudgetOfTime | DenialCode::ApprovalVoid => QUERY_CANCELED,
         DenialCode::TooLarge => STATEMENT_TOO_COMPLEX,
         DenialCode::SessionOver => ADMIN_SHUTDOWN,
     }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use guard_core::{
-    Decision, Identity, ObjectName, Operation, ResourceName, Ruling, SessionView, Timestamp,
-};
+use guard_core::{Identity, ObjectName, Operation, ResourceName, Ruling, SessionView, Timestamp};
 use guard_policy::{Cases, Policy};
 use guard_sql::{Catalog, Column, NoNames, Relation, RelationKind};
 
@@ -21,15 +19,6 @@ const FIRST_OID: u32 = 16_384;
 pub(super) struct Judged {
     pub(super) operation: Arc<Operation>,
     pub(super) ruling: Ruling,
-}
-
-impl Judged {
-    pub(super) fn is_blocked(&self) -> bool {
-        match self.ruling.decision {
-            Decision::Block(_) => true,
-            Decision::Allow => false,
-        }
-    }
 }
 
 /// The tables and functions that cases declare.

@@ -78,7 +78,8 @@ fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, Strin
         Mode::Observe => "; it only OBSERVES: what it blocks is recorded and not refused",
     };
     let rules_count = count(rules.len(), "rule");
-    let line = format!("policy `{}`, {rules_count}{masks}{budgets}{mode}", policy.name());
+    let asks = if policy.asks_people() { ", with approvals" } else { "" };
+    let line = format!("policy `{}`, {rules_count}{asks}{masks}{budgets}{mode}", policy.name());
     let summary = json!({
         "file": name,
         "policy": policy.name(),
@@ -87,6 +88,7 @@ fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, Strin
         "mode": policy.mode(),
         "budgets": *policy.budgets() != Budgets::default(),
         "masks": policy.has_masks(),
+        "approvals": policy.asks_people(),
     });
     Ok((summary, line))
 }

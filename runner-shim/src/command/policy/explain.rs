@@ -3,7 +3,7 @@
 use std::{io::Read as _, path::PathBuf};
 
 use guard_audit::report::printable;
-use guard_core::{Certainty, Decision, Flow, Mask, Outputs};
+use guard_core::{ApprovalTerms, ApprovalWait, Certainty, Decision, Flow, Mask, Outputs};
 use guard_policy::{Cases, Policy};
 use guard_sql::Catalog;
 use serde_json::json;
@@ -109,6 +109,17 @@ fn explained(judged: &Judged, paint: Paint) -> String {
             let decision = format!("{} by rule `{}`", paint.good("allow"), ruling.rule);
             raw_line(&mut text, "decision", &decision);
         }
+        Decision::Approve(spec) => {
+            let decision =
+                format!("{} {}", paint.faint("approve"), printable(&spec.ask.to_string()));
+            raw_line(&mut text, "decision", &decision);
+            for terms in &spec.terms {
+                line(&mut text, "asks", &asked(terms));
+            }
+            if let Some(words) = &spec.ask.detail {
+                line(&mut text, "detail", words);
+            }
+        }
         Decision::Block(denial) => {
             let decision = format!("{} {}", paint.bad("block"), printable(&denial.to_string()));
             raw_line(&mut text, "decision", &decision);
@@ -120,6 +131,24 @@ fn explained(judged: &Judged, paint: Paint) -> String {
         }
     }
     text
+}
+
+/// What a rule asks of people, in a line.
+fn asked(terms: &ApprovalTerms) -> String {
+    let groups: Vec<_> = terms.from.iter().map(|group| format!("`{group}`")).collect();
+    let people = if terms.count == 1 { "person" } else { "people" };
+    let reason = if terms.reason_required { ", with a reason" } else { "" };
+    let wait = match terms.wait {
+        ApprovalWait::Hold => "the statement waits",
+        ApprovalWait::Park => "the run ends, and a later one goes through once",
+    };
+    format!(
+        "{} {people} of {} within {} s{reason}; {wait} (rule `{}`)",
+        terms.count,
+        groups.join(" or "),
+        terms.within_secs,
+        terms.rule,
+    )
 }
 
 fn understood(certainty: &Certainty) -> String {
@@ -166,8 +195,12 @@ fn raw_line(text: &mut String, label: &str, words: &str) {
 fn as_json(judged: &Judged) -> serde_json::Value {
     let Judged { operation, ruling } = judged;
     let denial = match &ruling.decision {
-        Decision::Allow => None,
+        Decision::Allow | Decision::Approve(_) => None,
         Decision::Block(denial) => Some(denial),
+    };
+    let asks = match &ruling.decision {
+        Decision::Approve(spec) => Some(&spec.terms),
+        Decision::Allow | Decision::Block(_) => None,
     };
     json!({
         "sql": &**operation.text.reveal(),
@@ -181,5 +214,6 @@ fn as_json(judged: &Judged) -> serde_json::Value {
         "masks": ruling.masks.masks().into_iter().map(|mask| mask.map(Mask::as_str)).collect::<Vec<_>>(),
         "trace": ruling.trace,
         "denial": denial,
+        "asks": asks,
     })
 }

@@ -108,9 +108,11 @@ fn run(path: &Path) -> Result<(usize, Vec<Failure>), Unusable> {
     Ok((cases.list.len(), failures))
 }
 
-/// What several statements in one message come to: the first refusal, or the last statement.
+/// What several statements in one message come to: the first refusal, or the first that people are asked about, or the
+/// last statement.
 fn decisive(judged: &[Judged]) -> Option<&Judged> {
-    judged.iter().find(|judged| judged.is_blocked()).or(judged.last())
+    let first = |kind| judged.iter().find(|judged| judged.ruling.decision.kind() == kind);
+    first(DecisionKind::Block).or_else(|| first(DecisionKind::Approve)).or(judged.last())
 }
 
 fn compare(case: &Case, judged: &[Judged]) -> Option<Failure> {

@@ -30,15 +30,14 @@ color: red
         "p.yaml:1:9: `Nightly` is not a name: use 1 to 63 of a-z, 0-9, `-` and `_`, starting with a letter
 p.yaml:3:11: `default-deny` is a name of guard's own
   help: choose another: reports name rules, and this one would look like guard's
-p.yaml:5:13: `approve` is not there yet
-  help: write `block` until approvals are part of guard
+p.yaml:3:5: `within` is missing
 p.yaml:4:28: `reed` is not known here
   help: one of `read`, `insert`, `update`, `delete`, `truncate`, `create`, `alter`, `drop`, `grant`, `role`, `call`, `code`, `program`, `file`, `network`, `signal`, `config`, `session`, `transaction`, `lock`, `notify`, `maintain`, `replication`
 p.yaml:4:61: expected `true` or `false`
 p.yaml:4:44: `users` has 1 parts, but `schema.table` is expected
 p.yaml:7:5: `name` is missing
 p.yaml:8:13: `alow` is not known here
-  help: one of `allow`, `block`
+  help: one of `allow`, `approve`, `block`
 p.yaml:7:21: the list is empty, which would mean nothing at all
   help: write what it should hold, `\"*\"` for all where that is possible, or leave it out
 p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
@@ -47,6 +46,40 @@ p.yaml:11:11: `hide` is not known here
 p.yaml:12:1: `color` is not known here
   help: known are `policy`, `mode`, `budgets`, `rules`, `masks`, `detect`"
     );
+}
+
+#[test]
+fn what_people_are_asked_is_read_with_every_problem() {
+    let asks = |rest: &str| {
+        format!(
+            "policy: p\nrules:\n  - {{ name: r, sql: {{ effects: [delete] }}, decide: {rest} }}\n"
+        )
+    };
+    for (text, expected) in [
+        (asks("approve, within: 15m"), "`approvers` is missing"),
+        (asks("approve, approvers: [dba]"), "`within` is missing"),
+        (asks("approve, approvers: [], within: 15m"), "the list is empty"),
+        (asks("approve, approvers: \"*\", within: 15m"), "`*` is none"),
+        (asks("approve, approvers: [\" dba\"], within: 15m"), "without space around"),
+        (asks("approve, approvers: { count: 2 }, within: 15m"), "`from` is missing"),
+        (asks("approve, approvers: { from: dba, count: 0 }, within: 15m"), "1 to 10 people"),
+        (asks("approve, approvers: { from: dba, of: 2 }, within: 15m"), "`of` is not known here"),
+        (asks("approve, approvers: dba, within: 1s"), "between 10 seconds and 7 days"),
+        (asks("approve, approvers: dba, within: 15m, wait: never"), "one of `hold`, `park`"),
+        (asks("approve, approvers: dba, within: 15m, reason_required: 1"), "`true` or `false`"),
+        (asks("block, approvers: dba"), "`approvers` says something of rules that ask people only"),
+        (asks("allow, within: 15m"), "`within` says something of rules that ask people only"),
+    ] {
+        let problems = problems_of(&text);
+        assert!(problems.contains(expected), "{text}\n{problems}");
+    }
+    for text in [
+        asks("approve, approvers: dba, within: 15m"),
+        asks("approve, approvers: [dba, Ops Team], within: 168h, wait: park"),
+        asks("approve, approvers: { from: [dba], count: 2 }, within: 1h, reason_required: true"),
+    ] {
+        Policy::parse("p.yaml", &text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+    }
 }
 
 #[test]
