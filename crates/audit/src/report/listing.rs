@@ -174,7 +174,10 @@ impl Listing {
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }
-            | Event::Disconnected { .. } => {}
+            | Event::Disconnected { .. }
+            | Event::ApprovalAsked { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ApprovalUsed { .. } => {}
         }
     }
 
