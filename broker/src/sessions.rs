@@ -345,6 +345,7 @@ impl Sessions {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::AttemptRefused { .. }
+            | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
@@ -419,6 +420,7 @@ fn is_for_writers(event: &Event) -> bool {
         | Event::Finished { .. } => true,
         Event::SessionOpened { .. }
         | Event::AttemptRefused { .. }
+        | Event::SessionRenewed { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

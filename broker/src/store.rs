@@ -27,6 +27,7 @@ pub(crate) use changes::Change;
 pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use overview::Overview;
+pub(crate) use renewals::Renewal;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use runs::{
     Decided, Found as FoundRuns, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing,

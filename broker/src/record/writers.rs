@@ -91,6 +91,7 @@ impl Writers {
             | Event::Finished { .. }
             | Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
+            | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(super) noted: AtomicU64,
     /// Refused attempts of its job that were recorded here.
     pub(super) attempts: AtomicU64,
+    /// Renewals that were recorded here.
+    pub(super) renewals: AtomicU64,
 }
 
 impl Session {
@@ -42,6 +44,7 @@ impl Session {
             tunnels: Mutex::default(),
             noted: AtomicU64::new(noted),
             attempts: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
         }
     }
 

@@ -11,26 +11,41 @@ const NOT_RENEWED: &str = "the platform gave no fresh identity token in time";
 /// How long shims get for it when no broker could have heard of them.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// What came of asking that a session go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It goes on until then, and would have ended before.
+    Longer,
+    /// It may go on so long anyway.
+    Anyway(Timestamp),
+    /// It is over, or tokens do not keep it alive.
+    No,
+}
+
 impl Store {
-    /// Lets a live session go on until then, if it may not anyway. Gives until when it may; `None` if it is over, or tokens do
-    /// not keep it alive.
+    /// Lets a live session go on until then, if it may not anyway.
     pub(crate) async fn renew(
         &self,
         id: SessionId,
         until: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let text =
-            "UPDATE sessions SET renew_by = CASE WHEN renew_by < $2 THEN $2 ELSE renew_by END
-             WHERE id = $1 AND end_reason IS NULL AND renew_by IS NOT NULL RETURNING renew_by";
-        let found: Option<i64> = sqlx::query_scalar(text)
+    ) -> Result<Renewal, StoreError> {
+        let text = "UPDATE sessions SET renew_by = $2
+             WHERE id = $1 AND end_reason IS NULL AND renew_by < $2";
+        let longer = sqlx::query(text)
             .bind(id.to_string())
             .bind(until.as_second())
-            .fetch_optional(&self.pool)
+            .execute(&self.pool)
             .await?;
-        let read = |second| {
-            Timestamp::from_second(second).map_err(|error| StoreError::Row(error.to_string()))
-        };
-        found.map(read).transpose()
+        if longer.rows_affected() > 0 {
+            return Ok(Renewal::Longer);
+        }
+        let text = "SELECT renew_by FROM sessions
+             WHERE id = $1 AND end_reason IS NULL AND renew_by IS NOT NULL";
+        let found: Option<i64> =
+            sqlx::query_scalar(text).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        let Some(second) = found else { return Ok(Renewal::No) };
+        let until = Timestamp::from_second(second);
+        until.map(Renewal::Anyway).map_err(|error| StoreError::Row(error.to_string()))
     }
 
     /// Gives all of them a moment where no broker listened for longer than this.

@@ -179,6 +179,7 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
             }
             Event::SessionOpened { session, .. } => assert_eq!(session.to_string(), shim.id),
             other @ (Event::AttemptRefused { .. }
+            | Event::SessionRenewed { .. }
             | Event::Connected { .. }
             | Event::Operation { .. }
             | Event::Statement { .. }

@@ -119,6 +119,11 @@ pub enum Event {
         /// RFC 7638 thumbprint of the key that the other session would have had, base64url.
         key_thumbprint: String,
     },
+    /// Another identity token of the job lets the session go on: its platform says that the job still runs.
+    SessionRenewed {
+        /// When it ends unless it is renewed again.
+        until: Timestamp,
+    },
     /// A credential was taken for this session.
     LeaseTaken {
         /// The lease.

@@ -280,6 +280,7 @@ fn estimate(event: &Event) -> usize {
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
         | Event::AttemptRefused { .. }
+        | Event::SessionRenewed { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

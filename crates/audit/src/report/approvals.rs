@@ -63,6 +63,7 @@ impl Approvals {
             }
             Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
+            | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }

@@ -108,6 +108,7 @@ impl Report {
         let gaps = gathering.gaps(&opening.grants, &integrity);
         let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
         let Gathering { refused, would_refuse, budgets, approvals, .. } = gathering;
+        let Gathering { renewals, renewed_until, .. } = gathering;
 
         let mut operations: Vec<_> =
             groups.into_iter().filter(|group| group.count + group.prepared > 0).collect();
@@ -125,6 +126,8 @@ impl Report {
             window: Window {
                 opened_at: opening.at,
                 until: opening.until,
+                renewals,
+                renewed_until,
                 ended_at: ended.map(|(at, _, _)| at),
                 reason: ended.map(|(_, reason, _)| reason),
                 exit_code: ended.and_then(|(_, _, code)| code),

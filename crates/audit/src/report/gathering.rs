@@ -55,6 +55,9 @@ pub(super) struct Gathering {
     pub(super) approvals: Approvals,
     /// Sessions that the same job asked for besides.
     pub(super) attempts: u64,
+    /// Fresh identity tokens of the job, and until when the last let the session go on.
+    pub(super) renewals: u64,
+    pub(super) renewed_until: Option<Timestamp>,
     pub(super) counts: Counts,
     /// What the person who ended the session said.
     pub(super) end_note: Option<String>,
@@ -80,6 +83,10 @@ impl Gathering {
             // The reader lets only the first entry be one.
             Event::SessionOpened { .. } => {}
             Event::AttemptRefused { .. } => self.attempts += 1,
+            Event::SessionRenewed { until } => {
+                self.renewals += 1;
+                self.renewed_until = Some(until);
+            }
             Event::LeaseTaken { lease, resource, username, holder } => {
                 self.leases.push(LeaseReport {
                     id: lease,

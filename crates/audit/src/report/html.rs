@@ -340,6 +340,10 @@ impl Report {
         }
         facts.push(("end", end_words(window.reason, window.exit_code)));
         facts.push(("at the latest", time(window.until)));
+        if let Some(until) = window.renewed_until {
+            let times = grouped(window.renewals);
+            facts.push(("renewed", format!("{times} times, the last time until {}", time(until))));
+        }
         facts.push(("trust rule", short(&self.trust.rule)));
         if let Some(reason) = &self.trust.broad {
             facts.push(("broad rule, because", short(reason)));

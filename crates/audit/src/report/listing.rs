@@ -171,6 +171,7 @@ impl Listing {
             }
             Event::SessionOpened { .. } | Event::SessionEnded { .. } => self.plot.reach(at),
             Event::AttemptRefused { .. }
+            | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }

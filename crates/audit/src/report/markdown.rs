@@ -138,11 +138,16 @@ impl Report {
         }
         writeln!(
             out,
-            "- from {} to {}: {}\n",
+            "- from {} to {}: {}",
             time(window.opened_at),
             window.ended_at.map_or_else(|| "an unknown time".to_owned(), time),
             end_words(window.reason, window.exit_code)
         )?;
+        if let Some(until) = window.renewed_until {
+            let times = window.renewals;
+            writeln!(out, "- renewed {times} times, the last time until {}", time(until))?;
+        }
+        writeln!(out)?;
 
         writeln!(out, "#### How far the evidence reaches\n")?;
         let whole = match integrity.whole {

@@ -112,6 +112,10 @@ pub struct Window {
     pub opened_at: Timestamp,
     /// When it would have ended by itself.
     pub until: Timestamp,
+    /// How often a fresh identity token of the job let it go on.
+    pub renewals: u64,
+    /// When it would have ended after the last of them, had there been no other.
+    pub renewed_until: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Why.

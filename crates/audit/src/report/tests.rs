@@ -133,6 +133,26 @@ fn a_backup_is_reported() {
 }
 
 #[test]
+fn a_report_says_how_often_the_job_was_heard_of_by_fresh_tokens_of_its_platform() {
+    let key = SealingKey::generate().unwrap();
+    let never = report(&backup().sealed(&key), &key);
+    assert_eq!((never.window.renewals, never.window.renewed_until), (0, None));
+    assert!(
+        !never.to_markdown().contains("renewed") && !never.to_html().unwrap().contains("renewed")
+    );
+    let mut builder = backup();
+    let last = "2026-11-21T02:20:00Z".parse().unwrap();
+    for until in ["2026-11-21T02:10:00Z".parse().unwrap(), last] {
+        builder.broker(Event::SessionRenewed { until });
+    }
+    let twice = report(&builder.sealed(&key), &key);
+    assert_eq!((twice.window.renewals, twice.window.renewed_until), (2, Some(last)));
+    let said = "2 times, the last time until 2026-11-21 02:20:00";
+    assert!(twice.to_markdown().contains(&format!("- renewed {said}")), "{}", twice.to_markdown());
+    assert!(twice.to_html().unwrap().contains(said));
+}
+
+#[test]
 fn a_report_is_the_same_every_time() {
     let key = SealingKey::generate().unwrap();
     let record = backup().sealed(&key);
