@@ -225,7 +225,10 @@ impl State {
                 let data = json!({ "user": "app", "password": KV_PASSWORD });
                 (
                     200,
-                    json!({ "lease_id": "", "lease_duration": 0, "data": { "data": data, "metadata": { "version": 1 } } }),
+                    json!({ "lease_id": "", "lease_duration": 0, "renewable": false, "data": { "data": data, "metadata": {
+                        "created_time": "2026-11-28T02:00:00.000000000Z", "custom_metadata": null, "deletion_time": "",
+                        "destroyed": false, "version": 1,
+                    } } }),
                 )
             }
             _ => errors(404, "no handler for route"),

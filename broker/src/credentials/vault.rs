@@ -2,8 +2,7 @@
 //!
 //! The broker logs in for each lease, so what it gets belongs to a token of that lease alone. The token's accessor, which is no
 //! secret, is stored before anything is asked for with the token; whatever happens then, revoking the accessor takes all
-//! of it back. The broker's own way to Vault is [`client`]: the crates for it hide lease ids, read `VAULT_SKIP_VERIFY` and
-//! others from the environment, and keep copies of secrets.
+//! of it back. The way to Vault is [`client`].
 
 mod client;
 
@@ -12,10 +11,15 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_core::{LeaseId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use zeroize::Zeroizing;
+use vaultrs::api::{
+    auth::{approle::requests::LoginWithApproleRequest, oidc::requests::JWTLoginRequest},
+    database::{requests::GenerateCredentialsRequest, responses::GenerateCredentialsResponse},
+    kv2::{requests::ReadSecretRequest, responses::ReadSecretResponse},
+    token::requests::{CreateTokenRequest, RenewTokenAccessorRequest, RevokeTokenAccessorRequest},
+};
+use zeroize::Zeroize as _;
 
-use self::client::{Answer, Login, Vault};
+use self::client::{Answer, Login, RenewLease, Request, RevokeLease, Vault};
 use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken, secrets};
 use crate::config::{VaultAuth, VaultConfig, VaultSecret};
 
@@ -64,7 +68,9 @@ impl CredentialSource for VaultSource<'_> {
                         vault.log_out().await;
                         return Err(error);
                     }
-                    let made = vault.get(&format!("{mount}/creds/{role}")).await?;
+                    let (mount, name) = (mount.clone(), role.clone());
+                    let made: Answer<GenerateCredentialsResponse> =
+                        vault.ask(&GenerateCredentialsRequest { mount, name }).await?;
                     let until = made.until(&login, ask.until)?;
                     let renewable = made.renewable && login.renewable;
                     planned.lease = made.lease_id.filter(|id| !id.is_empty());
@@ -73,10 +79,12 @@ impl CredentialSource for VaultSource<'_> {
                             "Vault gave a credential without a lease".into(),
                         ));
                     }
-                    let mut data = made.data;
+                    let data = made.data.ok_or_else(|| {
+                        CredentialError("Vault gave a lease without a credential".into())
+                    })?;
                     Ok(Taken {
-                        username: text(&mut data, "username")?.expose().to_owned(),
-                        password: text(&mut data, "password")?,
+                        username: data.username,
+                        password: Secret::new(data.password),
                         handle: Handle::Vault(planned),
                         until,
                         renewable,
@@ -84,10 +92,16 @@ impl CredentialSource for VaultSource<'_> {
                     })
                 }
                 VaultSecret::Kv { mount, path, username, password } => {
-                    let read = vault.get(&format!("{mount}/data/{path}")).await;
+                    let secret = ReadSecretRequest {
+                        mount: mount.clone(),
+                        path: path.clone(),
+                        version: None,
+                    };
+                    let read = vault.ask(&secret).await;
                     // The token was for this only.
-                    let revoked = vault.post("auth/token/revoke-self", &json!({})).await;
-                    let mut data = read?.data.remove("data").and_then(object).ok_or_else(|| {
+                    let revoked = vault.revoke_self().await;
+                    let read: Option<ReadSecretResponse> = read?.data;
+                    let mut data = read.and_then(|read| object(read.data)).ok_or_else(|| {
                         CredentialError(format!("Vault has no secret at `{mount}/{path}`"))
                     })?;
                     let warnings = revoked.err().map(|error| error.0).into_iter().collect();
@@ -120,10 +134,13 @@ impl CredentialSource for VaultSource<'_> {
             let renewed = async {
                 let left = until.duration_since(Timestamp::now());
                 let left = Duration::try_from(left).unwrap_or_default().as_secs().max(1);
-                let ask = json!({ "accessor": accessor, "increment": format!("{left}s") });
-                let token = vault.post("auth/token/renew-accessor", &ask).await?;
-                let ask = json!({ "lease_id": lease, "increment": left });
-                let lease = vault.post("sys/leases/renew", &ask).await?;
+                let token = RenewTokenAccessorRequest {
+                    accessor: accessor.clone(),
+                    increment: Some(format!("{left}s")),
+                };
+                let token: Answer = vault.ask(&token).await?;
+                let lease: Answer =
+                    vault.ask(&RenewLease { lease_id: lease, increment: left }).await?;
                 let token = token.login.ok_or_else(|| {
                     CredentialError("Vault does not say how long the token lasts".into())
                 })?;
@@ -144,12 +161,11 @@ impl CredentialSource for VaultSource<'_> {
             let mut vault = Vault::new(self.0)?;
             self.log_in(&mut vault, None).await?;
             let revoked = async {
-                if let Some(lease) = &planned.lease {
+                if let Some(lease_id) = &planned.lease {
                     // Done when it is answered; the token's own revocation would follow at some time.
-                    let ask = json!({ "lease_id": lease, "sync": true });
-                    vault.gone("sys/leases/revoke", &ask).await?;
+                    vault.gone(&RevokeLease { lease_id, sync: true }).await?;
                 }
-                vault.gone("auth/token/revoke-accessor", &json!({ "accessor": accessor })).await
+                vault.gone(&RevokeTokenAccessorRequest { accessor: accessor.clone() }).await
             };
             let revoked = revoked.await;
             vault.log_out().await;
@@ -178,30 +194,47 @@ impl VaultSource<'_> {
         ask: Option<&Ask<'_>>,
     ) -> Result<Login, CredentialError> {
         let lease = ask.map(|ask| ask.lease);
-        let (path, body) = match &self.0.auth {
+        let login = match &self.0.auth {
             VaultAuth::Token(token) => {
                 vault.use_token(secrets::read(token).await?);
-                ("auth/token/create".to_owned(), Zeroizing::new(child(lease).to_string()))
+                Request::to(&child(lease))?
             }
             VaultAuth::AppRole { mount, role_id, secret_id } => {
                 let secret = secrets::read(secret_id).await?;
-                let body = json!({ "role_id": role_id, "secret_id": secret.expose() });
-                (format!("auth/{mount}/login"), Zeroizing::new(body.to_string()))
+                let mut login = LoginWithApproleRequest {
+                    mount: mount.clone(),
+                    role_id: role_id.clone(),
+                    secret_id: secret.expose().to_owned(),
+                };
+                let request = Request::to(&login);
+                login.secret_id.zeroize();
+                request?
             }
+            // Kubernetes' method takes the same.
             VaultAuth::Jwt { mount, role, jwt } => {
                 let jwt = secrets::read(jwt).await?;
-                let body = json!({ "role": role, "jwt": jwt.expose() });
-                (format!("auth/{mount}/login"), Zeroizing::new(body.to_string()))
+                let mut login = JWTLoginRequest {
+                    mount: mount.clone(),
+                    jwt: jwt.expose().to_owned(),
+                    role: Some(role.clone()),
+                };
+                let request = Request::to(&login);
+                login.jwt.zeroize();
+                request?
             }
         };
-        vault.log_in(&path, body).await
+        vault.log_in(login).await
     }
 }
 
 /// A child of the broker's own token, for one lease.
-fn child(lease: Option<LeaseId>) -> serde_json::Value {
+fn child(lease: Option<LeaseId>) -> CreateTokenRequest {
     let name = lease.map_or_else(|| "guard".to_owned(), |lease| format!("guard-{lease}"));
-    json!({ "display_name": name, "renewable": true })
+    CreateTokenRequest {
+        display_name: Some(name),
+        renewable: Some(true),
+        ..CreateTokenRequest::default()
+    }
 }
 
 type Object = serde_json::Map<String, serde_json::Value>;
@@ -231,7 +264,7 @@ fn short(until: Timestamp, needed: Timestamp, renewable: bool) -> Vec<String> {
     is_short.then(|| said().to_owned()).into_iter().collect()
 }
 
-impl Answer {
+impl<T> Answer<T> {
     /// When what was asked for ends: with its token at the latest.
     fn until(&self, token: &Login, needed: Timestamp) -> Result<Timestamp, CredentialError> {
         let lasts = match token.lease_duration {
