@@ -4,6 +4,7 @@ mod auth;
 mod data;
 mod gateway;
 mod health;
+mod log;
 mod oauth;
 pub(crate) mod openapi;
 mod session;
@@ -21,6 +22,7 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get, post, put},
 };
+use guard_audit::PublicKey;
 use guard_core::control::{Audience, SealingKeyInfo, SealingKeys};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +65,10 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/v1/openapi.json"), get(openapi::serve)),
         (("GET", "/v1/audience"), get(audience)),
         (("GET", "/v1/keys"), get(keys)),
+        (("GET", "/v1/log/checkpoint"), get(log::checkpoint)),
+        (("GET", "/v1/log/proof/{session}"), get(log::proof)),
+        (("GET", "/v1/log/consistency"), get(log::consistency)),
+        (("GET", "/v1/log/leaves"), get(log::leaves)),
         (("POST", "/oauth/token"), post(oauth::token)),
         (("GET", "/v1/session/state"), get(session::state)),
         (("POST", "/v1/session/enforce"), post(session::enforce)),
@@ -131,11 +137,10 @@ async fn audience(State(app): State<Arc<App>>) -> Json<Audience> {
 }
 
 /// The keys that verify the seals of records.
-async fn keys(State(app): State<Arc<App>>) -> Json<SealingKeys> {
-    let key = app.sessions.public_key();
-    Json(SealingKeys {
-        keys: vec![SealingKeyInfo { id: key.id().to_string(), key: key.to_string() }],
-    })
+async fn keys(State(app): State<Arc<App>>) -> Result<Json<SealingKeys>, Refusal> {
+    let info = |key: PublicKey| SealingKeyInfo { id: key.id().to_string(), key: key.to_string() };
+    let keys = app.sessions.log.keys().await?;
+    Ok(Json(SealingKeys { keys: keys.into_iter().map(info).collect() }))
 }
 
 /// Reads a JSON body.

@@ -10,6 +10,7 @@ mod error;
 mod issuers;
 mod jws;
 mod leases;
+mod log;
 mod metrics;
 mod proofs;
 mod protect;

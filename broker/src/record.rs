@@ -17,7 +17,7 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, try_unfold},
 };
-use guard_audit::{ChainWriter, Event, SealingKey};
+use guard_audit::{ChainWriter, Event, SealingKey, tlog::Leaf};
 use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
 pub(crate) use archive::Archive;
@@ -94,6 +94,17 @@ pub(crate) struct Appended {
     pub(crate) next: u64,
     /// How many notices for the shim there are now.
     pub(crate) notices: u64,
+}
+
+/// What came of sealing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// How many entries there are.
+    pub(crate) entries: u64,
+    /// The hash of the last.
+    pub(crate) head: Digest,
+    /// The seal's leaf for the log.
+    pub(crate) leaf: Leaf,
 }
 
 /// All records.
@@ -276,7 +287,7 @@ impl Record {
         last: &Event,
         now: Timestamp,
         key: &SealingKey,
-    ) -> Result<(u64, Digest), RecordError> {
+    ) -> Result<Sealed, RecordError> {
         match self {
             // One signature and one append: too short to be worth a thread of its own.
             Self::File(record) => record.seal(last, now, key),
@@ -307,4 +318,9 @@ impl Record {
             Self::Parts(_) => None,
         }
     }
+}
+
+/// The hash of a line, which ends with its line feed.
+fn line_hash(line: &[u8]) -> Digest {
+    Digest::of(line.strip_suffix(b"\n").unwrap_or(line))
 }

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
-use guard_audit::SealingKey;
 use guard_core::Timestamp;
 use tokio::{
     net::TcpListener,
@@ -16,6 +15,7 @@ use crate::{
     config::{self, Config, RecordingsAt},
     credentials::read_secret,
     issuers::Issuers,
+    log::Keyring,
     metrics::Metrics,
     proofs::Once,
     record::{Archive, Files, Records},
@@ -96,7 +96,7 @@ pub(crate) async fn serve(
     // Before anything else: without this SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);
-    let key = SealingKey::load_or_create(&config.sealing_key)
+    let keys = Keyring::load_or_create(&config.sealing_key)
         .map_err(|error| anyhow!("{}", crate::error::chain(&error)))?;
     let tls = config.tls.as_ref().map(Tls::open).transpose().context("the broker's own TLS")?;
     let tls = tls.map(Arc::new);
@@ -112,7 +112,7 @@ pub(crate) async fn serve(
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
     reload::warn_of_broad_rules(&config);
     let metrics = Metrics::new(api::route_names());
-    let sessions = Sessions::start(config.clone(), store.clone(), records, key, metrics).await?;
+    let sessions = Sessions::start(config.clone(), store.clone(), records, keys, metrics).await?;
     // What the configuration does not give any more may have been given before this start.
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;
     let caretaker = tokio::spawn(sessions.clone().look_after());

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use guard_audit::{Event, SealingKey};
+use guard_audit::Event;
 use guard_core::{
     Digest, EnforceAt, ResourceName, SessionId,
     control::{Enforcement, SessionState},
@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     config::Config,
     error::Refusal,
+    log::{Keyring, Log},
     metrics::Metrics,
     record::{Batch, RecordError, Records},
     runs::Runs,
@@ -55,7 +56,8 @@ pub(crate) struct Sessions {
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     records: Records,
-    key: SealingKey,
+    keys: Keyring,
+    pub(crate) log: Log,
     /// Those that this broker was asked for and that are not sealed. With files for records: all of these.
     live: RwLock<Live>,
     /// What the store said of gateways a moment ago.
@@ -194,7 +196,7 @@ impl Sessions {
 
     /// The key that seals them.
     pub(crate) fn public_key(&self) -> guard_audit::PublicKey {
-        self.key.public()
+        self.keys.current().public()
     }
 
     fn live(&self) -> std::sync::RwLockReadGuard<'_, Live> {

@@ -20,6 +20,7 @@ mod gateways;
 mod identities;
 mod killed;
 mod listener;
+mod log;
 mod mask_keys;
 mod operations;
 mod platforms;

@@ -25,6 +25,7 @@ use utoipa::{
 };
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Events have a form of their own, which `docs/record.md` describes.
@@ -94,6 +95,8 @@ struct About {
     errors: &'static str,
     refused: &'static [u16],
     polls: bool,
+    /// Numbers in the query, and whether they have to be there.
+    query: &'static [(&'static str, bool)],
 }
 
 const fn asks(summary: &'static str, by: By) -> About {
@@ -105,6 +108,7 @@ const fn asks(summary: &'static str, by: By) -> About {
         errors: "ApiError",
         refused: &[503],
         polls: false,
+        query: &[],
     }
 }
 
@@ -136,8 +140,27 @@ fn about(route: super::RouteName) -> Option<About> {
         },
         ("GET", "/v1/keys") => About {
             answer: gives("SealingKeys"),
-            refused: &[],
             ..asks("The keys that verify the seals of records", By::Anyone)
+        },
+        ("GET", "/v1/log/checkpoint") => About {
+            answer: Some((200, TEXT, "")),
+            ..asks("The newest signed root of the log of seals (C2SP tlog-checkpoint)", By::Anyone)
+        },
+        ("GET", "/v1/log/proof/{session}") => About {
+            answer: Some((200, TEXT, "")),
+            refused: &[404, 422, 503],
+            ..asks("The proof that a session's seal is in the log (C2SP tlog-proof)", By::Anyone)
+        },
+        ("GET", "/v1/log/consistency") => About {
+            answer: Some((200, TEXT, "")),
+            refused: &[422, 503],
+            query: &[("from", true), ("to", true)],
+            ..asks("The proof that the log of one size holds all of a smaller one", By::Anyone)
+        },
+        ("GET", "/v1/log/leaves") => About {
+            answer: Some((200, "application/jsonl", "")),
+            query: &[("from", false)],
+            ..asks("Leaves of the log, at most 1000, from a place on", By::Anyone)
         },
         ("POST", "/oauth/token") => About {
             body: Some((FORM, "TokenExchange")),
@@ -263,6 +286,12 @@ fn operation(route: super::RouteName, about: &About) -> Operation {
     };
     if route.1.contains("{id}") {
         operation = operation.parameter(text("id", Type::String, ParameterIn::Path, true));
+    }
+    if route.1.contains("{session}") {
+        operation = operation.parameter(text("session", Type::String, ParameterIn::Path, true));
+    }
+    for (name, needed) in about.query {
+        operation = operation.parameter(text(name, Type::Integer, ParameterIn::Query, *needed));
     }
     if about.polls {
         operation = operation

@@ -13,11 +13,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use guard_audit::{ChainWriter, Event, Seal, SealingKey};
+use guard_audit::{ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
 use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
 use super::{
-    Appended, BROKER, Batch, RecordError,
+    Appended, BROKER, Batch, RecordError, Sealed, line_hash,
     writers::{MAX_NOTICES, Writers},
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Lines {
     pub(super) notices: Vec<Notice>,
     /// Whether the last event is there.
     pub(super) ended: bool,
+    /// What came of sealing.
+    sealed: Option<Sealed>,
     state: State,
 }
 
@@ -153,25 +155,28 @@ impl FileRecord {
         last: &Event,
         now: Timestamp,
         key: &SealingKey,
-    ) -> Result<(u64, Digest), RecordError> {
+    ) -> Result<Sealed, RecordError> {
         let mut lines = self.lines();
-        if lines.state == State::Sealed {
-            return Ok((lines.chain.entries(), lines.chain.head()));
+        if let Some(sealed) = &lines.sealed {
+            return Ok(sealed.clone());
         }
         // A record that has its last event already lost only its seal.
         if !lines.ended {
             self.write(&mut lines, BROKER, std::slice::from_ref(last))?;
             lines.ended = true;
         }
-        let reached = (lines.chain.entries(), lines.chain.head());
+        let (entries, head) = (lines.chain.entries(), lines.chain.head());
         let seal = Seal::line(self.session, &lines.chain, now, key)
             .map_err(|error| RecordError::Invalid(error.to_string()))?;
         self.write_bytes(&mut lines, &seal)?;
         lines.state = State::Sealed;
+        let sealed =
+            Sealed { entries, head, leaf: Leaf::seal(self.session, now, line_hash(&seal)) };
+        lines.sealed = Some(sealed.clone());
         let end = lines.length;
         drop(lines);
         self.sync(end)?;
-        Ok(reached)
+        Ok(sealed)
     }
 
     /// How many entries there are, and the hash of the last.

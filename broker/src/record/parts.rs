@@ -7,12 +7,12 @@ use std::io;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
-use guard_audit::{ChainWriter, Event, Seal, SealingKey};
-use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
+use guard_audit::{ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
+use guard_core::{ResourceName, SessionId, Timestamp, control::Notice};
 use tokio::sync::Mutex;
 
 use super::{
-    Appended, BROKER, Batch, RecordError,
+    Appended, BROKER, Batch, RecordError, Sealed, line_hash,
     writers::{MAX_NOTICES, Writers},
 };
 use crate::store::{Head, Part, Store, StoreError};
@@ -82,7 +82,7 @@ impl PartsRecord {
         last: &Event,
         now: Timestamp,
         key: &SealingKey,
-    ) -> Result<(u64, Digest), RecordError> {
+    ) -> Result<Sealed, RecordError> {
         let sealed = self.change(|end| {
             let mut new = end.clone();
             let mut lines = chain(&mut new, BROKER, std::slice::from_ref(last))?;
@@ -91,13 +91,16 @@ impl PartsRecord {
                 .map_err(|error| RecordError::Invalid(error.to_string()))?;
             lines.extend_from_slice(&seal);
             new.sealed = true;
-            let answer = (new.entries, new.head);
+            let leaf = Leaf::seal(self.session, now, line_hash(&seal));
+            new.leaf = Some(leaf.clone());
+            let answer = Sealed { entries: new.entries, head: new.head, leaf };
             Ok(Step { lines, new, notices: Vec::new(), answer })
         });
         match sealed.await {
             Err(RecordError::Sealed) => {
                 let end = self.load().await?;
-                Ok((end.entries, end.head))
+                let leaf = end.leaf.ok_or_else(|| gone("its leaf"))?;
+                Ok(Sealed { entries: end.entries, head: end.head, leaf })
             }
             other => other,
         }
@@ -145,8 +148,12 @@ impl PartsRecord {
 
     async fn load(&self) -> Result<Head<Writers>, RecordError> {
         let end = self.store.head(self.session).await?;
-        end.ok_or_else(|| RecordError::Store(StoreError::Row("the record is gone".into())))
+        end.ok_or_else(|| gone("the record"))
     }
+}
+
+fn gone(what: &str) -> RecordError {
+    RecordError::Store(StoreError::Row(format!("{what} is gone")))
 }
 
 /// The lines of events behind an end, which becomes theirs.

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use guard_audit::{ChainWriter, Entry, Event, MAX_LINE};
+use guard_audit::{ChainWriter, Entry, Event, MAX_LINE, Seal, tlog::Leaf};
 use guard_core::{Digest, ResourceName, SessionId};
 
 use super::{
-    BROKER, Record,
+    BROKER, Record, Sealed,
     files::{FileRecord, Files, Lines},
 };
 
@@ -44,12 +44,7 @@ pub(crate) enum Resumed {
     /// It can be gone on with.
     Open(Record),
     /// It is sealed; only the store does not know yet.
-    Sealed {
-        /// How many entries there are.
-        entries: u64,
-        /// The hash of the last.
-        head: Digest,
-    },
+    Sealed(Sealed),
 }
 
 impl Files {
@@ -78,7 +73,9 @@ impl Files {
             }
             let Some(text) = line.strip_suffix(b"\n") else { break };
             if text.starts_with(b"{\"seal\":") {
-                return Ok(Resumed::Sealed { entries, head });
+                let seal = Seal::parse(text).ok_or_else(|| changed("it is no seal".into()))?;
+                let leaf = Leaf::seal(session, seal.sealed_at, Digest::of(text));
+                return Ok(Resumed::Sealed(Sealed { entries, head, leaf }));
             }
             let entry: Entry =
                 serde_json::from_slice(text).map_err(|error| changed(error.to_string()))?;

@@ -159,9 +159,9 @@ impl Sessions {
         self.take_all_back(session).await?;
         let note = self.store.end_note(id).await?;
         let last = Event::SessionEnded { reason, exit_code, note };
-        let (entries, head) = session.record.seal(&last, Timestamp::now(), &self.key).await?;
+        let sealed = session.record.seal(&last, Timestamp::now(), &self.keys.current()).await?;
         if session.record.reached().is_some() {
-            self.store.reached(id, entries, head, true).await?;
+            self.store.reached(id, sealed.entries, sealed.head, Some(&sealed.leaf)).await?;
         }
         self.refresh(session).await?;
         session.sealed_state().ok_or_else(|| Refusal::Internal("a seal that is none".into()))
@@ -264,6 +264,7 @@ impl Sessions {
                 tracing::warn!(error = error.reason(), "cannot look for records to be listed");
             }
         });
+        self.look_after_the_log().await;
         if count.is_multiple_of(NOTE_EVERY) {
             let sessions: Vec<_> = self.live().by_id.values().cloned().collect();
             for session in sessions {
@@ -280,12 +281,23 @@ impl Sessions {
         Ok(())
     }
 
+    /// Gives places in the log to seals that have none, and signs its root.
+    async fn look_after_the_log(&self) {
+        let looked = async {
+            self.log.add_pending().await?;
+            self.log.sign().await
+        };
+        if let Err(error) = looked.await {
+            tracing::error!(error = chain(&error), "cannot go on with the log of seals");
+        }
+    }
+
     /// Tells the store how far a file reaches, so that one that is cut later is found out.
     pub(crate) async fn note_reached(&self, session: &Session) {
         let Some((entries, head)) = session.record.reached() else { return };
         let noted = session.noted.swap(entries, Ordering::Relaxed);
         if noted != entries
-            && let Err(error) = self.store.reached(session.row.id, entries, head, false).await
+            && let Err(error) = self.store.reached(session.row.id, entries, head, None).await
         {
             tracing::warn!(error = chain(&error), "cannot note a record's length");
         }

@@ -9,7 +9,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use guard_audit::{Event, GrantRecord, SealingKey};
+use guard_audit::{Event, GrantRecord};
 use guard_core::{
     Digest, EnforceAt, Mode, ResourceName, RunKey, Secret, SessionId,
     control::{GrantInfo, PolicySource, SessionInfo},
@@ -26,6 +26,7 @@ use crate::{
     claims::VerifiedRun,
     config::Config,
     error::{Refusal, chain},
+    log::{Keyring, Log, LogError},
     metrics::Metrics,
     record::{Records, ResumeError, Resumed},
     runs::Runs,
@@ -51,9 +52,10 @@ impl Sessions {
         config: Arc<Config>,
         store: Store,
         records: Records,
-        key: SealingKey,
+        keys: Keyring,
         metrics: Metrics,
-    ) -> Result<Arc<Self>, StoreError> {
+    ) -> Result<Arc<Self>, LogError> {
+        let log = Log::start(store.clone(), keys.clone(), &config.url).await?;
         let sessions = Arc::new(Self {
             config: RwLock::new(config),
             store,
@@ -62,7 +64,8 @@ impl Sessions {
             runs: Runs::new(records.clone(), key.public()),
             indexing: tokio::sync::Mutex::default(),
             records,
-            key,
+            keys,
+            log,
             live: RwLock::new(Live::default()),
             heard: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -87,8 +90,8 @@ impl Sessions {
                 self.store.wake(id).await?;
                 self.insert(Session::new(row, record, state));
             }
-            Ok(Resumed::Sealed { entries, head }) => {
-                self.store.reached(id, entries, head, true).await?;
+            Ok(Resumed::Sealed(sealed)) => {
+                self.store.reached(id, sealed.entries, sealed.head, Some(&sealed.leaf)).await?;
             }
             Err(ResumeError::File(error))
                 if error.kind() == io::ErrorKind::NotFound && state.reached.is_none() =>

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use guard_audit::tlog::Leaf;
 use guard_core::{Digest, EndReason, SessionId, Timestamp};
 use sqlx::AssertSqlSafe;
 
@@ -159,26 +160,27 @@ impl Store {
         Ok(())
     }
 
-    /// Notes how far a session's file reaches, and whether it is sealed.
+    /// Notes how far a session's file reaches, and, once it is sealed, its leaf for the log.
     pub(crate) async fn reached(
         &self,
         id: SessionId,
         entries: u64,
         head: Digest,
-        sealed: bool,
+        leaf: Option<&Leaf>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "UPDATE records SET entries = $2, head = $3
+            "UPDATE records SET entries = $2, head = $3, leaf = $4
              WHERE session = $1
                  AND EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND sealed = 0)",
         )
         .bind(id.to_string())
         .bind(number(entries)?)
         .bind(head.to_string())
+        .bind(leaf.map(rows::to_json).transpose()?)
         .execute(&mut *transaction)
         .await?;
-        if sealed {
+        if leaf.is_some() {
             let text = "UPDATE sessions SET sealed = 1, filed = 2, filed_at = {now}, mask_key = ''
                  WHERE id = $1";
             sqlx::query(self.sql(text)).bind(id.to_string()).execute(&mut *transaction).await?;

@@ -3,6 +3,7 @@
 //! Whoever appends names the end that it saw. If that is not the end any more, nothing happens, and it looks
 //! again. One statement does it: a row's lock decides between two brokers, and none holds it across a round trip.
 
+use guard_audit::tlog::Leaf;
 use guard_core::{Digest, SessionId, control::Notice};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -27,6 +28,8 @@ pub(crate) struct Head<W> {
     pub(crate) notices: u64,
     /// Whether it is sealed.
     pub(crate) sealed: bool,
+    /// Its leaf for the log, when it is being sealed.
+    pub(crate) leaf: Option<Leaf>,
 }
 
 /// Lines to be appended, or that were.
@@ -44,13 +47,13 @@ impl Store {
         &self,
         id: SessionId,
     ) -> Result<Option<Head<W>>, StoreError> {
-        let row: Option<(i64, String, String, i64, i64)> = sqlx::query_as(
-            "SELECT entries, head, writers, notices, sealed FROM records WHERE session = $1",
+        let row: Option<(i64, String, String, i64, i64, Option<String>)> = sqlx::query_as(
+            "SELECT entries, head, writers, notices, sealed, leaf FROM records WHERE session = $1",
         )
         .bind(id.to_string())
         .fetch_optional(&self.pool)
         .await?;
-        let Some((entries, head, writers, notices, sealed)) = row else { return Ok(None) };
+        let Some((entries, head, writers, notices, sealed, leaf)) = row else { return Ok(None) };
         Ok(Some(Head {
             entries: count(entries)?,
             head: rows::parse(&head)?,
@@ -58,6 +61,7 @@ impl Store {
                 .map_err(|error| StoreError::Row(error.to_string()))?,
             notices: count(notices)?,
             sealed: sealed != 0,
+            leaf: leaf.as_deref().and_then(Leaf::parse),
         }))
     }
 
@@ -75,7 +79,7 @@ impl Store {
             "UPDATE sessions SET sealed = 1, mask_key = '' WHERE id IN (SELECT session FROM it)";
         let text = format!(
             "WITH it AS (
-                 UPDATE records SET entries = $4, head = $5, writers = $6, notices = $7, sealed = $8
+                 UPDATE records SET entries = $4, head = $5, writers = $6, notices = $7, sealed = $8, leaf = $11
                  WHERE session = $1 AND entries = $2 AND head = $3 AND sealed = 0
                  RETURNING session){}
              INSERT INTO parts (session, first, lines, notices, noticed)
@@ -104,6 +108,7 @@ impl Store {
             .bind(i64::from(new.sealed))
             .bind(part.lines.clone())
             .bind(notices)
+            .bind(new.leaf.as_ref().map(rows::to_json).transpose()?)
             .execute(&self.pool)
             .await?;
         Ok(pushed.rows_affected() > 0)

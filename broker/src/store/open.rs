@@ -31,6 +31,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
     include_str!("../../migrations/sqlite/0006_renewals.sql"),
     include_str!("../../migrations/sqlite/0007_runs.sql"),
+    include_str!("../../migrations/sqlite/0008_log.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -39,6 +40,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0004_gateways.sql"),
     include_str!("../../migrations/postgres/0005_renewals.sql"),
     include_str!("../../migrations/postgres/0006_runs.sql"),
+    include_str!("../../migrations/postgres/0007_log.sql"),
 ];
 
 impl Store {

@@ -8,7 +8,6 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use guard_audit::SealingKey;
 use guard_core::{
     Digest, Timestamp,
     control::{GATEWAY_ASSERTION_TYPE, ID_TOKEN_TYPE, TOKEN_EXCHANGE},
@@ -25,6 +24,7 @@ use crate::{
     api::{self, App},
     config,
     issuers::Issuers,
+    log::Keyring,
     metrics::Metrics,
     proofs::Once,
     serve,
@@ -375,10 +375,10 @@ async fn start(folder: &Path) -> Arc<App> {
     let config = Arc::new(config::load(&folder.join("guard.yaml")).expect("a configuration"));
     let store = serve::open_store(&config).await.unwrap();
     let records = serve::open_records(&config, &store).unwrap();
-    let key = SealingKey::load_or_create(&config.sealing_key).unwrap();
+    let keys = Keyring::load_or_create(&config.sealing_key).unwrap();
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
     let once = Once::new(&store, Timestamp::now());
     let metrics = Metrics::new(api::route_names());
-    let sessions = Sessions::start(config, store, records, key, metrics).await.unwrap();
+    let sessions = Sessions::start(config, store, records, keys, metrics).await.unwrap();
     Arc::new(App { sessions, issuers, once, stop: CancellationToken::new() })
 }

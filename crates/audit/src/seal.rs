@@ -65,6 +65,11 @@ impl Seal {
         Ok(line)
     }
 
+    /// What a line says, without its line feed, if it is a seal; by whomever.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        SealLine::parse(line).map(|line| line.seal)
+    }
+
     /// The domain, then the seal's JSON exactly as it stands in the line.
     fn signed_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = DOMAIN.to_vec();
