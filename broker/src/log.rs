@@ -221,6 +221,17 @@ impl Log {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or(Err(LogError::NotYet))
     }
 
+    /// The proof that the newest key is in the log, with the newest checkpoint.
+    pub(crate) async fn key_proof(&self) -> Result<Proof, LogError> {
+        self.sign().await?;
+        let checkpoint = self.checkpoint().await?;
+        let size = checkpoint.unverified().size;
+        let keys = self.store.log_keys().await?;
+        let newest = keys.iter().rfind(|(index, _)| *index < size);
+        let index = newest.map(|(index, _)| *index).ok_or(LogError::Changed { size })?;
+        self.prove(index, checkpoint).await
+    }
+
     /// The proof that a session's seal is in the log.
     pub(crate) async fn proof(&self, session: SessionId) -> Result<Proven, LogError> {
         let index = match self.store.log_index(session).await? {
@@ -234,6 +245,11 @@ impl Log {
             }
         };
         let checkpoint = self.checkpoint_over(index).await?;
+        Ok(Proven::Yes(Box::new(self.prove(index, checkpoint).await?)))
+    }
+
+    /// The proof of a leaf under a checkpoint that covers it.
+    async fn prove(&self, index: u64, checkpoint: SignedCheckpoint) -> Result<Proof, LogError> {
         let size = checkpoint.unverified().size;
         let keys = self.store.log_keys().await?;
         let keys: Vec<_> = keys.into_iter().filter(|(index, _)| *index < size).collect();
@@ -250,7 +266,7 @@ impl Log {
             Ok::<_, LogError>(KeyLeaf { index, leaf, proof: hashes(spans)? })
         });
         let keys = keys.collect::<Result<_, _>>()?;
-        Ok(Proven::Yes(Box::new(Proof { keys, index, hashes: hashes(&own)?, checkpoint })))
+        Ok(Proof { keys, index, hashes: hashes(&own)?, checkpoint })
     }
 
     /// The proof that the tree of one size holds all of a smaller one.

@@ -10,15 +10,13 @@ mod reading;
 
 use std::{io, sync::Arc};
 
-use guard_audit::{
-    PublicKey,
-    report::{Listing, Report, ReportError},
-};
+use guard_audit::report::{Listing, Report, ReportError};
 use guard_core::SessionId;
 use tokio::sync::Semaphore;
 
 use crate::{
     error::{Refusal, chain},
+    log::{Log, LogError},
     record::{RecordError, Records},
 };
 
@@ -58,20 +56,23 @@ pub(crate) enum RunError {
     /// It could not be found.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The keys of the log cannot be had.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// Tells of records.
 #[derive(Debug)]
 pub(crate) struct Runs {
     records: Records,
-    key: PublicKey,
+    log: Log,
     cache: Cache,
     readers: Semaphore,
 }
 
 impl Runs {
-    pub(crate) fn new(records: Records, key: PublicKey) -> Self {
-        Self { records, key, cache: Cache::default(), readers: Semaphore::new(READERS) }
+    pub(crate) fn new(records: Records, log: Log) -> Self {
+        Self { records, log, cache: Cache::default(), readers: Semaphore::new(READERS) }
     }
 
     /// What a record says. `filed`: whether it is in the recordings; `sealed`: whether it stays as it is.
@@ -106,8 +107,8 @@ impl Runs {
 
     async fn read(&self, session: SessionId, filed: bool) -> Result<(Report, Listing), RunError> {
         let pieces = self.records.read_so_far(session, filed).await?;
-        let key = self.key.clone();
-        let made = reading::blocking(pieces, move |record| Report::with_listing(record, &[key]));
+        let keys = self.log.keys().await?;
+        let made = reading::blocking(pieces, move |record| Report::with_listing(record, &keys));
         match made.await.map_err(RunError::Read)? {
             Ok(made) => Ok(made),
             Err(ReportError::NoRecord(_)) => Err(RunError::NoRecord),
@@ -120,7 +121,9 @@ impl From<RunError> for Refusal {
     fn from(error: RunError) -> Self {
         match error {
             RunError::NoRecord => Self::NoSession,
-            RunError::Read(_) | RunError::Record(_) => Self::Internal(chain(&error)),
+            RunError::Read(_) | RunError::Record(_) | RunError::Log(_) => {
+                Self::Internal(chain(&error))
+            }
         }
     }
 }

@@ -37,6 +37,10 @@ pub(super) async fn proof(
     State(app): State<Arc<App>>,
     Path(session): Path<String>,
 ) -> Result<Response, Refusal> {
+    // The checkpoint with all keys of the log.
+    if session == "key" {
+        return Ok(text(app.sessions.log.key_proof().await?.to_string()));
+    }
     let session: SessionId =
         session.parse().map_err(|_| Refusal::Invalid("no id of a session".into()))?;
     match app.sessions.log.proof(session).await? {

@@ -149,7 +149,10 @@ fn about(route: super::RouteName) -> Option<About> {
         ("GET", "/v1/log/proof/{session}") => About {
             answer: Some((200, TEXT, "")),
             refused: &[404, 422, 503],
-            ..asks("The proof that a session's seal is in the log (C2SP tlog-proof)", By::Anyone)
+            ..asks(
+                "The proof that a session's seal is in the log (C2SP tlog-proof); of the newest key for `key`",
+                By::Anyone,
+            )
         },
         ("GET", "/v1/log/consistency") => About {
             answer: Some((200, TEXT, "")),

@@ -39,7 +39,7 @@ impl Sessions {
                 Ok(self.store.complete_run(id, Some(&facts)).await?)
             }
             Err(RunError::NoRecord) => Ok(self.store.complete_run(id, None).await?),
-            Err(error @ (RunError::Read(_) | RunError::Record(_))) => {
+            Err(error @ (RunError::Read(_) | RunError::Record(_) | RunError::Log(_))) => {
                 Err(Refusal::Internal(chain(&error)))
             }
         }

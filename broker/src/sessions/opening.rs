@@ -61,7 +61,7 @@ impl Sessions {
             store,
             metrics,
             gateways: tokio::sync::Mutex::default(),
-            runs: Runs::new(records.clone(), key.public()),
+            runs: Runs::new(records.clone(), log.clone()),
             indexing: tokio::sync::Mutex::default(),
             records,
             keys,

@@ -199,12 +199,3 @@ impl Store {
 fn leaf(line: &str) -> Result<Leaf, StoreError> {
     Leaf::parse(line).ok_or_else(|| StoreError::Row(format!("no leaf of a log: {line}")))
 }
-
-#[cfg(test)]
-impl Store {
-    /// Changes the store as somebody would who has its password.
-    pub(crate) async fn change_for_test(&self, text: &str) {
-        let changed = sqlx::query(AssertSqlSafe(text.to_owned())).execute(&self.pool).await;
-        assert!(changed.is_ok_and(|changed| changed.rows_affected() > 0), "{text}");
-    }
-}

@@ -182,6 +182,28 @@ impl BrokerClient {
         self.answer_again(request, MAX_RECORD).await
     }
 
+    /// The proof that the seal of a session's record is in the broker's log, as a text. A broker that is older than its log has
+    /// none.
+    pub async fn log_proof(&self, session: SessionId) -> Result<String, ControlError> {
+        self.log_text(&format!("/v1/log/proof/{session}")).await
+    }
+
+    /// The newest signed root of the broker's log with all keys of the log and their proofs, as a text.
+    pub async fn log_key_proof(&self) -> Result<String, ControlError> {
+        self.log_text("/v1/log/proof/key").await
+    }
+
+    /// The proof that the broker's log of one size holds all of a smaller one, as a text.
+    pub async fn log_consistency(&self, from: u64, to: u64) -> Result<String, ControlError> {
+        self.log_text(&format!("/v1/log/consistency?from={from}&to={to}")).await
+    }
+
+    async fn log_text(&self, path_and_query: &str) -> Result<String, ControlError> {
+        let request = || self.request(&Method::GET, path_and_query, REQUEST_TIMEOUT);
+        let answer = self.answer_again(request, MAX_ANSWER).await?;
+        String::from_utf8(answer).map_err(|error| self.garbled(&error.to_string()))
+    }
+
     /// The keys by which the broker says that it seals records.
     pub async fn sealing_keys(&self) -> Result<Vec<PublicKey>, ControlError> {
         let answer: SealingKeys = self.get("/v1/keys", REQUEST_TIMEOUT).await?;

@@ -1,5 +1,7 @@
 //! `guard audit`: report on, verify and list records, offline.
 
+mod broker;
+mod checkpoint;
 mod list;
 mod report;
 mod verify;
@@ -42,8 +44,10 @@ pub(crate) struct Args {
 enum Command {
     /// Make a report of a record
     Report(report::Args),
-    /// Check that no byte of a record was changed
+    /// Check that no byte of a record was changed, and that it is in the broker's log
     Verify(verify::Args),
+    /// Keep the newest checkpoint of the broker's log, which must hold all of the former one
+    Checkpoint(checkpoint::Args),
     /// List the records in a folder
     List(list::Args),
 }
@@ -59,6 +63,16 @@ enum Unusable {
     Key { given: String, source: guard_audit::KeyError },
     #[error("cannot make a report of `{path}`: {source}")]
     Report { path: String, source: guard_audit::report::ReportError },
+    #[error("`{url}`: {why}")]
+    Broker { url: String, why: String },
+    #[error(
+        "a checkpoint says nothing of a record without the proof of its place in the log: `{path}` is missing; give --proof"
+    )]
+    NoProof { path: String },
+    #[error(
+        "the trees of {from} and {to} leaves have to be compared: give --broker URL, or --consistency FILE with what the broker answers to `/v1/log/consistency?from={from}&to={to}`"
+    )]
+    NoConsistency { from: u64, to: u64 },
     #[error("cannot render the report: {0}")]
     Render(String),
 }
@@ -68,6 +82,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Report(args) => report::main(&args),
         Command::Verify(args) => verify::main(&args),
+        Command::Checkpoint(args) => checkpoint::main(&args),
         Command::List(args) => list::main(&args),
     };
     match done {
@@ -109,6 +124,17 @@ fn open(path: &Path) -> Result<BufReader<File>, Unusable> {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
     Ok(BufReader::with_capacity(1 << 16, file))
+}
+
+/// A text of at most so many bytes. `None` if it is longer, or no text.
+fn read_text(path: &Path, max: usize) -> Result<Option<String>, Unusable> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    open(path)?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Unusable::Read { path: path.display().to_string(), source })?;
+    Ok(if bytes.len() > max { None } else { String::from_utf8(bytes).ok() })
 }
 
 /// Writes to a file, or to standard output. A reader that has seen enough is no error.

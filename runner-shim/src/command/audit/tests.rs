@@ -41,6 +41,7 @@ fn run(arguments: &[&str]) -> Result<u8, Unusable> {
     match Cli::parse_from([&["audit"], arguments].concat()).command {
         Command::Report(args) => report::main(&args),
         Command::Verify(args) => verify::main(&args),
+        Command::Checkpoint(args) => checkpoint::main(&args),
         Command::List(args) => list::main(&args),
     }
 }
@@ -86,4 +87,58 @@ fn a_report_is_written_where_it_is_wanted() {
         assert!(!text.contains('\u{1b}'), "{format}");
     }
     assert_eq!(run(&["list", folder.path().to_str().unwrap()]).unwrap(), WHOLE);
+}
+
+#[test]
+fn verify_takes_the_proof_beside_the_record_and_a_checkpoint_that_was_kept() {
+    use guard_audit::tlog::{self, Checkpoint, Consistency, KeyLeaf, Leaf, Proof};
+    let folder = tempfile::tempdir().unwrap();
+    let key = SealingKey::generate().unwrap();
+    let (lines, seal) = record(&key);
+    let whole = [lines, seal].concat();
+    let verified = guard_audit::verify(&whole[..], &[key.public()]).unwrap();
+    let at = "2026-11-21T02:00:00Z".parse().unwrap();
+    let origin = "guard.example.com/v1/log";
+    let first = Leaf::key(origin, &key.public(), None, &key, at).unwrap();
+    let own = Leaf::seal(verified.session, verified.sealed_at, verified.seal);
+    let mut nodes = tlog::Nodes::new();
+    for (leaf, size) in [&first, &own].into_iter().zip(0..) {
+        tlog::append(&mut nodes, size, leaf.hash().unwrap()).unwrap();
+    }
+    let hashes = |spans: Option<Vec<tlog::Span>>| -> Vec<_> {
+        spans.unwrap().into_iter().map(|span| span.hash(&nodes).unwrap()).collect()
+    };
+    let checkpoint = |size| {
+        let root = tlog::root_span(size).hash(&nodes).unwrap();
+        Checkpoint { origin: origin.into(), size, root }.sign(&key)
+    };
+    let keys = vec![KeyLeaf { index: 0, leaf: first, proof: hashes(tlog::inclusion_spans(0, 2)) }];
+    let inclusion = hashes(tlog::inclusion_spans(1, 2));
+    let proof = Proof { keys, index: 1, hashes: inclusion, checkpoint: checkpoint(2) };
+    let consistency = Consistency { from: 1, to: 2, hashes: hashes(tlog::consistency_spans(1, 2)) };
+    let write = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let path = write("record.jsonl", &whole);
+    let key = key.public().to_string();
+    let kept = write("kept.txt", checkpoint(1).to_string().as_bytes());
+    let consistency = write("consistency.txt", consistency.to_string().as_bytes());
+    let verify = |more: &[&str]| run(&[&["verify", &path, "--key", &key, "--json"], more].concat());
+    // Without a proof there is nothing that a checkpoint could say.
+    assert_eq!(verify(&[]).unwrap(), WHOLE);
+    assert!(verify(&["--checkpoint", &kept]).is_err());
+    let beside = write("record.proof", proof.to_string().as_bytes());
+    assert_eq!(verify(&[]).unwrap(), WHOLE);
+    assert_eq!(verify(&["--proof", &beside]).unwrap(), WHOLE);
+    assert!(verify(&["--checkpoint", &kept]).is_err(), "no proof of consistency");
+    let both = ["--checkpoint", &kept, "--consistency", &consistency];
+    assert_eq!(verify(&both).unwrap(), WHOLE);
+    assert_eq!(verify(&["--checkpoint", &consistency]).unwrap(), BROKEN);
+    assert_eq!(verify(&["--checkpoint", &kept, "--consistency", &kept]).unwrap(), BROKEN);
+    write("record.proof", proof.to_string().replace("index 1", "index 0").as_bytes());
+    assert_eq!(verify(&[]).unwrap(), BROKEN);
+    write("record.proof", &[0xff; 3]);
+    assert_eq!(verify(&[]).unwrap(), BROKEN);
 }

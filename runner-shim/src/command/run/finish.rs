@@ -20,6 +20,9 @@ use crate::words::say;
 /// GitHub shows what is written to this file on the job's page.
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
+/// The proof beside the record.
+const PROOF: &str = "record.proof";
+
 /// What a run leaves behind is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FinishError {
@@ -55,11 +58,26 @@ pub(super) async fn finish(
     let record = session.client.record().await.map_err(FinishError::Fetch)?;
     let folder = reports.join(session.info.id.to_string());
     let written = write_report(&record, &folder, &keys(session).await)?;
+    keep_proof(session, &folder.join(PROOF)).await?;
     if let Some(summary) = env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
         append(Path::new(&summary), &written.markdown)?;
     }
     tell(&written);
     Ok(())
+}
+
+/// Leaves the proof that the record's seal is in the log beside the record. A broker without a log has none, and who
+/// wants it later can ask the broker for it.
+async fn keep_proof(session: &Session, path: &Path) -> Result<(), FinishError> {
+    match session.client.log_proof(session.info.id).await {
+        Ok(proof) => fs::write(path, proof).map_err(|source| {
+            FinishError::Report(WriteError::File { path: path.display().to_string(), source })
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "there is no proof of the record's place in the log");
+            Ok(())
+        }
+    }
 }
 
 /// The keys that the broker says it seals with. A report that nobody could check says so itself.
