@@ -39,7 +39,27 @@ fn a_run_reads_and_its_report_says_so() {
         let file = file.display().to_string();
         let key = stage.key().unwrap();
         let verified = stage.tool(&["audit", "verify", &file, "--key", &key]).unwrap();
-        let _verified = verified.ok();
+        assert!(verified.ok().text().contains("log:   leaf 1 of 2 in `"));
+
+        // A checkpoint that is kept, and the next one, which has all of it; with a bundle that is verified against it.
+        let kept = stage.dir().join("kept.txt").display().to_string();
+        let keep = ["audit", "checkpoint", "--broker", &stage.url, "--key", &key, "--out", &kept];
+        assert!(stage.tool(&keep).unwrap().ok().text().contains("2 leaves"));
+        let _run = stage.psql("SELECT 1").unwrap().ok();
+        assert!(stage.tool(&keep).unwrap().ok().text().contains("among them all 2"));
+        let against = [
+            "audit",
+            "verify",
+            &file,
+            "--key",
+            &key,
+            "--checkpoint",
+            &kept,
+            "--broker",
+            &stage.url,
+        ];
+        let verified = stage.tool(&against).unwrap().ok();
+        assert!(verified.text().contains("holds all of this tree"), "{}", verified.text());
     }
 }
 
