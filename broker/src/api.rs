@@ -28,7 +28,13 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::{error::Refusal, issuers::Issuers, proofs::Once, sessions::Sessions};
+use crate::{
+    error::Refusal,
+    issuers::Issuers,
+    proofs::Once,
+    sessions::Sessions,
+    telemetry::{self, Parent},
+};
 
 /// Identity tokens and questions are short.
 const MAX_BODY: usize = 128 * 1024;
@@ -121,7 +127,8 @@ async fn count(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let answer = next.run(request).await;
+    let parent = Parent::of(request.headers());
+    let answer = telemetry::request(name, parent, next.run(request)).await;
     app.sessions.metrics.answered(name, answer.status().as_u16(), started.elapsed());
     answer
 }

@@ -5,6 +5,7 @@ mod gateways;
 mod issuers;
 mod resources;
 mod store;
+mod telemetry;
 mod watched;
 
 use std::{
@@ -45,6 +46,7 @@ const RENEW: Duration = Duration::from_mins(10);
 const FIELDS: &[&str] = &[
     "listen",
     "metrics",
+    "telemetry",
     "url",
     "audience",
     "store",
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where it tells what it counts, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Who collects its traces, if the configuration says it.
+    pub(crate) traces: Option<String>,
     /// Its address as clients write it, without a slash at the end: the base of every `htu`.
     pub(crate) url: String,
     /// The `aud` that an identity token must have.
@@ -163,6 +167,7 @@ fn read(
     let fields = node.fields(problems)?;
     let listen = fields.required("listen", problems).and_then(|n| address(n, problems));
     let metrics = fields.optional("metrics").map(|n| address(n, problems));
+    let traces = fields.optional("telemetry").map(|n| telemetry::read(n, problems));
     let url = fields.required("url", problems).and_then(|n| base_url(n, problems));
     let audience = match fields.optional("audience") {
         Some(node) => node.text(problems).map(str::to_owned),
@@ -226,6 +231,10 @@ fn read(
         listen: listen?,
         metrics: match metrics {
             Some(address) => Some(address?),
+            None => None,
+        },
+        traces: match traces {
+            Some(endpoint) => Some(endpoint?),
             None => None,
         },
         url: url?,

@@ -21,6 +21,7 @@ mod serve;
 mod server;
 mod sessions;
 mod store;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -212,10 +212,11 @@ impl Reload {
 }
 
 /// What is taken when a broker starts, and not afterwards.
-fn fixed(config: &Config) -> [(&'static str, String); 10] {
+fn fixed(config: &Config) -> [(&'static str, String); 11] {
     [
         ("listen", config.listen.to_string()),
         ("metrics", format!("{:?}", config.metrics)),
+        ("telemetry", format!("{:?}", config.traces)),
         ("url", config.url.clone()),
         ("audience", config.audience.clone()),
         ("store", format!("{:?}", config.store)),

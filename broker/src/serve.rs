@@ -23,6 +23,7 @@ use crate::{
     server::{self, Tls},
     sessions::Sessions,
     store::Store,
+    telemetry::Telemetry,
 };
 
 /// Serves until SIGTERM or SIGINT.
@@ -93,6 +94,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     crate::protect::allow_open_files();
+    let telemetry = Telemetry::start(config.traces.as_deref())?;
     // Before anything else: without this SIGHUP ends the process.
     let hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);
@@ -149,5 +151,6 @@ pub(crate) async fn serve(
         tracing::debug!(error = crate::error::chain(&error), "the store still names this broker");
     }
     store.close().await;
+    telemetry.stop().await;
     Ok(())
 }

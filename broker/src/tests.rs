@@ -32,4 +32,6 @@ mod replicas;
 mod runs;
 mod stage;
 mod together;
+#[cfg(feature = "otel")]
+mod traces;
 mod vault;

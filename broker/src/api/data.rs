@@ -15,7 +15,7 @@ use guard_core::{
 };
 
 use super::{App, auth::Either, parse};
-use crate::error::Refusal;
+use crate::{error::Refusal, telemetry};
 
 pub(super) async fn lease(
     State(app): State<Arc<App>>,
@@ -24,8 +24,8 @@ pub(super) async fn lease(
 ) -> Result<Json<Lease>, Refusal> {
     let ask: AskLease = parse(&body)?;
     let session = app.sessions.of(&caller, ask.session).await?;
-    let lease = app.sessions.lease(&caller, &session, &ask.resource).await?;
-    Ok(Json(lease))
+    let leasing = app.sessions.lease(&caller, &session, &ask.resource);
+    Ok(Json(telemetry::step("lease", Some(ask.session), leasing).await?))
 }
 
 pub(super) async fn release(
@@ -45,6 +45,7 @@ pub(super) async fn append(
 ) -> Result<Json<Appended>, Refusal> {
     let ask: AppendEvents<Event> = parse(&body)?;
     let session = app.sessions.of(&caller, ask.session).await?;
-    let next = app.sessions.append(&session, &caller, ask.writer, ask.first, ask.events).await?;
+    let appending = app.sessions.append(&session, &caller, ask.writer, ask.first, ask.events);
+    let next = telemetry::step("append", Some(ask.session), appending).await?;
     Ok(Json(Appended { next }))
 }

@@ -25,6 +25,7 @@ use crate::{
     error::{Refusal, chain},
     issuers::IdentityError,
     proofs::{self, Request, Scope, SpendError},
+    telemetry,
 };
 
 /// RFC 8693 section 3: a JWT, whatever it is for.
@@ -115,7 +116,7 @@ pub(super) async fn token(
     body: Bytes,
 ) -> Result<Json<ExchangeAnswer>, OauthError> {
     let started = Instant::now();
-    let answer = exchange(&app, &headers, &body).await;
+    let answer = telemetry::step("exchange", None, exchange(&app, &headers, &body)).await;
     let error = answer.as_ref().err().map(|error| error.error);
     app.sessions.metrics.exchanged(error, started.elapsed());
     answer
@@ -132,7 +133,8 @@ async fn exchange(
     let uri = format!("{}/oauth/token", app.sessions.config().url);
     let request = Request { method: "POST", uri: &uri, token: None };
     let proven = proofs::verify(proof, request, now).map_err(|fault| OauthError::proof(&fault))?;
-    let verified = app.issuers.verify(&exchange.subject_token, &proven.thumbprint, now).await;
+    let verifying = app.issuers.verify(&exchange.subject_token, &proven.thumbprint, now);
+    let verified = telemetry::step("verify identity token", None, verifying).await;
     let run = verified.map_err(|error| match error {
         IdentityError::Token(_) => OauthError::grant(&error),
         IdentityError::Keys { .. } => {
@@ -151,7 +153,8 @@ async fn exchange(
     let admission = config.trust.admit(&run.identity, &ask, now);
     let admission = admission
         .map_err(|reason| OauthError::denied(format!("{reason} (run: {})", run.identity.run)))?;
-    let opened = app.sessions.open(&config, run, admission, proven.thumbprint).await;
+    let opening = app.sessions.open(&config, run, admission, proven.thumbprint);
+    let opened = telemetry::step("open session", None, opening).await;
     let opened = opened.map_err(|refusal| match refusal {
         Refusal::Unauthorized(reason) => OauthError::grant(&reason),
         Refusal::Forbidden(reason) => OauthError::denied(reason),

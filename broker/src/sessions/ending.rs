@@ -18,6 +18,7 @@ use super::{Found, SHIM, Session, Sessions};
 use crate::{
     error::{Refusal, chain},
     store::{Change, LeaseRow},
+    telemetry,
 };
 
 /// How long enforcement points may take to bring their last notes: they drain for 2 s themselves.
@@ -69,6 +70,7 @@ impl Sessions {
                 sessions.file(id).await;
             };
             // Both go on at the same time: with SQLite they wait for the same connection.
+            let finishing = telemetry::step("end session", Some(id), finishing);
             tokio::select! {
                 () = finishing => {}
                 () = sessions.keep_claim(id) => {}

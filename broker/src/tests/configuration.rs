@@ -163,3 +163,26 @@ async fn a_session_need_not_be_renewed_before_it_could_be_lost() {
     let problem = times("lost_after: 15m, renew: 10m").unwrap_err();
     assert!(problem.contains("`renew` must be at least `lost_after`"), "{problem}");
 }
+
+#[tokio::test]
+async fn traces_are_asked_for_of_a_broker_that_can_make_them_only() {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let traces = |block: &str| {
+        std::fs::write(&path, format!("{text}telemetry: {block}\n")).unwrap();
+        config::load(&path).map(|config| config.traces).map_err(|problems| problems.to_string())
+    };
+    let good = traces("{ otlp: { endpoint: \"http://collector:4318/\" } }");
+    if cfg!(feature = "otel") {
+        assert_eq!(good, Ok(Some("http://collector:4318".into())));
+    } else {
+        assert!(good.unwrap_err().contains("built without traces"));
+    }
+    for wrong in
+        ["{ otlp: { endpoint: \"collector:4318\" } }", "{ otlp: { endpoint: \"https://a:b@c\" } }"]
+    {
+        assert!(traces(wrong).unwrap_err().contains("no address of a collector"), "{wrong}");
+    }
+    assert!(traces("{}").unwrap_err().contains("otlp"));
+}

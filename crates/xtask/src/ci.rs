@@ -24,6 +24,11 @@ pub(crate) fn run() -> Result<()> {
             shell::cargo()
                 .args(["clippy", "--workspace", "--all-targets", "--quiet", "--"])
                 .args(["-D", "warnings"]),
+        )?;
+        shell::run(
+            shell::cargo()
+                .args(["clippy", "-p", "guard-broker", "--features", "otel", "--all-targets"])
+                .args(["--quiet", "--", "-D", "warnings"]),
         )
     })?;
     shell::section("tests", || test::run(&test::Options::default()))?;
