@@ -6,12 +6,20 @@
 mod cache;
 mod diff;
 mod indexing;
+pub(crate) mod live;
 mod reading;
+pub(crate) mod view;
 
 use std::{io, sync::Arc};
 
-use guard_audit::report::{Listing, Report, ReportError};
-use guard_core::SessionId;
+    pub(crate) fn new(records: Records, log: Log) -> Self {
+        Self {
+            records,
+            log,
+            cache: Cache::default(),
+            readers: Semaphore::new(READERS),
+            streams: live::Streams::default(),
+        }
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -33,6 +41,8 @@ pub(crate) struct Digested {
     pub(crate) report: Report,
     /// Its statements.
     pub(crate) listing: Listing,
+    /// When the record was read.
+    pub(crate) made_at: Timestamp,
 }
 
 /// Whether the reader may see what was written into statements.
@@ -68,11 +78,19 @@ pub(crate) struct Runs {
     log: Log,
     cache: Cache,
     readers: Semaphore,
+    /// The live pages of this broker.
+    pub(crate) streams: live::Streams,
 }
 
 impl Runs {
     pub(crate) fn new(records: Records, log: Log) -> Self {
-        Self { records, log, cache: Cache::default(), readers: Semaphore::new(READERS) }
+        Self {
+            records,
+            log,
+            cache: Cache::default(),
+            readers: Semaphore::new(READERS),
+            streams: live::Streams::default(),
+        }
     }
 
     /// What a record says. `filed`: whether it is in the recordings; `sealed`: whether it stays as it is.
@@ -91,12 +109,15 @@ impl Runs {
         if let Some(known) = self.cache.find(session, values) {
             return Ok(known);
         }
+        let made_at = Timestamp::now();
         let (report, listing) = self.read(session, filed).await?;
         let digested = match values {
-            Values::Shown => Digested { report, listing },
-            Values::Hidden => {
-                Digested { report: report.without_literals(), listing: listing.without_literals() }
-            }
+            Values::Shown => Digested { report, listing, made_at },
+            Values::Hidden => Digested {
+                report: report.without_literals(),
+                listing: listing.without_literals(),
+                made_at,
+            },
         };
         let digested = Arc::new(digested);
         if sealed {

@@ -101,7 +101,7 @@ fn counts(older: &Counts, newer: &Counts) -> Vec<(&'static str, u64, u64)> {
         ("changes", older.changes, newer.changes),
         ("refused", older.refused, newer.refused),
         ("rows", older.rows, newer.rows),
-        ("bytes of row data", older.bytes, newer.bytes),
+        ("row data", older.bytes, newer.bytes),
         ("values masked", older.masked, newer.masked),
         ("failed", older.failed, newer.failed),
     ];

@@ -108,6 +108,11 @@ impl TrustRules {
         self.digest
     }
 
+    /// The names of all rules.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+
     /// The rules that were loaded although they are broad, each with the reason its writer gave.
     pub fn broad(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rules
