@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use guard_audit::report::{Report, Whole};
-use guard_core::{EndReason, SessionId};
+use guard_core::{ApprovalState, EndReason, SessionId};
 
 use super::{RunError, Values};
 use crate::{
@@ -50,6 +50,8 @@ impl RunFacts {
     fn of(report: &Report) -> Self {
         let (window, counts) = (&report.window, &report.counts);
         let finished = window.reason == Some(EndReason::Finished) && window.exit_code == Some(0);
+        let used = report.approvals.listed.iter();
+        let approved = used.filter(|asked| asked.state == ApprovalState::Used).count();
         Self {
             ended_at: window.ended_at,
             reason: window.reason.map(EndReason::as_str),
@@ -74,7 +76,7 @@ impl RunFacts {
                 rows: counts.rows,
                 bytes: counts.bytes,
                 failed: counts.failed,
-                approvals: 0,
+                approvals: approved as u64,
             },
         }
     }

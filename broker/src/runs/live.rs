@@ -144,13 +144,15 @@ impl Feed {
                 }
             }
             Event::Statement { phase: StatementPhase::Prepare, would_refuse: None, .. } => {}
-            Event::Statement { statement, operation, would_refuse, text, .. } => {
+            Event::Statement { statement, operation, would_refuse, text, approval, .. } => {
                 self.totals.statements += 1;
                 let known = self.operations.get(&(writer.clone(), operation));
-                let fate = match (&would_refuse, known.is_some_and(|known| known.masked)) {
-                    (Some(_), _) => Fate::WouldRefuse,
-                    (None, true) => Fate::Masked,
-                    (None, false) => Fate::Allowed,
+                let masked = known.is_some_and(|known| known.masked);
+                let fate = match (&would_refuse, approval, masked) {
+                    (Some(_), _, _) => Fate::WouldRefuse,
+                    (None, Some(_), _) => Fate::Approved,
+                    (None, None, true) => Fate::Masked,
+                    (None, None, false) => Fate::Allowed,
                 };
                 let text = text.as_ref().map(|text| &**text.reveal());
                 let why = would_refuse.map(|denial| denial.what);
@@ -182,6 +184,16 @@ impl Feed {
                         json!({ "key": key, "facts": facts(&outcome) }),
                     );
                 }
+            }
+            Event::ApprovalAsked { approval, asked_by, operation, .. } => {
+                let known = self.operations.get(&(asked_by, operation));
+                let text = known.map_or("a statement", |known| &*known.text);
+                let asked = json!({ "approval": approval, "text": text, "decided": false });
+                // Who comes again is told of all that may still wait.
+                told.push(seq, true, "approval", asked);
+            }
+            Event::ApprovalDecided { approval, .. } | Event::ApprovalUsed { approval, .. } => {
+                told.push(seq, true, "approval", json!({ "approval": approval, "decided": true }));
             }
             Event::SessionEnded { reason, exit_code, .. } => {
                 told.end = Some(end_words(Some(reason), exit_code));

@@ -68,10 +68,8 @@ struct RowView {
     live: bool,
     started: Moment,
     repository: String,
-    job: String,
     git_ref: String,
-    branch: String,
-    started_by: String,
+    about: String,
     rule: String,
     resources: String,
     marks: Vec<(&'static str, String)>,
@@ -225,15 +223,16 @@ impl RowView {
             None | Some("verified") => {}
             Some(whole) => marks.push(("bad", format!("record {}", short(whole)))),
         }
+        let mut about =
+            vec![short(&run.job), short(branch(&run.git_ref)), started_by(&run.event, &run.actor)];
+        about.retain(|part| !part.is_empty());
         Self {
             id: run.id,
             live: run.state == RunState::Live,
             started: Moment::day(run.started_at),
             repository: short(&run.repository),
-            job: short(&run.job),
             git_ref: short(&run.git_ref),
-            branch: short(branch(&run.git_ref)),
-            started_by: started_by(&run.event, &run.actor),
+            about: about.join(" · "),
             rule: short(&run.trust_rule),
             resources: short(&resources.join(", ")),
             marks,

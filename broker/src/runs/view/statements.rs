@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Moment, address};
 
 /// Statements of a page.
-const PAGE: usize = 100;
+const PAGE: usize = 50;
 /// Characters of a statement in its row.
 const TITLE: usize = 140;
 /// Characters of what is sought.

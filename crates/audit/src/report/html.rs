@@ -511,6 +511,12 @@ const fn end_tone(reason: Option<EndReason>, exit_code: Option<i32>) -> &'static
     }
 }
 
+/// The beginning of a digest, which nobody reads in full until it is compared.
+fn long_hex(value: &str) -> Option<&str> {
+    let digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digest { value.get(..12) } else { None }
+}
+
 /// Whether an address may stand behind a link: only the web, and nothing that a browser would read otherwise.
 fn is_link(url: &str) -> bool {
     (url.starts_with("https://") || url.starts_with("http://"))

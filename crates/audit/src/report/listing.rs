@@ -136,14 +136,15 @@ impl Listing {
                 }
             }
             Event::Statement { phase: StatementPhase::Prepare, would_refuse: None, .. } => {}
-            Event::Statement { statement, operation, would_refuse, text, .. } => {
+            Event::Statement { statement, operation, would_refuse, text, approval, .. } => {
                 let writer = self.writer(&entry.writer);
                 let Some(&operation) = self.known.get(&(writer, *operation)) else { return };
                 let masked = self.operations.get(operation).is_some_and(|known| known.masked);
-                let fate = match (would_refuse, masked) {
-                    (Some(_), _) => Fate::WouldRefuse,
-                    (None, true) => Fate::Masked,
-                    (None, false) => Fate::Allowed,
+                let fate = match (would_refuse, approval, masked) {
+                    (Some(_), _, _) => Fate::WouldRefuse,
+                    (None, Some(_), _) => Fate::Approved,
+                    (None, None, true) => Fate::Masked,
+                    (None, None, false) => Fate::Allowed,
                 };
                 let mut line = StatementLine::new(at, operation, fate, self.text(text.as_ref()));
                 if let Some(denial) = would_refuse {

@@ -156,6 +156,11 @@ impl Report {
             hide(&mut operation.statement);
             operation.certainty = reasonless(&operation.certainty);
         }
+        for approval in &mut self.approvals.listed {
+            if let Some(statement) = &mut approval.statement {
+                hide(statement);
+            }
+        }
         for connection in &mut self.connections.listed {
             HIDDEN.clone_into(&mut connection.client);
         }
