@@ -12,14 +12,8 @@ pub(crate) mod view;
 
 use std::{io, sync::Arc};
 
-    pub(crate) fn new(records: Records, log: Log) -> Self {
-        Self {
-            records,
-            log,
-            cache: Cache::default(),
-            readers: Semaphore::new(READERS),
-            streams: live::Streams::default(),
-        }
+use guard_audit::report::{Listing, Report, ReportError};
+use guard_core::{SessionId, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::{

@@ -203,7 +203,8 @@ impl Feed {
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }
-            | Event::Disconnected { .. } => {}
+            | Event::Disconnected { .. }
+            | Event::SessionRenewed { .. } => {}
         }
     }
 
