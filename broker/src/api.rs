@@ -1,5 +1,6 @@
 //! The broker's API. Its bodies, proofs and errors are described in [`guard_core::control`].
 
+mod approvals;
 mod auth;
 mod data;
 mod gateway;
@@ -41,6 +42,8 @@ const MAX_BODY: usize = 128 * 1024;
 /// A batch of events has about 1 MiB, but one statement may have as much, and JSON can make it six
 /// times as long.
 const MAX_EVENTS_BODY: usize = 24 << 20;
+/// What people are asked has 64 KiB of a statement and as much of parameters, and JSON can make it six times as long.
+const MAX_QUESTION_BODY: usize = 1 << 20;
 /// The longest poll that is answered, so that a dead peer is not waited for longer.
 const MAX_WAIT: Duration = Duration::from_secs(25);
 /// No request takes longer: a long poll, or the end of a session with its drain.
@@ -65,6 +68,7 @@ type RouteName = (&'static str, &'static str);
 /// All routes. The metrics and the OpenAPI document name each, and the router is made of them.
 fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
     let events = DefaultBodyLimit::max(MAX_EVENTS_BODY);
+    let questions = DefaultBodyLimit::max(MAX_QUESTION_BODY);
     vec![
         (("GET", "/healthz"), get(health::alive)),
         (("GET", "/readyz"), get(health::ready)),
@@ -87,6 +91,10 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/v1/sessions/{id}/state"), get(gateway::state)),
         (("POST", "/v1/leases"), post(data::lease)),
         (("POST", "/v1/leases/{id}/release"), post(data::release)),
+        (("POST", "/v1/approvals"), post(approvals::ask).layer(questions)),
+        (("GET", "/v1/approvals/{id}/state"), get(approvals::state)),
+        (("POST", "/v1/approvals/{id}/use"), post(approvals::spend)),
+        (("POST", "/v1/approvals/{id}/cancel"), post(approvals::cancel)),
         (("POST", "/v1/record"), post(data::append).layer(events)),
     ]
 }

@@ -25,6 +25,10 @@ pub(crate) enum Refusal {
     },
     /// The session is over.
     SessionOver(EndReason),
+    /// It was judged by another policy than the session's.
+    PolicyChanged,
+    /// More than one session may ask of people.
+    TooMany(String),
     /// The request makes no sense.
     Invalid(String),
     /// The credential cannot be had.
@@ -43,6 +47,8 @@ impl Refusal {
             Self::NoSession => StatusCode::NOT_FOUND,
             Self::Gap { .. } => StatusCode::CONFLICT,
             Self::SessionOver(_) => StatusCode::GONE,
+            Self::PolicyChanged => StatusCode::CONFLICT,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::LeaseUnavailable(_) | Self::Internal(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unrecorded(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -56,6 +62,8 @@ impl Refusal {
             Self::NoSession => "not-found",
             Self::Gap { .. } => "gap",
             Self::SessionOver(_) => "session-over",
+            Self::PolicyChanged => "policy-changed",
+            Self::TooMany(_) => "too-many",
             Self::Invalid(_) => "invalid",
             Self::LeaseUnavailable(_) => "lease-unavailable",
             Self::Unrecorded(_) => "record-unavailable",
@@ -67,9 +75,11 @@ impl Refusal {
     fn message(&self) -> String {
         match self {
             Self::Unauthorized(_) => "the request does not show who it comes from".into(),
-            Self::Forbidden(message) | Self::Invalid(message) | Self::LeaseUnavailable(message) => {
-                message.clone()
-            }
+            Self::Forbidden(message)
+            | Self::Invalid(message)
+            | Self::TooMany(message)
+            | Self::LeaseUnavailable(message) => message.clone(),
+            Self::PolicyChanged => "the session has another policy".into(),
             Self::NoSession => "there is no such session".into(),
             Self::Gap { expected } => format!("the next event of this writer is number {expected}"),
             Self::SessionOver(reason) => reason.to_string(),
@@ -88,6 +98,8 @@ impl Refusal {
             | Self::NoSession
             | Self::Gap { .. }
             | Self::SessionOver(_)
+            | Self::PolicyChanged
+            | Self::TooMany(_)
             | Self::Invalid(_)
             | Self::LeaseUnavailable(_) => self.message(),
         }
@@ -101,10 +113,17 @@ impl Refusal {
             Self::Unrecorded(_) | Self::Internal(_) => {
                 tracing::error!(decision_id, code, reason, "cannot do what was asked");
             }
-            Self::Unauthorized(_) | Self::Forbidden(_) | Self::LeaseUnavailable(_) => {
+            Self::Unauthorized(_)
+            | Self::Forbidden(_)
+            | Self::TooMany(_)
+            | Self::LeaseUnavailable(_) => {
                 tracing::warn!(decision_id, code, reason, "refused a request");
             }
-            Self::NoSession | Self::Gap { .. } | Self::SessionOver(_) | Self::Invalid(_) => {
+            Self::NoSession
+            | Self::Gap { .. }
+            | Self::SessionOver(_)
+            | Self::PolicyChanged
+            | Self::Invalid(_) => {
                 tracing::info!(decision_id, code, reason, "refused a request");
             }
         }

@@ -7,7 +7,7 @@ mod process;
 
 use std::time::Duration;
 
-use guard_core::{EndReason, Timestamp};
+use guard_core::{ApprovalState, EndReason, Timestamp};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -104,6 +104,7 @@ pub(crate) struct Metrics {
     sessions_ended: Family<Reason, Counter>,
     sessions: Family<State, Gauge>,
     leases: Family<State, Gauge>,
+    approvals: Family<State, Counter>,
     gateways: Family<State, Gauge>,
     record_events: Counter,
     record_failures: Counter,
@@ -131,6 +132,7 @@ impl Metrics {
             sessions_ended: Family::default(),
             sessions: Family::default(),
             leases: Family::default(),
+            approvals: Family::default(),
             gateways: Family::default(),
             record_events: Counter::default(),
             record_failures: Counter::default(),
@@ -168,6 +170,8 @@ impl Metrics {
         to.register("guard_sessions_ended", "Sessions that this broker took to their end", ended);
         let sessions = self.sessions.clone();
         to.register("guard_sessions", "Sessions of the store that are not over and done", sessions);
+        let help = "Requests for people's approval, by what they came to";
+        to.register("guard_approvals", help, self.approvals.clone());
         to.register("guard_leases", "Leases of the store, by state", self.leases.clone());
         to.register("guard_gateways", "Gateways of the store, by state", self.gateways.clone());
         let (events, failures) = (self.record_events.clone(), self.record_failures.clone());
@@ -217,6 +221,9 @@ impl Metrics {
         }
         for (state, _) in LeaseState::WORDS {
             drop(self.leases.get_or_create(&State { state }));
+        }
+        for state in ApprovalState::ALL.map(ApprovalState::as_str) {
+            drop(self.approvals.get_or_create(&State { state }));
         }
         for state in ["ready", "draining", "silent", "invited"] {
             drop(self.gateways.get_or_create(&State { state }));
@@ -279,6 +286,11 @@ impl Metrics {
     /// A session was taken to its end.
     pub(crate) fn ended(&self, reason: EndReason) {
         self.sessions_ended.get_or_create(&Reason { reason: reason.as_str() }).inc();
+    }
+
+    /// A request for people's approval came to this state.
+    pub(crate) fn approval(&self, state: ApprovalState) {
+        self.approvals.get_or_create(&State { state: state.as_str() }).inc();
     }
 
     /// Events were appended to a record.

@@ -4,6 +4,7 @@
 //! what was heard last, so that those who wait are woken. [`Sessions`] opens sessions and finds them by token or id, [`ending`]
 //! takes them to their end.
 
+pub(crate) mod approvals;
 mod ending;
 mod gateways;
 mod leases;

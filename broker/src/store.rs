@@ -4,6 +4,7 @@
 //! name in braces, see [`Store::sql`]. Times are the store's own (`{now}`, in milliseconds), so that brokers whose
 //! clocks differ agree on who was silent for how long.
 
+mod approvals;
 mod authorizations;
 mod brokers;
 mod changes;
@@ -23,6 +24,7 @@ mod together;
 use guard_core::Timestamp;
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
 
+pub(crate) use approvals::{ApprovalRow, Asked, Vote, Voted};
 pub(crate) use brokers::{Broker, BrokerRow};
 pub(crate) use changes::Change;
 pub(crate) use gateways::{Enrolled, StoredGateway};

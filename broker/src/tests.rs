@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod approvals;
 mod archive;
 mod aws;
 mod certified;

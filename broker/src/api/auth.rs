@@ -64,13 +64,14 @@ fn authorization(headers: &HeaderMap) -> Result<(&str, &str), Fault> {
     value.split_once(' ').ok_or_else(|| Fault::new("`Authorization` has no scheme"))
 }
 
-/// Where a proof counts as used. To ask for a session's state, to append events, which have numbers, and to give back a lease
+/// Where a proof counts as used. To ask for a session's or an approval's state, to append events, which have numbers, and to give back a lease
 /// changes nothing when it is done twice; everything else is done once, at whichever broker.
 fn spent_for(path: &str) -> Scope {
     let repeatable = match path.strip_prefix("/v1/") {
         Some("session/state" | "record") => true,
         Some(path) => {
             (path.starts_with("sessions/") && path.ends_with("/state"))
+                || (path.starts_with("approvals/") && path.ends_with("/state"))
                 || (path.starts_with("leases/") && path.ends_with("/release"))
         }
         None => false,
@@ -198,6 +199,10 @@ mod tests {
             ("/v1/record", Scope::ThisBroker),
             ("/v1/leases/0192f0c0-7b1e-7000-8000-000000000000/release", Scope::ThisBroker),
             ("/oauth/token", Scope::AllBrokers),
+            ("/v1/approvals/0192f0c0-7b1e-7000-8000-000000000000/state", Scope::ThisBroker),
+            ("/v1/approvals/0192f0c0-7b1e-7000-8000-000000000000/use", Scope::AllBrokers),
+            ("/v1/approvals/0192f0c0-7b1e-7000-8000-000000000000/cancel", Scope::AllBrokers),
+            ("/v1/approvals", Scope::AllBrokers),
             ("/v1/leases", Scope::AllBrokers),
             ("/v1/session/end", Scope::AllBrokers),
             ("/v1/session/renew", Scope::AllBrokers),

@@ -161,6 +161,8 @@ async fn exchange(
         Refusal::NoSession
         | Refusal::Gap { .. }
         | Refusal::SessionOver(_)
+        | Refusal::PolicyChanged
+        | Refusal::TooMany(_)
         | Refusal::Invalid(_)
         | Refusal::LeaseUnavailable(_)
         | Refusal::Unrecorded(_)

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use guard_core::control::{
-    ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize, EndSession,
-    Enforcement, EnrolGateway, ExchangeAnswer, Lease, RegisterGateway, RenewSession, Renewed,
-    SealingKeys, SessionEnded, SessionState,
+    ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
+    Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, ExchangeAnswer,
+    Lease, RegisterGateway, RenewSession, Renewed, SealingKeys, SessionEnded, SessionState,
+    UseApproval,
 };
 use utoipa::{
     PartialSchema, ToSchema,
@@ -97,6 +98,8 @@ struct About {
     polls: bool,
     /// Numbers in the query, and whether they have to be there.
     query: &'static [(&'static str, bool)],
+    /// Waits for a request of a session, which the query names.
+    waits: bool,
 }
 
 const fn asks(summary: &'static str, by: By) -> About {
@@ -109,6 +112,7 @@ const fn asks(summary: &'static str, by: By) -> About {
         refused: &[503],
         polls: false,
         query: &[],
+        waits: false,
     }
 }
 
@@ -236,6 +240,30 @@ fn about(route: super::RouteName) -> Option<About> {
             refused: &[401, 403, 422, 503],
             ..asks("Give a credential back", By::Either)
         },
+        ("POST", "/v1/approvals") => About {
+            body: json("AskApproval"),
+            answer: gives("ApprovalStatus"),
+            refused: &[401, 403, 404, 409, 410, 422, 429, 503, 507],
+            ..asks("Ask people about an operation", By::Either)
+        },
+        ("GET", "/v1/approvals/{id}/state") => About {
+            answer: gives("ApprovalStatus"),
+            refused: &[401, 403, 404, 410, 422, 503],
+            waits: true,
+            ..asks("Where a request stands", By::Either)
+        },
+        ("POST", "/v1/approvals/{id}/use") => About {
+            body: json("UseApproval"),
+            answer: gives("ApprovalStatus"),
+            refused: &[401, 403, 404, 409, 410, 422, 503, 507],
+            ..asks("Use a granted request up for the operation that it is for", By::Either)
+        },
+        ("POST", "/v1/approvals/{id}/cancel") => About {
+            body: json("CancelApproval"),
+            answer: gives("ApprovalStatus"),
+            refused: &[401, 403, 404, 410, 422, 503],
+            ..asks("Take a request back", By::Either)
+        },
         ("POST", "/v1/record") => About {
             body: json("AppendEvents"),
             answer: gives("Appended"),
@@ -299,6 +327,11 @@ fn operation(route: super::RouteName, about: &About) -> Operation {
     if about.polls {
         operation = operation
             .parameter(text("after", Type::Integer, ParameterIn::Query, false))
+            .parameter(text("wait", Type::Integer, ParameterIn::Query, false));
+    }
+    if about.waits {
+        operation = operation
+            .parameter(text("session", Type::String, ParameterIn::Query, true))
             .parameter(text("wait", Type::Integer, ParameterIn::Query, false));
     }
     let empty: [&str; 0] = [];
@@ -365,6 +398,10 @@ fn components() -> utoipa::openapi::Components {
     add::<Authorize>(all, "Authorize");
     add::<AskLease>(all, "AskLease");
     add::<Lease>(all, "Lease");
+    add::<AskApproval>(all, "AskApproval");
+    add::<ApprovalStatus>(all, "ApprovalStatus");
+    add::<UseApproval>(all, "UseApproval");
+    add::<CancelApproval>(all, "CancelApproval");
     add::<AnyEvent>(all, "Event");
     add::<AppendEvents<AnyEvent>>(all, "AppendEvents");
     add::<Appended>(all, "Appended");

@@ -18,7 +18,7 @@ use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
 use super::{
     Appended, BROKER, Batch, RecordError, Sealed, line_hash,
-    writers::{MAX_NOTICES, Writers},
+    writers::{MAX_NOTICES, Writers, held},
 };
 
 /// The folder of all records.
@@ -132,6 +132,11 @@ impl FileRecord {
     pub(super) fn append_own(&self, event: &Event) -> Result<(), RecordError> {
         let mut lines = self.lines();
         self.write(&mut lines, BROKER, std::slice::from_ref(event))?;
+        if let Some(notice) = held(event)
+            && (lines.notices.len() as u64) < MAX_NOTICES
+        {
+            lines.notices.push(notice);
+        }
         let end = lines.length;
         drop(lines);
         self.sync(end)

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Appended, BROKER, Batch, RecordError, Sealed, line_hash,
-    writers::{MAX_NOTICES, Writers},
+    writers::{MAX_NOTICES, Writers, held},
 };
 use crate::store::{Head, Part, Store, StoreError};
 
@@ -72,7 +72,10 @@ impl PartsRecord {
         self.change(|end| {
             let mut new = end.clone();
             let lines = chain(&mut new, BROKER, std::slice::from_ref(event))?;
-            Ok(Step { lines, new, notices: Vec::new(), answer: () })
+            let notices: Vec<_> =
+                held(event).filter(|_| new.notices < MAX_NOTICES).into_iter().collect();
+            new.notices += notices.len() as u64;
+            Ok(Step { lines, new, notices, answer: () })
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_audit::Event;
-use guard_core::{ResourceName, control::Notice};
+use guard_core::{ApprovalWait, Denial, DenialCode, ResourceName, control::Notice};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -84,7 +84,7 @@ impl Writers {
             }
             Event::Refused { denial, .. } => {
                 let resource = writer.resource.clone().or_else(|| fallback.cloned())?;
-                Some(Notice { resource, denial: denial.clone() })
+                Some(Notice { resource, denial: denial.clone(), held: false })
             }
             Event::Disconnected { .. }
             | Event::Statement { .. }
@@ -100,4 +100,24 @@ impl Writers {
             | Event::SessionEnded { .. } => None,
         }
     }
+}
+
+/// What the shim is told of a statement that waits for people.
+pub(super) fn held(event: &Event) -> Option<Notice> {
+    let Event::ApprovalAsked { resource, what, policy, terms, address, wait, .. } = event else {
+        return None;
+    };
+    match wait {
+        ApprovalWait::Park => return None,
+        ApprovalWait::Hold => {}
+    }
+    let denial = Denial {
+        code: DenialCode::ApprovalNeeded,
+        what: what.clone(),
+        rule: terms.first()?.rule.clone(),
+        policy: policy.clone(),
+        detail: None,
+        hint: Some(format!("it waits until somebody decides at {address}")),
+    };
+    Some(Notice { resource: resource.clone(), denial, held: true })
 }

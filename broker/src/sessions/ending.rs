@@ -158,6 +158,7 @@ impl Sessions {
         if let Some(ended) = session.sealed_state() {
             return Ok(ended);
         }
+        self.cancel_held(session).await?;
         self.take_all_back(session).await?;
         let note = self.store.end_note(id).await?;
         let last = Event::SessionEnded { reason, exit_code, note };
@@ -260,6 +261,7 @@ impl Sessions {
             }
         }
         self.look_after_leases().await?;
+        self.look_after_approvals().await?;
         let sessions = self.clone();
         self.tasks.spawn(async move {
             if let Err(error) = sessions.complete_runs().await {
@@ -279,6 +281,7 @@ impl Sessions {
         if count.is_multiple_of(FORGET_EVERY) {
             self.store.forget_used(Timestamp::now()).await?;
             self.store.forget_parts().await?;
+            self.store.forget_approvals().await?;
         }
         Ok(())
     }

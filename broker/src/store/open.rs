@@ -32,6 +32,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0006_renewals.sql"),
     include_str!("../../migrations/sqlite/0007_runs.sql"),
     include_str!("../../migrations/sqlite/0008_log.sql"),
+    include_str!("../../migrations/sqlite/0009_approvals.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -41,6 +42,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0005_renewals.sql"),
     include_str!("../../migrations/postgres/0006_runs.sql"),
     include_str!("../../migrations/postgres/0007_log.sql"),
+    include_str!("../../migrations/postgres/0008_approvals.sql"),
 ];
 
 impl Store {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
     Denial, Detector, Digest, Effect, EndReason, EnforceAt, Exceeded, Grant, Identity, LeaseId,
-    Mask, Mode, PersonRef, ResourceKind, ResourceName, RuleId, Sensitive, SessionId, Step,
-    Timestamp,
+    Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, Sensitive, SessionId,
+    Step, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -255,12 +255,18 @@ pub enum Event {
         operation: u64,
         /// For what exactly it counts: SHA-256 over resource, text, parameters, policy, rules and run.
         digest: Digest,
+        /// What does not go on, in words: ``held DELETE on `public.users` ``.
+        what: String,
+        /// The policy that holds the rules.
+        policy: PolicyName,
         /// What each rule asks.
         terms: Vec<ApprovalTerms>,
         /// Whether the statement waits.
         wait: ApprovalWait,
         /// When its time is over.
         until: Timestamp,
+        /// The page where people decide.
+        address: String,
     },
     /// What came of asking: granted, refused, out of time or taken back.
     ApprovalDecided {

@@ -227,6 +227,8 @@ pub struct Lease {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AskApproval {
+    /// Names the request, so that asking twice is asking once.
+    pub id: ApprovalId,
     /// The session.
     pub session: SessionId,
     /// The resource.
@@ -239,8 +241,25 @@ pub struct AskApproval {
     pub writer: String,
     /// The operation's number in it.
     pub operation: u64,
+    /// What does not go on, in words: ``held DELETE on `public.users` ``.
+    pub what: String,
     /// What is decided on.
     pub subject: ApprovalSubject,
+    /// What the run did before it.
+    #[serde(default)]
+    pub so_far: SoFar,
+}
+
+/// What a run did at one enforcement point before it asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SoFar {
+    /// Statements that went on to be executed.
+    pub statements: u64,
+    /// Statements of these that would change something.
+    pub changes: u64,
+    /// Statements that were refused.
+    pub refused: u64,
 }
 
 /// Where a request stands. Answer of all calls about approvals.
@@ -343,6 +362,9 @@ pub struct Notice {
     pub resource: ResourceName,
     /// The refusal.
     pub denial: Denial,
+    /// It is not refused: it waits for people.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// Body of `POST /v1/session/enforce`: a shim asks for a grant that is enforced in it.

@@ -35,6 +35,9 @@ impl Approvals {
                 wait,
                 until,
                 digest: _,
+                what: _,
+                policy: _,
+                address: _,
             } => {
                 let known = self.one(approval);
                 known.resource = Some(resource);
