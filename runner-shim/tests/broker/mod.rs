@@ -124,7 +124,7 @@ impl FakeBroker {
             hint: None,
         };
         let resource = ResourceName::new("orders").unwrap();
-        self.state.notices.lock().unwrap().push(Notice { resource, denial });
+        self.state.notices.lock().unwrap().push(Notice { resource, denial, held: false });
     }
 
     pub(crate) fn end(&self, reason: EndReason) {
