@@ -32,6 +32,8 @@ use tower_http::timeout::TimeoutLayer;
 use crate::{
     error::Refusal,
     issuers::Issuers,
+    pages,
+    people::Provider,
     proofs::Once,
     sessions::Sessions,
     telemetry::{self, Parent},
@@ -58,12 +60,14 @@ pub(crate) struct App {
     pub(crate) issuers: Issuers,
     /// Proofs that were used.
     pub(crate) once: Once,
+    /// Where people sign in, if they can.
+    pub(crate) people: Option<Provider>,
     /// Cancelled when the broker is told to stop.
     pub(crate) stop: CancellationToken,
 }
 
 /// A route: its method and its path as the router has it.
-type RouteName = (&'static str, &'static str);
+pub(crate) type RouteName = (&'static str, &'static str);
 
 /// All routes. The metrics and the OpenAPI document name each, and the router is made of them.
 fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
@@ -104,10 +108,15 @@ pub(crate) fn route_names() -> impl Iterator<Item = RouteName> {
     routes().into_iter().map(|(name, _)| name)
 }
 
+/// The same, and those of pages.
+pub(crate) fn counted_names() -> impl Iterator<Item = RouteName> {
+    route_names().chain(pages::routes().into_iter().map(|(name, _)| name))
+}
+
 /// The router.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for (name, route) in routes() {
+    for (name, route) in routes().into_iter().chain(pages::routes()) {
         let counted = middleware::from_fn_with_state((app.clone(), name), count);
         router = router.route(name.1, route.layer(counted));
     }

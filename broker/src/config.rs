@@ -3,6 +3,7 @@
 mod credentials;
 mod gateways;
 mod issuers;
+mod people;
 mod resources;
 mod store;
 mod telemetry;
@@ -30,6 +31,7 @@ pub(crate) use credentials::{
 };
 pub(crate) use gateways::{GatewayConfig, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};
+pub(crate) use people::PeopleConfig;
 pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;
@@ -58,6 +60,7 @@ const FIELDS: &[&str] = &[
     "resources",
     "gateways",
     "sessions",
+    "people",
     "trust",
     "policies",
 ];
@@ -91,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) gateways: BTreeMap<String, GatewayConfig>,
     /// When a silent shim is gone.
     pub(crate) sessions: SessionTimes,
+    /// Where people sign in, if they can.
+    pub(crate) people: Option<PeopleConfig>,
     /// Who gets what.
     pub(crate) trust: TrustRules,
     /// What it may do.
@@ -212,6 +217,7 @@ fn read(
         Some(node) => session_times(node, problems),
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER, renew: RENEW }),
     };
+    let people = fields.optional("people").map(|node| people::read(node, base, problems));
     let policy_files =
         fields.required("policies", problems).and_then(|n| folder(n, base, watched, problems));
     let policies = policy_files.as_ref().map(|files| policies(files, problems));
@@ -250,6 +256,10 @@ fn read(
         resources: resources?,
         gateways: gateways.unwrap_or_default(),
         sessions: sessions?,
+        people: match people {
+            Some(people) => Some(people?),
+            None => None,
+        },
         trust: trust?,
         policies: policies?,
         watched: watched.clone(),

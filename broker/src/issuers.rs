@@ -14,7 +14,7 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -95,6 +95,25 @@ pub(crate) enum IdentityError {
     },
 }
 
+/// Where an issuer lets people sign in.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    /// Where a browser goes.
+    pub(crate) authorization: Url,
+    /// Where a code is given for tokens.
+    pub(crate) token: Url,
+}
+
+/// An address of a discovery document: `https`, unless the issuer itself is on this machine.
+fn safe(document: &Map<String, Value>, name: &str, issuer: &str) -> Result<Url, String> {
+    let text = document.get(name).and_then(Value::as_str).unwrap_or_default();
+    Url::parse(text)
+        .ok()
+        .filter(is_safe_url)
+        .filter(|url| url.scheme() == "https" || issuer.starts_with("http://"))
+        .ok_or_else(|| format!("`{name}` is no `https` address"))
+}
+
 // === impl Issuers ===
 
 impl Issuers {
@@ -156,6 +175,22 @@ impl Issuers {
             unverified.header_text("kid").ok_or_else(|| Fault::new("its header has no `kid`"))?;
         let key = issuer.key(kid, algorithm).await?;
         Ok((issuer, unverified.verify(&key, algorithm)?))
+    }
+
+    /// A token that the first issuer signed, whatever it says.
+    pub(crate) async fn vouched(&self, token: &str) -> Result<Verified, IdentityError> {
+        self.signed(token).await.map(|(_, verified)| verified)
+    }
+
+    /// Where the first issuer lets people sign in.
+    pub(crate) async fn endpoints(&self) -> Result<Endpoints, String> {
+        let Some(issuer) = self.issuers.first() else { return Err("there is no issuer".into()) };
+        let document = issuer.discovered().await?;
+        let address = |name| safe(&document, name, &issuer.config.url);
+        Ok(Endpoints {
+            authorization: address("authorization_endpoint")?,
+            token: address("token_endpoint")?,
+        })
     }
 
     /// Whether a configured issuer signed a token.
@@ -300,8 +335,13 @@ impl Issuer {
         KeySet::parse(&document, &self.config.algorithms)
     }
 
-    /// OpenID Connect Discovery 1.0, section 4: where the keys are, if the document is the issuer's own.
+    /// Where the keys are.
     async fn discover(&self) -> Result<Url, String> {
+        safe(&self.discovered().await?, "jwks_uri", &self.config.url)
+    }
+
+    /// OpenID Connect Discovery 1.0, section 4: the document, if it is the issuer's own.
+    async fn discovered(&self) -> Result<Map<String, Value>, String> {
         let url = &self.config.url;
         let at = format!("{}/.well-known/openid-configuration", url.trim_end_matches('/'));
         let at = Url::parse(&at).map_err(|error| error.to_string())?;
@@ -310,12 +350,7 @@ impl Issuer {
         if document.get("issuer").and_then(Value::as_str) != Some(url) {
             return Err("the discovery document is of another issuer".into());
         }
-        let keys = document.get("jwks_uri").and_then(Value::as_str).unwrap_or_default();
-        Url::parse(keys)
-            .ok()
-            .filter(is_safe_url)
-            .filter(|keys| keys.scheme() == "https" || url.starts_with("http://"))
-            .ok_or_else(|| "`jwks_uri` is no `https` address".into())
+        Ok(document)
     }
 
     async fn fetch_document(&self, at: Url) -> Result<Vec<u8>, String> {

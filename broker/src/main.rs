@@ -12,6 +12,8 @@ mod jws;
 mod leases;
 mod log;
 mod metrics;
+mod pages;
+mod people;
 mod proofs;
 mod protect;
 mod record;

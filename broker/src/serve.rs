@@ -17,6 +17,7 @@ use crate::{
     issuers::Issuers,
     log::Keyring,
     metrics::Metrics,
+    people::Provider,
     proofs::Once,
     record::{Archive, Files, Records},
     reload::{self, Reload},
@@ -113,7 +114,7 @@ pub(crate) async fn serve(
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;
     reload::warn_of_broad_rules(&config);
-    let metrics = Metrics::new(api::route_names());
+    let metrics = Metrics::new(api::counted_names());
     let sessions = Sessions::start(config.clone(), store.clone(), records, keys, metrics).await?;
     // What the configuration does not give any more may have been given before this start.
     sessions.end_what_is_not_given().await.map_err(|refusal| anyhow!(refusal.reason()))?;
@@ -128,7 +129,9 @@ pub(crate) async fn serve(
         key = %sessions.public_key().id(),
         "the broker is ready"
     );
-    let app = Arc::new(App { sessions: sessions.clone(), issuers, once, stop: stop.clone() });
+    let people = config.people.as_ref().map(Provider::new).transpose()?;
+    let app = App { sessions: sessions.clone(), issuers, once, people, stop: stop.clone() };
+    let app = Arc::new(app);
     let keys = tokio::spawn({
         let app = app.clone();
         async move { app.issuers.look_after(&app.stop).await }

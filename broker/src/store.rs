@@ -15,6 +15,7 @@ mod leases;
 mod log;
 mod open;
 mod overview;
+mod people;
 mod renewals;
 mod rows;
 mod runs;
@@ -31,11 +32,10 @@ pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use log::LeafRow;
 pub(crate) use overview::Overview;
+pub(crate) use people::NewSignedIn;
 pub(crate) use renewals::Renewal;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
-pub(crate) use runs::{
-    Decided, Found as FoundRuns, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing,
-};
+pub(crate) use runs::{Decided, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing};
 pub(crate) use sessions::Stored;
 use together::Together;
 

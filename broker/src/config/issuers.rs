@@ -110,6 +110,29 @@ pub(crate) struct IssuerConfig {
     pub(crate) stale: Duration,
 }
 
+impl IssuerConfig {
+    /// A provider at which people sign in: of its tokens only the signature is checked by this.
+    pub(super) fn of_people(url: &str) -> Self {
+        Self {
+            name: "people".into(),
+            platform: Platform::Oidc,
+            url: url.to_owned(),
+            keys: KeySource::Discovery,
+            audiences: Vec::new(),
+            multi_audience: false,
+            bind: Bind::None,
+            algorithms: ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect(),
+            require: Conditions::default(),
+            once: JTI.into(),
+            run: None,
+            leeway: LEEWAY,
+            max_token_age: MAX_TOKEN_AGE,
+            refresh: REFRESH,
+            stale: STALE,
+        }
+    }
+}
+
 /// Where an issuer's keys are.
 #[derive(Debug, Clone)]
 pub(crate) enum KeySource {

@@ -28,7 +28,6 @@ pub(crate) use streams::{Place, Streams};
 
 use super::{Values, view::one_line};
 use crate::{
-    error::Refusal,
     record::{RecordError, Tail},
     sessions::Sessions,
 };
@@ -286,13 +285,13 @@ fn event(text: &mut String, id: Option<u64>, name: &str, value: &Value) {
 }
 
 /// The events of a session, until it is over, the broker stops, or the reader has to show again who he is.
-pub(crate) async fn follow(
+pub(crate) fn follow(
     sessions: Arc<Sessions>,
     id: SessionId,
     feed: Feed,
     place: Place,
     stop: CancellationToken,
-) -> impl Stream<Item = Result<Bytes, Refusal>> + Send + 'static {
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static {
     let now = Instant::now();
     let state = (sessions, feed, now + LONGEST, now, place, true);
     unfold(state, move |(sessions, mut feed, until, mut spoke, place, first)| {

@@ -33,6 +33,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0007_runs.sql"),
     include_str!("../../migrations/sqlite/0008_log.sql"),
     include_str!("../../migrations/sqlite/0009_approvals.sql"),
+    include_str!("../../migrations/sqlite/0010_people.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -43,6 +44,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0006_runs.sql"),
     include_str!("../../migrations/postgres/0007_log.sql"),
     include_str!("../../migrations/postgres/0008_approvals.sql"),
+    include_str!("../../migrations/postgres/0009_people.sql"),
 ];
 
 impl Store {

@@ -26,6 +26,7 @@ use crate::{
     issuers::Issuers,
     log::Keyring,
     metrics::Metrics,
+    people::Provider,
     proofs::Once,
     serve,
     sessions::{Found, Session, Sessions},
@@ -373,12 +374,14 @@ fn write_files(folder: &Path, issuer: &Key, gateway: &Key, postgres: Option<&Pos
 
 async fn start(folder: &Path) -> Arc<App> {
     let config = Arc::new(config::load(&folder.join("guard.yaml")).expect("a configuration"));
+    let people = config.people.clone();
     let store = serve::open_store(&config).await.unwrap();
     let records = serve::open_records(&config, &store).unwrap();
     let keys = Keyring::load_or_create(&config.sealing_key).unwrap();
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
     let once = Once::new(&store, Timestamp::now());
-    let metrics = Metrics::new(api::route_names());
+    let metrics = Metrics::new(api::counted_names());
     let sessions = Sessions::start(config, store, records, keys, metrics).await.unwrap();
-    Arc::new(App { sessions, issuers, once, stop: CancellationToken::new() })
+    let people = people.as_ref().map(|people| Provider::new(people).unwrap());
+    Arc::new(App { sessions, issuers, once, people, stop: CancellationToken::new() })
 }

@@ -40,6 +40,8 @@ pub(crate) struct RunPage<'a> {
     pub(crate) values: Values,
     /// Which statements are asked for.
     pub(crate) query: &'a StatementsQuery,
+    /// What the log says of its seal, in words.
+    pub(crate) logged: Option<String>,
 }
 
 #[derive(Template)]
@@ -136,7 +138,7 @@ impl RunPage<'_> {
             hidden: !sees_all,
             summary: parts.summary,
             verified: self.verified(),
-            proofs: Vec::new(),
+            proofs: self.logged.iter().cloned().collect(),
             downloads,
             commands,
             plot: PlotView::new(&self.digested.listing.plot),

@@ -1,0 +1,48 @@
+//! Pages for people: runs, and what is made of their records. Served from the program itself, nothing from elsewhere.
+
+mod assets;
+pub(crate) mod frame;
+mod runs;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Path,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{MethodRouter, get, post},
+};
+
+use crate::{
+    api::{App, RouteName},
+    people::{callback, sign_in, sign_out},
+};
+
+/// The routes of pages. They are no part of the API and of its document.
+pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
+    vec![
+        (("GET", "/"), get(async || Redirect::to("/runs"))),
+        (("GET", "/assets/{name}"), get(asset)),
+        (("GET", "/sign-in"), get(sign_in)),
+        (("GET", "/sign-in/callback"), get(callback)),
+        (("POST", "/sign-out"), post(sign_out)),
+        (("GET", "/runs"), get(runs::list)),
+        (("GET", "/runs/{id}"), get(runs::one)),
+        (("GET", "/runs/{id}/{file}"), get(runs::download)),
+        (("GET", "/live/{id}"), get(runs::live)),
+        (("GET", "/live/{id}/events"), get(runs::events)),
+    ]
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    match assets::find(&name) {
+        Some((kind, text)) => {
+            let mut answer = text.into_response();
+            let headers = answer.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            answer
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

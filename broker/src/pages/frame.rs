@@ -1,0 +1,113 @@
+//! What is around every page: its head, where one can go, who is signed in; and the headers that keep it from doing anything
+//! but that.
+
+use askama::Template;
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse as _, Response},
+};
+
+use super::assets;
+use crate::people::SignedIn;
+
+/// Nothing runs or loads but what this broker serves; a page is in nobody's frame; forms go nowhere else.
+const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+#[derive(Template)]
+#[template(path = "base.html")]
+struct Base<'a> {
+    title: &'a str,
+    style: String,
+    script: Option<String>,
+    person: Option<PersonView<'a>>,
+    at: &'a str,
+    body: &'a str,
+}
+
+struct PersonView<'a> {
+    name: &'a str,
+    roles: String,
+    csrf: String,
+}
+
+/// What a page is called and needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Page<'a> {
+    /// What it is called.
+    pub(crate) title: &'a str,
+    /// Where in the list of places it is.
+    pub(crate) at: &'a str,
+    /// Whether it follows a run.
+    pub(crate) live: bool,
+}
+
+/// A page for somebody who is signed in. `body` is HTML.
+pub(crate) fn page(page: Page<'_>, signed_in: &SignedIn, body: &str) -> Response {
+    let person = &signed_in.person;
+    let roles: Vec<_> = person.roles.iter().map(|role| role.as_str()).collect();
+    render(
+        StatusCode::OK,
+        &Base {
+            title: page.title,
+            style: assets::style(),
+            script: page.live.then(assets::live),
+            person: Some(PersonView {
+                name: &person.name,
+                roles: roles.join(", "),
+                csrf: signed_in.csrf(),
+            }),
+            at: page.at,
+            body,
+        },
+    )
+}
+
+/// A page with a few words, for anybody.
+pub(crate) fn plain(status: StatusCode, title: &str, words: &str) -> Response {
+    #[derive(Template)]
+    #[template(
+        source = "<div class=\"narrow\"><h1>{{ title }}</h1><p>{{ words }}</p><p><a class=\"button\" href=\"/sign-in\">Sign in</a></p></div>",
+        ext = "html"
+    )]
+    struct Words<'a> {
+        title: &'a str,
+        words: &'a str,
+    }
+    let body = Words { title, words }.render().unwrap_or_default();
+    let style = assets::style();
+    render(status, &Base { title, style, script: None, person: None, at: "", body: &body })
+}
+
+/// What somebody is told who is signed in and may see nothing.
+pub(crate) fn no_role(name: &str) -> Response {
+    let words = format!(
+        "{name} is signed in, and none of the groups that the provider names has a role here. Ask whoever looks after this broker."
+    );
+    plain(StatusCode::FORBIDDEN, "No role", &words)
+}
+
+fn render(status: StatusCode, base: &Base<'_>) -> Response {
+    match base.render() {
+        Ok(text) => guarded((status, Html(text)).into_response()),
+        Err(error) => crate::error::Refusal::Internal(error.to_string()).into_response(),
+    }
+}
+
+/// An answer with the headers of pages.
+pub(crate) fn guarded(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CSP),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // An address may hold what was sought; nobody else needs it.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}

@@ -1,0 +1,108 @@
+//! People who sign in at the broker: who they are, and what they may see.
+//!
+//! They come from one OpenID provider (`people` in the configuration). The provider says who somebody is and in which groups;
+//! the configuration says which groups have which role, and is asked at each request, so that a change counts at once.
+
+mod oidc;
+mod sign_in;
+mod signed_in;
+
+use std::collections::BTreeSet;
+
+use guard_core::Timestamp;
+
+use crate::config::PeopleConfig;
+
+pub(crate) use oidc::Provider;
+pub(crate) use sign_in::{callback, sign_in, sign_out};
+pub(crate) use signed_in::SignedIn;
+
+/// What a person may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Role {
+    /// Sees runs, without the values in statements.
+    Viewer,
+    /// Decides about what policies ask people for, and sees what a viewer does.
+    Approver,
+    /// Sees and downloads everything.
+    Auditor,
+    /// May do everything.
+    Admin,
+}
+
+/// Somebody, as the provider vouched for them.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    /// The provider.
+    pub(crate) issuer: String,
+    /// Who it is there.
+    pub(crate) subject: String,
+    /// The name, for people.
+    pub(crate) name: String,
+    /// Their groups.
+    pub(crate) groups: BTreeSet<String>,
+    /// Their roles by the configuration as it is now.
+    pub(crate) roles: BTreeSet<Role>,
+    /// Until when they are signed in.
+    pub(crate) until: Timestamp,
+}
+
+impl Role {
+    /// All roles.
+    pub(crate) const ALL: [Self; 4] = [Self::Viewer, Self::Approver, Self::Auditor, Self::Admin];
+
+    /// The word of the configuration.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Approver => "approver",
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether who has this role may do what another allows.
+    const fn includes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Admin, _)
+            | (Self::Viewer | Self::Approver | Self::Auditor, Self::Viewer)
+            | (Self::Approver, Self::Approver)
+            | (Self::Auditor, Self::Auditor) => true,
+            (Self::Viewer | Self::Auditor, Self::Approver)
+            | (Self::Viewer | Self::Approver, Self::Auditor)
+            | (Self::Viewer | Self::Approver | Self::Auditor, Self::Admin) => false,
+        }
+    }
+}
+
+impl Person {
+    /// Whether they may do what a role allows.
+    pub(crate) fn may(&self, role: Role) -> bool {
+        self.roles.iter().any(|own| own.includes(role))
+    }
+
+    /// By what they are told from others.
+    pub(crate) fn key(&self) -> String {
+        format!("{} {}", self.issuer, self.subject)
+    }
+}
+
+/// The roles of somebody in these groups.
+fn roles(config: &PeopleConfig, groups: &BTreeSet<String>) -> BTreeSet<Role> {
+    let given = config.roles.iter().filter(|(_, of)| !of.is_disjoint(groups));
+    given.map(|(role, _)| *role).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Role;
+
+    #[test]
+    fn each_role_includes_what_it_should_and_no_more() {
+        let included = |role: Role| Role::ALL.map(|other| role.includes(other));
+        assert_eq!(included(Role::Viewer), [true, false, false, false]);
+        assert_eq!(included(Role::Approver), [true, true, false, false]);
+        assert_eq!(included(Role::Auditor), [true, false, true, false]);
+        assert_eq!(included(Role::Admin), [true; 4]);
+    }
+}
