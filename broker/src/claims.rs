@@ -3,9 +3,10 @@
 mod platforms;
 mod texts;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use guard_core::{Identity, Timestamp};
+use guard_policy::Who;
 
 use crate::{
     config::{Bind, IssuerConfig, JTI},
@@ -72,20 +73,66 @@ pub(crate) struct Read {
     pub(crate) once: String,
 }
 
+/// A token of a gateway that held: what makes it single-use.
+#[derive(Debug)]
+pub(crate) struct VerifiedGateway {
+    /// The issuer, as used tokens are kept by it.
+    pub(crate) issuer: String,
+    /// What of the token is used once.
+    pub(crate) once: String,
+    /// When the broker may forget that.
+    pub(crate) forget_after: Timestamp,
+}
+
+/// Checks what every token must say, and that this one is of a gateway whose key has a thumbprint.
+pub(crate) fn gateway(
+    token: &Verified,
+    issuer: &IssuerConfig,
+    audience: &str,
+    thumbprint: &str,
+    who: &Who,
+    now: Timestamp,
+) -> Result<VerifiedGateway, Fault> {
+    if issuer.name != who.issuer() || token.text("iss")? != issuer.url {
+        return Err(Fault::new("its issuer is another one than the gateway's"));
+    }
+    let bound = check_audience(token, issuer, audience, thumbprint)?;
+    let expires = check_times(token, issuer, now)?;
+    let claims = texts::of(token.claims());
+    let mut once = once(&claims, issuer)?;
+    if bound && issuer.once != JTI {
+        once = format!("{once}#{thumbprint}");
+    }
+    if let Some(gate) = who.mismatch(&claims) {
+        return Err(Fault::new(format!("the gateway's `identity`: {gate}")));
+    }
+    Ok(VerifiedGateway {
+        issuer: issuer.url.clone(),
+        once,
+        forget_after: later(expires, issuer.leeway + Duration::from_secs(1)),
+    })
+}
+
 /// Reads whose run it is, without a look at audience and times.
 pub(crate) fn read(token: &Verified, issuer: &IssuerConfig) -> Result<Read, Fault> {
     let claims = texts::of(token.claims());
+    let once = once(&claims, issuer)?;
+    let (identity, names_job) = platforms::read(claims, issuer)?;
+    Ok(Read { identity, names_job, once })
+}
+
+/// What of a token is used once, if it is one of those that its issuer's configuration takes.
+fn once(claims: &BTreeMap<String, String>, issuer: &IssuerConfig) -> Result<String, Fault> {
     let once = claims.get(&issuer.once).filter(|text| !text.is_empty());
     let once = once.ok_or_else(|| Fault::new(format!("its claim `{}` is missing", issuer.once)))?;
     if once.len() > MAX_ONCE {
         return Err(Fault::new(format!("its `{}` is too long", issuer.once)));
     }
     let once = if issuer.once == JTI { once.clone() } else { format!("{}:{once}", issuer.once) };
-    if let Some(gate) = issuer.require.first_failed(&claims) {
+    if let Some(gate) = issuer.require.first_failed(claims) {
         return Err(Fault::new(format!("the issuer's `require`: {gate}")));
     }
-    let (identity, names_job) = platforms::read(claims, issuer)?;
-    Ok(Read { identity, names_job, once })
+    Ok(once)
 }
 
 /// Whether the audience is the broker's, and says which key the token is for.

@@ -29,7 +29,7 @@ pub(crate) use credentials::{
     AwsConfig, AwsIdentity, CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
     VaultAuth, VaultConfig, VaultSecret,
 };
-pub(crate) use gateways::{GatewayConfig, Labels, is_own_name};
+pub(crate) use gateways::{GatewayConfig, KnownBy, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};
 pub(crate) use people::PeopleConfig;
 pub(crate) use resources::ResourceConfig;
@@ -212,7 +212,9 @@ fn read(
     let issuers = issuers_node.map(|n| issuers::read(n, base, problems));
     let resources_node = fields.required("resources", problems);
     let resources = resources_node.map(|n| resources::read(n, base, problems));
-    let gateways = fields.optional("gateways").map(|n| gateways::read(n, problems));
+    let declared_issuers = issuers_node.and_then(issuers::declared);
+    let gateways =
+        fields.optional("gateways").map(|n| gateways::read(n, declared_issuers.as_ref(), problems));
     let sessions = match fields.optional("sessions") {
         Some(node) => session_times(node, problems),
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER, renew: RENEW }),

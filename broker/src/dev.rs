@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    config::{Config, GatewayConfig, IssuerConfig, Labels, RecordingsAt, StoreConfig},
+    config::{Config, GatewayConfig, IssuerConfig, KnownBy, Labels, RecordingsAt, StoreConfig},
     say, serve,
 };
 use issuer::DevIssuer;
@@ -115,7 +115,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(guard) = &guard {
         let key = setup::gateway_key(guard, &identity).await?;
         let labels = Labels::default();
-        config.gateways.insert(DEV.to_owned(), GatewayConfig { key, labels });
+        config
+            .gateways
+            .insert(DEV.to_owned(), GatewayConfig { known_by: KnownBy::Key(key), labels });
     }
     let resources: Vec<_> = config.resources.keys().map(ToString::to_string).collect();
     let serving = tokio::spawn(serve::serve(config, None, stop.clone()));

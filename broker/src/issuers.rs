@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guard_policy::Who;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -156,6 +157,18 @@ impl Issuers {
     ) -> Result<claims::VerifiedRun, IdentityError> {
         let (issuer, verified) = self.signed(token).await?;
         Ok(claims::identify(&verified, &issuer.config, &self.audience, thumbprint, now)?)
+    }
+
+    /// Verifies an identity token that a gateway showed with the key of a thumbprint.
+    pub(crate) async fn verify_gateway(
+        &self,
+        token: &str,
+        thumbprint: &str,
+        who: &Who,
+        now: guard_core::Timestamp,
+    ) -> Result<claims::VerifiedGateway, IdentityError> {
+        let (issuer, verified) = self.signed(token).await?;
+        Ok(claims::gateway(&verified, &issuer.config, &self.audience, thumbprint, who, now)?)
     }
 
     /// A token that a configured issuer signed, whatever it says.

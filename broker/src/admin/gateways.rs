@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{print, shown};
 use crate::{
-    config::{self, Config, Labels, is_own_name},
+    config::{self, Config, KnownBy, Labels, is_own_name},
     serve,
     sessions::{gateway_labels, gateway_state},
     store::{Store, StoredGateway},
@@ -86,7 +86,7 @@ struct Shown {
     name: String,
     state: &'static str,
     labels: Labels,
-    /// `configuration` or `token`.
+    /// `configuration`, `identity` or `token`.
     known_by: &'static str,
     address: Option<String>,
     version: Option<String>,
@@ -205,12 +205,15 @@ async fn list(store: &Store, config: &Config, json: bool) -> anyhow::Result<()> 
 fn show(config: &Config, gateway: &StoredGateway) -> Shown {
     let heard = gateway.heard_at.filter(|at| *at > 0);
     let heard = heard.and_then(|at| Timestamp::from_millisecond(at).ok());
-    let configured = config.gateways.contains_key(&gateway.name);
     Shown {
         name: gateway.name.clone(),
         state: gateway_state(config, gateway).as_str(),
         labels: gateway_labels(config, gateway).cloned().unwrap_or_default(),
-        known_by: if configured { "configuration" } else { "token" },
+        known_by: match config.gateways.get(&gateway.name).map(|found| &found.known_by) {
+            Some(KnownBy::Key(_)) => "configuration",
+            Some(KnownBy::Identity(_)) => "identity",
+            None => "token",
+        },
         address: gateway.info.as_ref().map(|info| info.address.clone()),
         version: gateway.version.clone(),
         heard_at: heard.map(|at| at.to_string()),

@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use guard_core::{
-    EnforceAt, SessionId,
+    EnforceAt, SessionId, Timestamp,
     control::{Authorize, Enforcement, EnrolGateway, GatewayInfo, RegisterGateway, SessionState},
 };
 
@@ -19,7 +19,9 @@ use super::{
     parse,
 };
 use crate::{
+    config::KnownBy,
     error::Refusal,
+    issuers::IdentityError,
     proofs::{Request, Scope},
     sessions::Caller,
 };
@@ -50,7 +52,19 @@ pub(super) async fn enrol(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let ask: EnrolGateway = parse(&body)?;
-    app.sessions.enrol(&name, ask.token.expose(), &proven.thumbprint).await?;
+    let (token, key) = (ask.token.expose(), &proven.thumbprint);
+    let config = app.sessions.config();
+    match config.gateways.get(&name).map(|configured| &configured.known_by) {
+        Some(KnownBy::Identity(who)) => {
+            let verified = app.issuers.verify_gateway(token, key, who, Timestamp::now()).await;
+            let verified = verified.map_err(|error| match error {
+                IdentityError::Token(fault) => Refusal::Unauthorized(fault.to_string()),
+                IdentityError::Keys { .. } => Refusal::Internal(error.to_string()),
+            })?;
+            app.sessions.enrol_by_identity(&name, who, &verified, token, key).await?;
+        }
+        Some(KnownBy::Key(_)) | None => app.sessions.enrol(&name, token, key).await?,
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@ use guard_core::{
     ResourceName,
     document::{Node, Problems},
 };
+use guard_policy::{TrustIssuer, Who};
 use serde::{Deserialize, Serialize};
 
 /// Length of a label's name or value at most.
@@ -17,13 +18,22 @@ const MAX_LABELS: usize = 32;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Labels(BTreeMap<String, String>);
 
-/// A gateway whose key stands in the configuration.
+/// A gateway that stands in the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct GatewayConfig {
-    /// RFC 7638 thumbprint of its key.
-    pub(crate) key: String,
+    /// By what it is known.
+    pub(crate) known_by: KnownBy,
     /// What it is.
     pub(crate) labels: Labels,
+}
+
+/// By what a gateway is known.
+#[derive(Debug, Clone)]
+pub(crate) enum KnownBy {
+    /// The RFC 7638 thumbprint of its key.
+    Key(String),
+    /// An identity token, which lets a key in.
+    Identity(Who),
 }
 
 impl Labels {
@@ -86,8 +96,12 @@ pub(crate) fn is_own_name(name: &ResourceName) -> bool {
     matches!(name.as_str(), "shim" | "broker")
 }
 
-/// Reads the section.
-pub(super) fn read(node: &Node, problems: &mut Problems) -> BTreeMap<String, GatewayConfig> {
+/// Reads the section. Without the issuers, what is wrong with them is said elsewhere.
+pub(super) fn read(
+    node: &Node,
+    issuers: Option<&BTreeMap<String, TrustIssuer>>,
+    problems: &mut Problems,
+) -> BTreeMap<String, GatewayConfig> {
     let mut gateways = BTreeMap::new();
     for item in node.list(problems).unwrap_or_default() {
         let Some(fields) = item.fields(problems) else { continue };
@@ -99,29 +113,38 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> BTreeMap<String, Gat
             }
             Some(name.as_str().to_owned())
         });
-        let key = fields.required("key", problems).and_then(|node| {
-            let text = node.text(problems)?;
-            let fits = text.len() == 43
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            if !fits {
-                node.problem_with_help(
-                    problems,
-                    format!("`{text}` is no thumbprint of a gateway's key"),
-                    "`guard gateway … --print-key` prints it: 43 characters",
-                );
+        let known_by = match (fields.optional("key"), fields.optional("identity")) {
+            (Some(node), None) => key(node, problems).map(KnownBy::Key),
+            (None, Some(node)) => Who::read(node, issuers, problems).map(KnownBy::Identity),
+            (Some(_), Some(_)) | (None, None) => {
+                item.problem(problems, "expected either `key` or `identity`");
+                None
             }
-            Some(text.to_owned())
-        });
+        };
         let labels = match fields.optional("labels") {
             Some(node) => Labels::read(node, problems),
             None => Some(Labels::default()),
         };
-        fields.finish(&["name", "key", "labels"], problems);
-        if let (Some(name), Some(key), Some(labels)) = (name, key, labels)
-            && gateways.insert(name.clone(), GatewayConfig { key, labels }).is_some()
+        fields.finish(&["name", "key", "identity", "labels"], problems);
+        if let (Some(name), Some(known_by), Some(labels)) = (name, known_by, labels)
+            && gateways.insert(name.clone(), GatewayConfig { known_by, labels }).is_some()
         {
             item.problem(problems, format!("a gateway `{name}` stands here twice"));
         }
     }
     gateways
+}
+
+fn key(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let fits = text.len() == 43
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !fits {
+        node.problem_with_help(
+            problems,
+            format!("`{text}` is no thumbprint of a gateway's key"),
+            "`guard gateway … --print-key` prints it: 43 characters",
+        );
+    }
+    Some(text.to_owned())
 }

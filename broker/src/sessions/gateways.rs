@@ -6,10 +6,12 @@ use std::{
 };
 
 use guard_core::{Digest, ResourceName, SessionId, control::GatewayInfo};
+use guard_policy::Who;
 
 use super::Sessions;
 use crate::{
-    config::{Config, Labels},
+    claims::VerifiedGateway,
+    config::{Config, KnownBy, Labels},
     error::Refusal,
     store::{Enrolled, StoredGateway},
 };
@@ -54,14 +56,45 @@ impl GatewayState {
 pub(crate) fn labels<'a>(config: &'a Config, gateway: &'a StoredGateway) -> Option<&'a Labels> {
     match config.gateways.get(&gateway.name) {
         Some(configured) => Some(&configured.labels),
-        None => gateway.enrolled.as_ref().map(|enrolled| &enrolled.labels),
+        None => gateway.enrolled.as_ref().filter(|by| by.identity.is_none()).map(|by| &by.labels),
+    }
+}
+
+/// By whose word the key of a gateway counts that was let in.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    /// The configuration's: this is the key, and no other is let in.
+    Key(String),
+    /// The configuration's: an identity token of whom this is the digest lets a key in.
+    Identity(String),
+    /// That of a token of the broker's own.
+    Token,
+}
+
+fn word(config: &Config, name: &str) -> Word {
+    match config.gateways.get(name).map(|configured| &configured.known_by) {
+        Some(KnownBy::Key(key)) => Word::Key(key.clone()),
+        Some(KnownBy::Identity(who)) => Word::Identity(who.digest().to_string()),
+        None => Word::Token,
+    }
+}
+
+impl Word {
+    /// Whether the key of one that was let in counts. One that came in by another word has to come again.
+    fn counts(&self, enrolled: &Enrolled) -> bool {
+        match self {
+            Self::Key(_) => false,
+            Self::Identity(digest) => enrolled.identity.as_ref() == Some(digest),
+            Self::Token => enrolled.identity.is_none(),
+        }
     }
 }
 
 /// How a gateway is that is known.
 pub(crate) fn state(config: &Config, gateway: &StoredGateway) -> GatewayState {
-    let has_key = gateway.enrolled.as_ref().is_some_and(|enrolled| enrolled.key.is_some());
-    if !has_key && !config.gateways.contains_key(&gateway.name) {
+    let word = word(config, &gateway.name);
+    let came = |enrolled: &Enrolled| enrolled.key.is_some() && word.counts(enrolled);
+    if !matches!(word, Word::Key(_)) && !gateway.enrolled.as_ref().is_some_and(came) {
         GatewayState::Invited
     } else if !gateway.recent {
         GatewayState::Silent
@@ -86,10 +119,12 @@ impl Sessions {
 
     /// Whether this is the key of the gateway of a name.
     pub(crate) async fn is_gateways_key(&self, name: &str, key: &str) -> Result<bool, Refusal> {
-        if let Some(configured) = self.config().gateways.get(name) {
-            return Ok(configured.key == key);
+        let word = word(&self.config(), name);
+        if let Word::Key(configured) = &word {
+            return Ok(configured == key);
         }
-        let holds = |enrolled: &Enrolled| enrolled.key.as_deref() == Some(key);
+        let holds =
+            |enrolled: &Enrolled| enrolled.key.as_deref() == Some(key) && word.counts(enrolled);
         let known = self.known_gateways().await?;
         let known = known.iter().find(|gateway| gateway.name == name);
         if known.is_some_and(|gateway| gateway.enrolled.as_ref().is_some_and(holds)) {
@@ -112,6 +147,23 @@ impl Sessions {
             ));
         }
         tracing::info!(gateway = name, key, "a gateway was let in by its token");
+        Ok(())
+    }
+
+    /// Lets a gateway in that showed an identity token.
+    pub(crate) async fn enrol_by_identity(
+        &self,
+        name: &str,
+        who: &Who,
+        verified: &VerifiedGateway,
+        token: &str,
+        key: &str,
+    ) -> Result<(), Refusal> {
+        let by = who.digest();
+        if !self.store.enrol_by_identity(name, by, verified, Digest::of(token), key).await? {
+            return Err(Refusal::Unauthorized("the identity token was used before".into()));
+        }
+        tracing::info!(gateway = name, key, "a gateway was let in by an identity token");
         Ok(())
     }
 

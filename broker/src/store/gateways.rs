@@ -11,18 +11,20 @@ use super::{
     Store, StoreError,
     rows::{self, millis},
 };
-use crate::config::Labels;
+use crate::{claims::VerifiedGateway, config::Labels};
 
 /// A gateway that was not heard of for this long is not offered to shims. It registers every 10 s.
 const GATEWAY_RECENT: Duration = Duration::from_secs(60);
 
-/// A gateway that was let in by a token.
+/// A gateway that was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Enrolled {
     /// RFC 7638 thumbprint of its key; `None` until it used its token.
     pub(crate) key: Option<String>,
-    /// What it is.
+    /// What it is, where a token of the broker's own let it in.
     pub(crate) labels: Labels,
+    /// Who the configuration said that it is, as a digest, where an identity token did.
+    pub(crate) identity: Option<String>,
 }
 
 /// A gateway, as the store knows it: registered, let in, or both.
@@ -40,7 +42,7 @@ pub(crate) struct StoredGateway {
     pub(crate) recent: bool,
     /// Whether it gets no new sessions.
     pub(crate) draining: bool,
-    /// Whether it was let in by a token.
+    /// Whether it was let in, and by what.
     pub(crate) enrolled: Option<Enrolled>,
     /// Live sessions whose shims came to it.
     pub(crate) sessions: i64,
@@ -62,7 +64,7 @@ impl StoredGateway {
     }
 }
 
-/// Name, address, certificate, version, when heard, whether lately, whether draining, labels, key, sessions.
+/// Name, address, certificate, version, when heard, whether lately, whether draining, labels, key, identity, sessions.
 type Row = (
     String,
     Option<String>,
@@ -71,6 +73,7 @@ type Row = (
     Option<i64>,
     i64,
     i64,
+    Option<String>,
     Option<String>,
     Option<String>,
     i64,
@@ -109,7 +112,7 @@ impl Store {
         let text = "SELECT names.name, address, certificate, version, heard_at,
                  CAST(CASE WHEN heard_at > {now} - $1 THEN 1 ELSE 0 END AS BIGINT),
                  CAST(CASE WHEN draining.gateway IS NULL THEN 0 ELSE 1 END AS BIGINT), labels, key_thumbprint,
-                 CAST({sessions} AS BIGINT)
+                 enrolments.identity, CAST({sessions} AS BIGINT)
              FROM (SELECT name FROM gateways UNION SELECT gateway FROM enrolments) AS names
                  LEFT JOIN gateways ON gateways.name = names.name
                  LEFT JOIN enrolments ON enrolments.gateway = names.name
@@ -160,7 +163,8 @@ impl Store {
         token: Digest,
         key: &str,
     ) -> Result<bool, StoreError> {
-        let text = "UPDATE enrolments SET key_thumbprint = $3, used_hash = $2, token_hash = NULL
+        let text = "UPDATE enrolments SET key_thumbprint = $3, used_hash = $2, token_hash = NULL,
+                 identity = NULL
              WHERE gateway = $1 AND ((token_hash = $2 AND expires_at > {now})
                  OR (used_hash = $2 AND key_thumbprint = $3 AND token_hash IS NULL))";
         let done = sqlx::query(self.sql(text))
@@ -172,14 +176,51 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Uses an identity token up for the key of a thumbprint. `true` also for the same token with the same key: the answer was
+    /// lost.
+    pub(crate) async fn enrol_by_identity(
+        &self,
+        name: &str,
+        who: Digest,
+        verified: &VerifiedGateway,
+        token: Digest,
+        key: &str,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let used =
+            sqlx::query("INSERT INTO used_tokens VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                .bind(verified.issuer.clone())
+                .bind(verified.once.clone())
+                .bind(verified.forget_after.as_second())
+                .execute(&mut *transaction)
+                .await?;
+        let text = if used.rows_affected() > 0 {
+            "INSERT INTO enrolments (gateway, labels, expires_at, used_hash, key_thumbprint, identity)
+             VALUES ($1, '{}', 0, $2, $3, $4)
+             ON CONFLICT (gateway) DO UPDATE SET labels = '{}', token_hash = NULL, expires_at = 0,
+                 used_hash = excluded.used_hash, key_thumbprint = excluded.key_thumbprint,
+                 identity = excluded.identity"
+        } else {
+            "UPDATE enrolments SET expires_at = 0
+             WHERE gateway = $1 AND used_hash = $2 AND key_thumbprint = $3 AND identity = $4"
+        };
+        let done = sqlx::query(text)
+            .bind(name.to_owned())
+            .bind(token.to_string())
+            .bind(key.to_owned())
+            .bind(who.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Whether and how a gateway was let in.
     pub(crate) async fn enrolled(&self, name: &str) -> Result<Option<Enrolled>, StoreError> {
-        let found: Option<(String, Option<String>)> =
-            sqlx::query_as("SELECT labels, key_thumbprint FROM enrolments WHERE gateway = $1")
-                .bind(name.to_owned())
-                .fetch_optional(&self.pool)
-                .await?;
-        found.map(|(labels, key)| enrolled(&labels, key)).transpose()
+        let text = "SELECT labels, key_thumbprint, identity FROM enrolments WHERE gateway = $1";
+        let found: Option<(String, Option<String>, Option<String>)> =
+            sqlx::query_as(text).bind(name.to_owned()).fetch_optional(&self.pool).await?;
+        found.map(|(labels, key, identity)| enrolled(&labels, key, identity)).transpose()
     }
 
     /// Gives a gateway no new sessions, or again some.
@@ -211,8 +252,8 @@ impl Store {
 }
 
 fn read(row: Row) -> Result<StoredGateway, StoreError> {
-    let (name, address, certificate, version, heard_at, recent, draining, labels, key, sessions) =
-        row;
+    let (name, address, certificate, version, heard_at, recent, draining, ..) = row.clone();
+    let (.., labels, key, identity, sessions) = row;
     let info = match (address, certificate) {
         (Some(address), Some(certificate)) => {
             let certificate = rows::parse(&certificate)?;
@@ -220,13 +261,17 @@ fn read(row: Row) -> Result<StoredGateway, StoreError> {
         }
         (Some(_) | None, _) => None,
     };
-    let enrolled = labels.map(|labels| enrolled(&labels, key)).transpose()?;
+    let enrolled = labels.map(|labels| enrolled(&labels, key, identity)).transpose()?;
     let (recent, draining) = (recent != 0, draining != 0);
     Ok(StoredGateway { info, name, version, heard_at, recent, draining, enrolled, sessions })
 }
 
-fn enrolled(labels: &str, key: Option<String>) -> Result<Enrolled, StoreError> {
+fn enrolled(
+    labels: &str,
+    key: Option<String>,
+    identity: Option<String>,
+) -> Result<Enrolled, StoreError> {
     let labels =
         serde_json::from_str(labels).map_err(|error| StoreError::Row(error.to_string()))?;
-    Ok(Enrolled { key, labels })
+    Ok(Enrolled { key, labels, identity })
 }

@@ -34,6 +34,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0008_log.sql"),
     include_str!("../../migrations/sqlite/0009_approvals.sql"),
     include_str!("../../migrations/sqlite/0010_people.sql"),
+    include_str!("../../migrations/sqlite/0011_gateways_by_identity.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -45,6 +46,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0007_log.sql"),
     include_str!("../../migrations/postgres/0008_approvals.sql"),
     include_str!("../../migrations/postgres/0009_people.sql"),
+    include_str!("../../migrations/postgres/0010_gateways_by_identity.sql"),
 ];
 
 impl Store {

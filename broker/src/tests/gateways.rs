@@ -9,7 +9,7 @@ use axum::{
 use guard_core::Digest;
 use serde_json::{Value, json};
 
-use super::stage::{GATEWAY, Key, On, Stage, on_both_stores};
+use super::stage::{GATEWAY, Key, On, Stage, URL, on_both_stores, token_header};
 use crate::{config::Labels, reload::Reload};
 
 on_both_stores!(
@@ -20,6 +20,8 @@ on_both_stores!(
     a_configured_name_cannot_be_taken_by_a_token,
     a_resource_is_served_by_gateways_with_its_labels_only,
     a_drained_gateway_gets_no_new_sessions_and_keeps_its_old_ones,
+    an_identity_token_lets_its_own_gateways_key_in_once,
+    a_changed_identity_locks_out_who_came_by_the_old_one,
 );
 
 async fn as_gateway(
@@ -216,6 +218,155 @@ async fn a_drained_gateway_gets_no_new_sessions_and_keeps_its_old_ones(on: On) {
     assert!(found[0].draining && found[0].sessions == 1, "{found:?}");
     store.drain_gateway(GATEWAY, false).await.unwrap();
     until(&stage, async |stage| sent_to(stage).await.is_some()).await;
+}
+
+/// A configuration in which the stage's issuer says who `us-1` is.
+async fn identified(stage: &mut Stage, bind: &str, claims: &str) {
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("bind: none", &format!("bind: {bind}"));
+    let gateway = format!(
+        "gateways:\n  - {{ name: us-1, identity: {{ issuer: github, claims: {{ {claims} }} }} }}\n"
+    );
+    let text = text.replacen("gateways:\n", &gateway, 1);
+    assert!(text.contains("us-1"), "{text}");
+    std::fs::write(&path, text).unwrap();
+    stage.restart().await;
+}
+
+/// Of a workflow that runs gateways.
+const OPS: &str = "repository_id: \"77\", ref: refs/heads/main";
+
+fn identity(stage: &Stage, key: &Key) -> Value {
+    let mut claims = stage.claims();
+    claims["repository_id"] = "77".into();
+    claims["aud"] = format!("{URL}#{}", key.thumbprint()).into();
+    claims
+}
+
+async fn an_identity_token_lets_its_own_gateways_key_in_once(on: On) {
+    let mut stage = Stage::on(on).await;
+    identified(&mut stage, "key", OPS).await;
+    let stage = stage;
+    let (own, thief) = (Key::new(), Key::new());
+    let sign = |claims: &Value| stage.issuer.sign(&token_header(), claims);
+    let good = identity(&stage, &own);
+    let with = |name: &str, value: Value| {
+        let mut claims = identity(&stage, &own);
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = identity(&stage, &own);
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    };
+    let now = guard_core::Timestamp::now().as_second();
+    assert_eq!(register(&stage, &own, "us-1").await, StatusCode::UNAUTHORIZED);
+    for (what, token) in [
+        ("no token at all", "token".to_owned()),
+        ("signed by somebody else", Key::new().sign(&token_header(), &good)),
+        ("of an issuer that is not configured", sign(&with("iss", "https://evil.example".into()))),
+        ("for another audience", sign(&with("aud", "https://aws.example".into()))),
+        ("for the broker and no key", sign(&with("aud", URL.into()))),
+        ("for the key of another", sign(&identity(&stage, &thief))),
+        ("for two audiences", sign(&with("aud", json!([good["aud"], "https://aws.example"])))),
+        ("of another repository", sign(&with("repository_id", "78".into()))),
+        ("of another ref", sign(&with("ref", "refs/heads/evil".into()))),
+        ("without the claim", sign(&without("repository_id"))),
+        ("without `jti`", sign(&without("jti"))),
+        ("that has expired", sign(&with("exp", (now - 120).into()))),
+        ("without an end", sign(&without("exp"))),
+        ("of a stranger's event", sign(&with("event_name", "pull_request_target".into()))),
+    ] {
+        assert_eq!(enrol(&stage, &own, "us-1", &token).await, StatusCode::UNAUTHORIZED, "{what}");
+        assert_eq!(register(&stage, &own, "us-1").await, StatusCode::UNAUTHORIZED, "{what}");
+    }
+    // A token of the broker's own is none of an identity.
+    offer(&stage, "us-1", "offered", &[], HOUR).await;
+    assert_eq!(enrol(&stage, &own, "us-1", "offered").await, StatusCode::UNAUTHORIZED);
+    // Nor is an identity one of another gateway's, or of one that is known by its key.
+    let token = sign(&good);
+    assert_eq!(enrol(&stage, &own, "us-2", &token).await, StatusCode::FORBIDDEN);
+    assert_eq!(enrol(&stage, &own, GATEWAY, &token).await, StatusCode::FORBIDDEN);
+
+    assert_eq!(enrol(&stage, &own, "us-1", &token).await, StatusCode::NO_CONTENT);
+    assert_eq!(register(&stage, &own, "us-1").await, StatusCode::NO_CONTENT);
+    // Asked again because the answer was lost.
+    assert_eq!(enrol(&stage, &own, "us-1", &token).await, StatusCode::NO_CONTENT);
+    assert_eq!(enrol(&stage, &thief, "us-1", &token).await, StatusCode::UNAUTHORIZED);
+    // Another text of the same `jti`.
+    let again = sign(&with("jti", good["jti"].clone()));
+    assert_ne!(again, token);
+    assert_eq!(enrol(&stage, &own, "us-1", &again).await, StatusCode::UNAUTHORIZED);
+    // What let a gateway in opens no session, and what opened a session lets no gateway in.
+    let proof = own.proof("POST", "/oauth/token", None);
+    assert_ne!(stage.exchange(&token, &proof).await.0, StatusCode::OK);
+    // The gateway comes back with another key.
+    let new = Key::new();
+    let token = sign(&identity(&stage, &new));
+    assert_eq!(enrol(&stage, &new, "us-1", &token).await, StatusCode::NO_CONTENT);
+    assert_eq!(register(&stage, &new, "us-1").await, StatusCode::NO_CONTENT);
+    until(&stage, async |stage| register(stage, &own, "us-1").await == StatusCode::UNAUTHORIZED)
+        .await;
+}
+
+async fn a_changed_identity_locks_out_who_came_by_the_old_one(on: On) {
+    let mut stage = Stage::on(on).await;
+    // Where tokens are not for a key, whoever has one and a key of his own comes in, once.
+    identified(&mut stage, "none", OPS).await;
+    let key = Key::new();
+    let mut claims = identity(&stage, &key);
+    claims["aud"] = URL.into();
+    let token = stage.issuer.sign(&token_header(), &claims);
+    assert_eq!(enrol(&stage, &key, "us-1", &token).await, StatusCode::NO_CONTENT);
+    assert_eq!(enrol(&stage, &Key::new(), "us-1", &token).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(register(&stage, &key, "us-1").await, StatusCode::NO_CONTENT);
+    let path = stage.folder.path().join("guard.yaml");
+    let known = std::fs::read_to_string(&path).unwrap();
+    let reordered = known.replace(OPS, "ref: refs/heads/main, repository_id: \"77\"");
+    assert_ne!(known, reordered);
+    for (text, expected) in [
+        (reordered, StatusCode::NO_CONTENT),
+        (known.replace("\"77\"", "\"78\""), StatusCode::UNAUTHORIZED),
+        (known.clone(), StatusCode::NO_CONTENT),
+        // Without its line it is a gateway like any other, and came by no token of the broker's.
+        (
+            known.lines().filter(|line| !line.contains("us-1")).collect::<Vec<_>>().join("\n"),
+            StatusCode::UNAUTHORIZED,
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        stage.restart().await;
+        assert_eq!(register(&stage, &key, "us-1").await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_gateways_identity_that_others_could_have_does_not_load() {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (gateway, problem) in [
+        (
+            "identity: { issuer: github, claims: { repository: acme/ops } }",
+            "not bound to a repository",
+        ),
+        (
+            "identity: { issuer: github, claims: { repository_id: \"77\" } }",
+            "whoever can push a branch",
+        ),
+        ("identity: { issuer: github, claims: { reposito: x } }", "no claim of github"),
+        ("identity: { issuer: github, claims: {} }", "let every run in"),
+        ("identity: { issuer: other, claims: { sub: x } }", "no issuer `other`"),
+        ("identity: { issuer: github }", "claims"),
+        ("labels: {}", "expected either `key` or `identity`"),
+    ] {
+        let gateway = format!("gateways:\n  - {{ name: us-1, {gateway} }}\n");
+        std::fs::write(&path, text.replacen("gateways:\n", &gateway, 1)).unwrap();
+        let problems = crate::config::load(&path).unwrap_err().to_string();
+        assert!(problems.contains(problem) && !problems.contains("allow_broad"), "{problems}");
+    }
 }
 
 #[test]

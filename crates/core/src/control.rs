@@ -129,7 +129,8 @@ pub struct GatewayInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrolGateway {
-    /// The token, as `guard-broker gateways enrol` printed it.
+    /// The token, as `guard-broker gateways enrol` printed it; or an identity token, where the broker's configuration
+    /// says `identity` of the gateway.
     pub token: Secret,
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use registration::{enrol, keep_registered};
+pub use registration::{enrol, enrol_by_identity, keep_registered};
 
 pub use crate::tls::ServerCertificate;
 

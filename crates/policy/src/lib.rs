@@ -14,5 +14,5 @@ pub use cases::{Case, CaseTable, Cases};
 pub use policy::{Policy, Privileges, fuzz_policy};
 pub use trust::{
     Admission, Conditions, Explained, Gate, Outcome, Request, TrustContext, TrustIssuer,
-    TrustRules, fuzz_trust, one_name,
+    TrustRules, Who, fuzz_trust, one_name,
 };

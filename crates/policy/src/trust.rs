@@ -14,6 +14,7 @@ mod parse;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod who;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,7 @@ use guard_core::{
 pub use claims::one_name;
 pub use condition::{Conditions, Gate};
 pub use explain::{Explained, Outcome};
+pub use who::Who;
 
 /// What trust rules may refer to: names in the broker's configuration.
 #[derive(Debug, Clone, Default)]

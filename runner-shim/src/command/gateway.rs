@@ -15,7 +15,7 @@ use guard_core::{
 };
 use guard_engine::{
     TlsError,
-    gateway::{Gateway, ServerCertificate, enrol, keep_registered},
+    gateway::{Gateway, ServerCertificate, enrol, enrol_by_identity, keep_registered},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl, Proof},
     keys::{GatewayIdentity, KeyError},
     threads::Threads,
@@ -36,7 +36,8 @@ Examples:
       --listen 0.0.0.0:8443 --advertise gateway.internal:8443
 
 The broker's configuration names each gateway with its key, which --print-key shows; or a token of
-guard-broker gateways enrol lets the key in, once. Shims accept \
+guard-broker gateways enrol lets the key in, once; or an identity token does
+(--identity-token-file), where the configuration says whose. Shims accept \
 exactly the certificate that the gateway registers at the broker; without --tls-cert it makes one at its start.
 
 Exit codes: 0 after SIGTERM or SIGINT · 1 it cannot start · 2 a wrong command line")]
@@ -59,6 +60,10 @@ pub(crate) struct Args {
     /// when it is gone
     #[arg(long, env = "GUARD_ENROL_TOKEN_FILE", value_name = "FILE")]
     enrol_token_file: Option<PathBuf>,
+    /// A file with an identity token, such as a Kubernetes service account's, where the broker's configuration
+    /// says `identity` of this gateway; read again until the broker takes one
+    #[arg(long, value_name = "FILE", conflicts_with = "enrol_token_file")]
+    identity_token_file: Option<PathBuf>,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: String,
@@ -192,7 +197,12 @@ async fn serve(
         if let Some(token) = &enrolment {
             enrol(&client, token).await;
         }
-        keep_registered(&client, &registration, || tracing::info!("registered")).await;
+        let registering = keep_registered(&client, &registration, || tracing::info!("registered"));
+        match &args.identity_token_file {
+            // The key may be in already, and then nothing waits for a token.
+            Some(file) => drop(tokio::join!(enrol_by_identity(&client, file), registering)),
+            None => registering.await,
+        }
     };
     let gateway = Gateway::new(name.as_str(), address, Arc::new(client.clone()), threads);
     tokio::select! {

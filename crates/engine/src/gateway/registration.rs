@@ -1,9 +1,13 @@
 //! Keeps the broker told where this gateway is, also after the broker was started again.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use guard_core::control::{EnrolGateway, RegisterGateway};
+use guard_core::{
+    Digest, Secret,
+    control::{EnrolGateway, RegisterGateway},
+};
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
 use crate::http::BrokerClient;
 
@@ -34,6 +38,51 @@ pub async fn enrol(broker: &BrokerClient, token: &EnrolGateway) {
                 return;
             }
         }
+    }
+}
+
+/// Shows the broker identity tokens until one of them lets this gateway in. They are made anew by whoever writes the file, so each try
+/// reads it again, and one that was refused is not shown twice.
+pub async fn enrol_by_identity(broker: &BrokerClient, file: &Path) {
+    let mut refused = None;
+    let mut failing = false;
+    loop {
+        let wait = match tokio::fs::read_to_string(file).await {
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let file = file.display();
+                    tracing::warn!(%error, %file, "no identity token can be read; trying on");
+                }
+                RETRY
+            }
+            Ok(text) => {
+                let text = Zeroizing::new(text);
+                let digest = Digest::of(text.trim());
+                if refused == Some(digest) {
+                    EVERY
+                } else {
+                    match broker.enrol(&EnrolGateway { token: Secret::new(text.trim()) }).await {
+                        Ok(()) => {
+                            tracing::info!("the broker let this gateway in");
+                            return;
+                        }
+                        Err(error) if error.is_transient() => {
+                            if !std::mem::replace(&mut failing, true) {
+                                tracing::warn!(%error, "the identity token cannot be shown to the broker; trying on");
+                            }
+                            RETRY
+                        }
+                        Err(error) => {
+                            // The key may have been let in before.
+                            tracing::error!(%error, "the broker did not take the identity token");
+                            refused = Some(digest);
+                            EVERY
+                        }
+                    }
+                }
+            }
+        };
+        sleep(wait).await;
     }
 }
 

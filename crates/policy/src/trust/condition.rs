@@ -103,6 +103,21 @@ impl Conditions {
         })
     }
 
+    /// Each condition in words of its own, for a digest.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let words = |wanted: &Wanted| match wanted {
+            Wanted::Exact(text) => format!("is {text:?}"),
+            Wanted::Glob(glob) => format!("fits {:?}", glob.to_string()),
+            Wanted::Contains(item) => format!("contains {item:?}"),
+        };
+        let line = |(claim, condition): &(String, Condition)| {
+            let mut wanted: Vec<_> = condition.0.iter().map(words).collect();
+            wanted.sort();
+            format!("{claim:?} {}", wanted.join(" or "))
+        };
+        self.0.iter().map(line).collect()
+    }
+
     /// Whether a claim is named at all.
     pub(super) fn names(&self, claim: &str) -> bool {
         self.get(claim).is_some()

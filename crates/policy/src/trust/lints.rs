@@ -7,11 +7,12 @@ use guard_core::{
 
 use super::{TrustIssuer, claims, condition::Conditions, strangers};
 
-/// A rule that strangers, or everybody who can push a branch, could meet does not load.
+/// A rule that strangers, or everybody who can push a branch, could meet does not load. `or` is what can be done instead.
 pub(super) fn narrow(
     node: &Node,
     issuer: &TrustIssuer,
     conditions: &Conditions,
+    or: &str,
     problems: &mut Problems,
 ) {
     let pinned = |group: &Vec<&str>| group.iter().all(|claim| conditions.pins(claim));
@@ -21,7 +22,7 @@ pub(super) fn narrow(
         let (message, help) = match issuer.platform {
             Platform::Kubernetes => (
                 format!("the rule is not bound to a service account by {ids}"),
-                format!("add {ids}, or say why not in `allow_broad`"),
+                format!("add {ids}{or}"),
             ),
             Platform::Github
             | Platform::Gitlab
@@ -31,9 +32,7 @@ pub(super) fn narrow(
             | Platform::Bitbucket
             | Platform::Oidc => (
                 format!("the rule is not bound to a repository by {ids}"),
-                format!(
-                    "names can be taken over by others, ids cannot: add {ids}, or say why not in `allow_broad`"
-                ),
+                format!("names can be taken over by others, ids cannot: add {ids}{or}"),
             ),
         };
         node.problem_with_help(problems, message, help);
@@ -43,7 +42,7 @@ pub(super) fn narrow(
         node.problem_with_help(
             problems,
             "the issuer signs for strangers, too, and the rule does not say whose pipelines are meant",
-            format!("add {tenants} here or under the issuer's `require`, or say why not in `allow_broad`"),
+            format!("add {tenants} here or under the issuer's `require`{or}"),
         );
     }
     if !strangers::is_gate(issuer, conditions) {
@@ -51,14 +50,18 @@ pub(super) fn narrow(
         node.problem_with_help(
             problems,
             "whoever can push a branch to the repository could meet the rule",
-            format!("add {gates} (exact, not a glob), or say why not in `allow_broad`"),
+            format!("add {gates} (exact, not a glob){or}"),
         );
     }
     for event in strangers::named_strangers(issuer, conditions) {
         node.problem_with_help(
             problems,
             format!("event `{event}` can run strangers' code with the repository's trust"),
-            "take it out, or say why it is safe here in `allow_broad`",
+            if or.is_empty() {
+                "take it out"
+            } else {
+                "take it out, or say why it is safe here in `allow_broad`"
+            },
         );
     }
 }

@@ -78,7 +78,8 @@ fn rule(
     fields.finish(&["name", "issuer", "claims", "grants", "allow_broad"], problems);
     let ((issuer, known), conditions) = (issuer?, conditions?);
     if allow_broad.is_none() {
-        lints::narrow(node, known, &conditions, problems);
+        let or = ", or say why not in `allow_broad`";
+        lints::narrow(node, known, &conditions, or, problems);
     }
     lints::advise(node, known, &conditions, advice);
     Some(TrustRule {
