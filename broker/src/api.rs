@@ -89,6 +89,7 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("POST", "/v1/session/renew"), post(session::renew)),
         (("POST", "/v1/session/end"), post(session::end)),
         (("GET", "/v1/session/record"), get(session::record)),
+        (("GET", "/v1/session/attestation"), get(session::attestation)),
         (("POST", "/v1/gateways/enrol"), post(gateway::enrol)),
         (("PUT", "/v1/gateways/self"), put(gateway::register)),
         (("POST", "/v1/sessions/authorize"), post(gateway::authorize)),

@@ -24,6 +24,7 @@ use crate::{
 
 use cache::Cache;
 pub(crate) use diff::Diff;
+pub(crate) use reading::blocking;
 
 /// Records that are read at a time: each takes a thread and some memory.
 const READERS: usize = 2;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use guard_audit::Event;
+use guard_audit::{Event, export::attest};
 use guard_core::{
     Digest, EnforceAt, ResourceName, SessionId,
     control::{Enforcement, SessionState},
@@ -193,6 +193,17 @@ impl Sessions {
     /// All records.
     pub(crate) fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// What vouches for a sealed record in the form that others read: one line of JSON.
+    pub(crate) async fn attest(&self, session: SessionId, filed: bool) -> Result<String, Refusal> {
+        let pieces = self.records.read(session, filed).await?;
+        let key = self.keys.current();
+        let made = crate::runs::blocking(pieces, move |record| attest(record, &key)).await;
+        let unreadable = |error: &dyn std::error::Error| Refusal::Unrecorded(error.to_string());
+        let envelope =
+            made.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+        envelope.to_line().map_err(|error| Refusal::Internal(error.to_string()))
     }
 
     /// The key that seals them.

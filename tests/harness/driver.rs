@@ -52,10 +52,26 @@ fn node_modules(tests: &Path) -> PathBuf {
     std::env::var_os("GUARD_TEST_NODE_MODULES").map_or(usual, PathBuf::from)
 }
 
+/// The script that checks exports by what others published.
+pub fn validator() -> Result<Command> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = python(tests)?;
+    python.arg(tests.join("exports/valid.py"));
+    Ok(python)
+}
+
+fn python(tests: &Path) -> Result<Command> {
+    let usual = tests.join("../.tools/venv/bin/python");
+    let python = std::env::var_os("GUARD_TEST_PYTHON").map_or(usual, PathBuf::from);
+    if !python.is_file() {
+        bail!("the Python drivers are missing; `cargo xtask install` installs them");
+    }
+    Ok(Command::new(python))
+}
+
 /// A script of `tests/drivers/` in its language; `scenario` is its argument.
 pub fn driver(script: &str, scenario: &str) -> Result<Command> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tools = tests.join("../.tools");
     let from = |name: &str, usual: PathBuf| std::env::var_os(name).map_or(usual, PathBuf::from);
     let mut command = if script.ends_with(".js") {
         let modules = node_modules(tests);
@@ -77,11 +93,7 @@ pub fn driver(script: &str, scenario: &str) -> Result<Command> {
     } else if script.ends_with(".rb") {
         Command::new("ruby")
     } else {
-        let python = from("GUARD_TEST_PYTHON", tools.join("venv/bin/python"));
-        if !python.is_file() {
-            bail!("the Python drivers are missing; `cargo xtask install` installs them");
-        }
-        Command::new(python)
+        python(tests)?
     };
     command.arg(tests.join("drivers").join(script)).arg(scenario);
     Ok(command)

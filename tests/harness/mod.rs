@@ -14,7 +14,7 @@ pub mod stage;
 
 pub use client::{Finished, script};
 pub use corpus::replay;
-pub use driver::{chromium, driver, issuer_script, story};
+pub use driver::{chromium, driver, issuer_script, story, validator};
 pub use issuer::Issuer;
 pub use postgres::Postgres;
 pub use stage::{Builder, EnforceAt, Programs, Stage, policies};

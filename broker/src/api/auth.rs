@@ -207,6 +207,7 @@ mod tests {
             ("/v1/session/end", Scope::AllBrokers),
             ("/v1/session/renew", Scope::AllBrokers),
             ("/v1/session/record", Scope::AllBrokers),
+            ("/v1/session/attestation", Scope::AllBrokers),
             ("/v1/session/enforce", Scope::AllBrokers),
             ("/v1/sessions/authorize", Scope::AllBrokers),
             ("/v1/gateways/self", Scope::AllBrokers),

@@ -205,6 +205,11 @@ fn about(route: super::RouteName) -> Option<About> {
             refused: &[401, 422, 503, 507],
             ..asks("The sealed record", By::Shim)
         },
+        ("GET", "/v1/session/attestation") => About {
+            answer: Some((200, "application/vnd.in-toto+json", "")),
+            refused: &[401, 422, 503, 507],
+            ..asks("An in-toto statement about the sealed record, in a DSSE envelope", By::Shim)
+        },
         ("POST", "/v1/gateways/enrol") => About {
             body: json("EnrolGateway"),
             answer: done,

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use guard_core::{
-    Digest, EndReason, EnforceAt, Timestamp,
+    Digest, EndReason, EnforceAt, SessionId, Timestamp,
     control::{
         AskEnforcement, EndSession, Enforcement, RenewSession, Renewed, SessionEnded, SessionState,
     },
@@ -98,6 +98,24 @@ pub(super) async fn end(
 }
 
 pub(super) async fn record(State(app): State<Arc<App>>, shim: Shim) -> Result<Response, Refusal> {
+    let (id, filed) = sealed(&app, shim).await?;
+    let pieces = app.sessions.records().read(id, filed).await?;
+    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+    Ok((kind, Body::from_stream(pieces)).into_response())
+}
+
+pub(super) async fn attestation(
+    State(app): State<Arc<App>>,
+    shim: Shim,
+) -> Result<Response, Refusal> {
+    let (id, filed) = sealed(&app, shim).await?;
+    let line = app.sessions.attest(id, filed).await?;
+    let kind = [(header::CONTENT_TYPE, "application/vnd.in-toto+json")];
+    Ok((kind, line).into_response())
+}
+
+/// The session, if its record is sealed, and whether that was filed.
+async fn sealed(app: &App, shim: Shim) -> Result<(SessionId, bool), Refusal> {
     let (id, state) = match shim {
         Shim::Over(closed) if closed.1.sealed => {
             let (row, state) = *closed;
@@ -113,8 +131,5 @@ pub(super) async fn record(State(app): State<Arc<App>>, shim: Shim) -> Result<Re
     if !state.sealed {
         return Err(Refusal::Invalid("the session is not over, so its record is not whole".into()));
     }
-    let filed = state.filed;
-    let pieces = app.sessions.records().read(id, filed).await?;
-    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
-    Ok((kind, Body::from_stream(pieces)).into_response())
+    Ok((id, state.filed))
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 const WAITING: usize = 4;
 
 /// Reads pieces as one text.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     coming: mpsc::Receiver<io::Result<Bytes>>,
     at: Bytes,
 }
@@ -31,7 +31,7 @@ impl Read for Pieces {
 }
 
 /// Does something that reads and computes, beside what must answer.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     mut pieces: BoxStream<'static, io::Result<Bytes>>,
     make: impl FnOnce(BufReader<Pieces>) -> T + Send + 'static,
 ) -> io::Result<T> {

@@ -4,12 +4,14 @@
 
 mod chain;
 pub mod event;
+pub mod export;
 #[cfg(test)]
 mod fixture;
 mod key;
 mod read;
 pub mod report;
 mod seal;
+pub mod story;
 pub mod tlog;
 mod verify;
 

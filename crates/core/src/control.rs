@@ -10,6 +10,7 @@
 //! | `POST /v1/session/renew` | shim | session | [`RenewSession`] → [`Renewed`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
 //! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
+//! | `GET /v1/session/attestation` | shim | session, also after its end | an in-toto statement about it, in a DSSE envelope |
 //! | `POST /v1/gateways/enrol` | gateway to be | gateway, with a key that is not known yet | [`EnrolGateway`] → 204 |
 //! | `PUT /v1/gateways/self` | gateway | gateway | [`RegisterGateway`] → 204 |
 //! | `POST /v1/sessions/authorize` | gateway | gateway | [`Authorize`] → [`Enforcement`] |

@@ -204,6 +204,12 @@ impl BrokerClient {
         String::from_utf8(answer).map_err(|error| self.garbled(&error.to_string()))
     }
 
+    /// The broker's signed statement about the sealed record of this session, one line of JSON.
+    pub async fn attestation(&self) -> Result<Vec<u8>, ControlError> {
+        let request = || self.request(&Method::GET, "/v1/session/attestation", RECORD_TIMEOUT);
+        self.answer_again(request, MAX_ANSWER).await
+    }
+
     /// The keys by which the broker says that it seals records.
     pub async fn sealing_keys(&self) -> Result<Vec<PublicKey>, ControlError> {
         let answer: SealingKeys = self.get("/v1/keys", REQUEST_TIMEOUT).await?;

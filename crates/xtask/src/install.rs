@@ -152,6 +152,8 @@ impl Part {
             Self::PythonDrivers => &[
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
+                // Checks exports by the published schemas.
+                Way::Pip(&["jsonschema", "cloudevents", "securesystemslib[crypto]"]),
             ],
             Self::Moto => &[Way::Apt(&["python3", "python3-venv"]), Way::Pip(&["moto[server]"])],
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
@@ -331,6 +333,7 @@ fn python_has(package: &str) -> bool {
     let module = match package {
         "psycopg[binary]" => "psycopg, psycopg_binary",
         "psycopg2-binary" => "psycopg2",
+        "securesystemslib[crypto]" => "securesystemslib",
         name => name,
     };
     python().is_file()

@@ -1,7 +1,9 @@
-//! `guard audit`: report on, verify and list records, offline.
+//! `guard audit`: what is made of records, offline.
 
+mod attestation;
 mod broker;
 mod checkpoint;
+mod export;
 mod list;
 mod report;
 mod verify;
@@ -50,6 +52,8 @@ enum Command {
     Checkpoint(checkpoint::Args),
     /// List the records in a folder
     List(list::Args),
+    /// Write a record in a form that other systems read
+    Export(export::Args),
 }
 
 /// What keeps a command from being done.
@@ -84,6 +88,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Verify(args) => verify::main(&args),
         Command::Checkpoint(args) => checkpoint::main(&args),
         Command::List(args) => list::main(&args),
+        Command::Export(args) => export::main(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -43,6 +43,7 @@ fn run(arguments: &[&str]) -> Result<u8, Unusable> {
         Command::Verify(args) => verify::main(&args),
         Command::Checkpoint(args) => checkpoint::main(&args),
         Command::List(args) => list::main(&args),
+        Command::Export(args) => export::main(&args),
     }
 }
 

@@ -12,13 +12,15 @@ use guard_audit::{
 use serde::Serialize;
 
 use super::{
-    BROKEN, NOT_SEALED, Unusable, WHOLE, broker, json, keys, open, printable, read_text, write,
+    BROKEN, NOT_SEALED, Unusable, WHOLE, attestation, broker, json, keys, open, printable,
+    read_text, write,
 };
 
 const AFTER_HELP: &str = "\
 Examples:
   guard audit verify record.jsonl --key seal.pub
   guard audit verify record.jsonl --key \"$(guard-broker key --config guard.yaml)\" --json
+  guard audit verify record.jsonl --key seal.pub --attestation report.intoto.jsonl --report report.json
   guard audit verify record.jsonl --key seal.pub --checkpoint kept.txt --broker https://guard.example.com
 
 The proof that the record's seal is in the broker's log is looked for beside the record (`record.proof`). With it, one key
@@ -54,6 +56,12 @@ pub(crate) struct Args {
     /// Fetch the proof of consistency from here
     #[arg(long, value_name = "URL", requires = "checkpoint", conflicts_with = "consistency")]
     broker: Option<String>,
+    /// Also check the broker's signed statement (`report.intoto.jsonl`): that it is about this very record
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+    /// With --attestation: also that it is about this report (`report.json`)
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    report: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     json: bool,
@@ -71,11 +79,14 @@ struct Answer {
     key_id: Option<String>,
     line: Option<u64>,
     problem: Option<String>,
-    /// `record` or `log`: what is broken.
+    /// `record`, `log` or `attestation`: what is broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     broken: Option<&'static str>,
     /// Its place in the log; nothing, if no proof was there.
     log: Option<InLog>,
+    /// The key that signed the statement about it, if that was given and holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested_by: Option<String>,
 }
 
 /// The place in the log, for programs.
@@ -105,7 +116,7 @@ struct KeptFiles {
 pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     let keys = keys(&args.key)?;
     let proof = proof(args)?;
-    let (code, words, answer) = match &proof {
+    let (mut code, mut words, mut answer) = match &proof {
         Some(Ok(proof)) => in_log(args, proof, &keys)?,
         Some(Err(problem)) => broken_log(problem),
         None if args.checkpoint.is_some() => {
@@ -120,6 +131,25 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
             Err(error) => not_whole(args, error)?,
         },
     };
+    if code == WHOLE
+        && let Some(path) = &args.attestation
+    {
+        let session = answer.session.as_deref();
+        match attestation::check(path, &args.record, args.report.as_deref(), &keys, session)? {
+            Ok(key) => {
+                words.push_str(&format!("\nsaid:  attested by key {key}"));
+                answer.attested_by = Some(key);
+            }
+            Err(problem) => {
+                let problem = format!("the attestation does not hold: {problem}");
+                code = BROKEN;
+                words = format!("broken: {problem}\n{words}");
+                answer.result = "broken";
+                answer.broken = Some("attestation");
+                answer.problem = Some(problem);
+            }
+        }
+    }
     if args.json {
         write(None, &json(&answer)?)?;
     } else {

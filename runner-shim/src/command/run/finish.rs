@@ -9,6 +9,7 @@ use std::{
 
 use guard_audit::{
     PublicKey,
+    export::ATTESTATION_FILE,
     report::{WriteError, Written, write_report},
 };
 use guard_core::control::EndSession;
@@ -59,6 +60,7 @@ pub(super) async fn finish(
     let folder = reports.join(session.info.id.to_string());
     let written = write_report(&record, &folder, &keys(session).await)?;
     keep_proof(session, &folder.join(PROOF)).await?;
+    attestation(session, &folder).await;
     if let Some(summary) = env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
         append(Path::new(&summary), &written.markdown)?;
     }
@@ -77,6 +79,18 @@ async fn keep_proof(session: &Session, path: &Path) -> Result<(), FinishError> {
             tracing::debug!(%error, "there is no proof of the record's place in the log");
             Ok(())
         }
+    }
+}
+
+/// Puts the broker's signed statement beside the record, which is the evidence with or without it.
+async fn attestation(session: &Session, folder: &Path) {
+    let path = folder.join(ATTESTATION_FILE);
+    let written = match session.client.attestation().await {
+        Ok(line) => fs::write(&path, line).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = written {
+        say(&format!("there is no attestation beside the report: {why}"));
     }
 }
 
