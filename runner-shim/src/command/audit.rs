@@ -4,8 +4,11 @@ mod attestation;
 mod broker;
 mod checkpoint;
 mod export;
+pub(crate) mod folder;
 mod list;
+mod replay;
 mod report;
+mod search;
 mod verify;
 
 use std::{
@@ -50,15 +53,19 @@ enum Command {
     Verify(verify::Args),
     /// Keep the newest checkpoint of the broker's log, which must hold all of the former one
     Checkpoint(checkpoint::Args),
+    /// Show a session in its order, with its pauses
+    Replay(replay::Args),
     /// List the records in a folder
     List(list::Args),
+    /// Find the runs that touched a table, or sent a statement
+    Search(search::Args),
     /// Write a record in a form that other systems read
     Export(export::Args),
 }
 
 /// What keeps a command from being done.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(crate) enum Unusable {
     #[error("cannot read `{path}`: {source}")]
     Read { path: String, source: io::Error },
     #[error("cannot write `{path}`: {source}")]
@@ -77,6 +84,8 @@ enum Unusable {
         "the trees of {from} and {to} leaves have to be compared: give --broker URL, or --consistency FILE with what the broker answers to `/v1/log/consistency?from={from}&to={to}`"
     )]
     NoConsistency { from: u64, to: u64 },
+    #[error("{0}")]
+    Arguments(&'static str),
     #[error("cannot render the report: {0}")]
     Render(String),
 }
@@ -87,7 +96,9 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Report(args) => report::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Checkpoint(args) => checkpoint::main(&args),
+        Command::Replay(args) => replay::main(&args),
         Command::List(args) => list::main(&args),
+        Command::Search(args) => search::main(&args),
         Command::Export(args) => export::main(&args),
     };
     match done {

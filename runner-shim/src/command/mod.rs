@@ -1,5 +1,6 @@
 //! One module for each command of `guard`.
 pub(crate) mod audit;
 pub(crate) mod gateway;
+mod paint;
 pub(crate) mod policy;
 pub(crate) mod run;

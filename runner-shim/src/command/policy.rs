@@ -7,13 +7,15 @@ mod files;
 mod test;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     process::ExitCode,
 };
 
 use clap::Subcommand;
 use guard_audit::report::printable;
 use guard_core::document::Problems;
+
+use super::paint::Paint;
 
 /// Every policy is right, every case is as expected, or the statement was explained.
 const RIGHT: u8 = 0;
@@ -109,32 +111,6 @@ fn write(text: &str) -> Result<(), Unusable> {
 
 fn write_json(value: &serde_json::Value) -> Result<(), Unusable> {
     write(&format!("{value:#}\n"))
-}
-
-/// Colours, where a person looks.
-#[derive(Debug, Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn for_stdout() -> Self {
-        Self(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-    }
-
-    fn good(self, text: &str) -> String {
-        self.with("32", text)
-    }
-
-    fn bad(self, text: &str) -> String {
-        self.with("1;31", text)
-    }
-
-    fn faint(self, text: &str) -> String {
-        self.with("2", text)
-    }
-
-    fn with(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
 }
 
 /// `1 rule`, `2 rules`.

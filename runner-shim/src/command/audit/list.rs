@@ -6,11 +6,12 @@ use guard_audit::report::{Counts, Report, Whole};
 use guard_core::{EndReason, SessionId, Timestamp};
 use serde::Serialize;
 
-use super::{Unusable, WHOLE, json, keys, open, printable, write};
+use super::{Unusable, WHOLE, folder, json, keys, open, printable, write};
 
 const AFTER_HELP: &str = "\
 Examples:
   guard audit list recordings/
+  guard audit list recordings/ --repo acme/shop --since 30d --blocked
   guard audit list recordings/ --key seal.pub --json | jq '.[] | select(.counts.refused > 0)'
 
 Every record is read to its end. Exit codes: 0, or 2 if the folder cannot be read.";
@@ -19,8 +20,16 @@ Every record is read to its end. Exit codes: 0, or 2 if the folder cannot be rea
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A folder with records (`*.jsonl`)
+    /// A folder with records (`*.jsonl`), which may be in folders of their own
     folder: PathBuf,
+    #[command(flatten)]
+    runs: folder::Runs,
+    /// Only runs in which something was refused
+    #[arg(long)]
+    blocked: bool,
+    /// Only runs in which something was masked
+    #[arg(long)]
+    masked: bool,
     /// The broker's public key: base64, or a file with it or its PEM; repeat it for older keys
     #[arg(long, value_name = "FILE|BASE64")]
     key: Vec<String>,
@@ -37,6 +46,8 @@ struct Row {
     repository: String,
     job: String,
     run: String,
+    trust_rule: String,
+    resources: Vec<String>,
     opened_at: Timestamp,
     ended_at: Option<Timestamp>,
     reason: Option<EndReason>,
@@ -62,22 +73,17 @@ enum Listed {
 /// Runs the command.
 pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     let keys = keys(&args.key)?;
-    let failed = |source| Unusable::Read { path: args.folder.display().to_string(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&args.folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let files = folder::records(&args.folder)?;
     let mut listed = Vec::new();
     for path in &files {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = path.strip_prefix(&args.folder).unwrap_or(path).display().to_string();
         let report = open(path).and_then(|record| {
             let path = path.display().to_string();
             Report::from_record(record, &keys).map_err(|source| Unusable::Report { path, source })
         });
+        if report.as_ref().is_ok_and(|report| !args.means(report)) {
+            continue;
+        }
         listed.push(match report {
             Ok(report) => Listed::Record(Box::new(Row {
                 file,
@@ -85,6 +91,8 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
                 repository: report.run.repository,
                 job: report.run.run.job,
                 run: report.run.run.run_id,
+                trust_rule: report.trust.rule,
+                resources: report.grants.iter().map(|g| g.resource.to_string()).collect(),
                 opened_at: report.window.opened_at,
                 ended_at: report.window.ended_at,
                 reason: report.window.reason,
@@ -97,6 +105,17 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     }
     write(None, &if args.json { json(&listed)? } else { table(&listed) })?;
     Ok(WHOLE)
+}
+
+impl Args {
+    /// Whether a run is meant.
+    fn means(&self, report: &Report) -> bool {
+        let resources = report.grants.iter().map(|grant| grant.resource.as_str());
+        let repository = (report.run.repository.as_str(), report.run.run.repository_id.as_str());
+        self.runs.fits(repository, report.window.opened_at, &report.trust.rule, resources)
+            && (!self.blocked || report.counts.refused > 0)
+            && (!self.masked || report.counts.masked > 0)
+    }
 }
 
 /// A line a record; columns are as wide as they have to be.

@@ -42,7 +42,9 @@ fn run(arguments: &[&str]) -> Result<u8, Unusable> {
         Command::Report(args) => report::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Checkpoint(args) => checkpoint::main(&args),
+        Command::Replay(args) => replay::main(&args),
         Command::List(args) => list::main(&args),
+        Command::Search(args) => search::main(&args),
         Command::Export(args) => export::main(&args),
     }
 }
