@@ -31,7 +31,7 @@ pub(crate) use credentials::{
 };
 pub(crate) use gateways::{GatewayConfig, KnownBy, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};
-pub(crate) use people::PeopleConfig;
+pub(crate) use people::{PeopleConfig, SamePerson};
 pub(crate) use resources::ResourceConfig;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;

@@ -96,6 +96,11 @@ pub(crate) enum IdentityError {
     },
 }
 
+/// RFC 8628 section 4.
+const DEVICE: &str = "device_authorization_endpoint";
+/// RFC 9207 section 3.
+const SAYS_WHO: &str = "authorization_response_iss_parameter_supported";
+
 /// Where an issuer lets people sign in.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
@@ -103,6 +108,10 @@ pub(crate) struct Endpoints {
     pub(crate) authorization: Url,
     /// Where a code is given for tokens.
     pub(crate) token: Url,
+    /// Where a device begins to sign somebody in (RFC 8628), if it can.
+    pub(crate) device: Option<Url>,
+    /// Whether it says who it is when it sends a browser back (RFC 9207).
+    pub(crate) says_who: bool,
 }
 
 /// An address of a discovery document: `https`, unless the issuer itself is on this machine.
@@ -203,6 +212,11 @@ impl Issuers {
         Ok(Endpoints {
             authorization: address("authorization_endpoint")?,
             token: address("token_endpoint")?,
+            device: match document.get(DEVICE) {
+                Some(_) => Some(address(DEVICE)?),
+                None => None,
+            },
+            says_who: document.get(SAYS_WHO).and_then(Value::as_bool).unwrap_or(false),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Pages for people: runs, and what is made of their records. Served from the program itself, nothing from elsewhere.
 
+mod approvals;
 mod assets;
 pub(crate) mod frame;
 mod runs;
@@ -29,6 +30,9 @@ pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/runs"), get(runs::list)),
         (("GET", "/runs/{id}"), get(runs::one)),
         (("GET", "/runs/{id}/{file}"), get(runs::download)),
+        (("GET", "/approvals"), get(approvals::list)),
+        (("GET", "/approvals/{id}"), get(approvals::one)),
+        (("POST", "/approvals/{id}"), post(approvals::decide)),
         (("GET", "/live/{id}"), get(runs::live)),
         (("GET", "/live/{id}/events"), get(runs::events)),
     ]

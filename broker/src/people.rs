@@ -6,16 +6,22 @@
 mod oidc;
 mod sign_in;
 mod signed_in;
+mod starter;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use guard_core::Timestamp;
+use guard_core::{Identity, PersonRef, Timestamp};
 
-use crate::config::PeopleConfig;
+use crate::{
+    config::{PeopleConfig, SamePerson},
+    sessions::approvals::Decider,
+    store::SignedInRow,
+};
 
 pub(crate) use oidc::Provider;
 pub(crate) use sign_in::{callback, sign_in, sign_out};
 pub(crate) use signed_in::SignedIn;
+pub(crate) use starter::Starter;
 
 /// What a person may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +47,10 @@ pub(crate) struct Person {
     pub(crate) name: String,
     /// Their groups.
     pub(crate) groups: BTreeSet<String>,
+    /// What they are compared with a run's starter by.
+    pub(crate) claims: BTreeMap<String, String>,
+    /// What else names the same person, by the configuration as it is now.
+    pub(crate) same_person: Vec<SamePerson>,
     /// Their roles by the configuration as it is now.
     pub(crate) roles: BTreeSet<Role>,
     /// Until when they are signed in.
@@ -81,10 +91,48 @@ impl Person {
         self.roles.iter().any(|own| own.includes(role))
     }
 
+    /// Somebody who is signed in, by the configuration as it is now. Nobody, where it takes people of another provider.
+    fn of(row: SignedInRow, config: &PeopleConfig) -> Option<Self> {
+        let roles = roles(config, &row.groups);
+        (row.issuer == config.issuer.url).then(|| Self {
+            issuer: row.issuer,
+            subject: row.subject,
+            name: row.name,
+            groups: row.groups,
+            claims: row.claims,
+            same_person: config.same_person.clone(),
+            roles,
+            until: row.until,
+        })
+    }
+
     /// By what they are told from others.
     pub(crate) fn key(&self) -> String {
         format!("{} {}", self.issuer, self.subject)
     }
+}
+
+impl Decider for Person {
+    fn person(&self) -> PersonRef {
+        PersonRef {
+            issuer: self.issuer.clone(),
+            subject: self.subject.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    fn groups(&self) -> &BTreeSet<String> {
+        &self.groups
+    }
+
+    fn started(&self, run: &Identity) -> bool {
+        is_starter(self, run)
+    }
+}
+
+/// Whether somebody started a run, or may have.
+pub(crate) fn is_starter(person: &Person, run: &Identity) -> bool {
+    Starter::of(person, run) != Starter::Another
 }
 
 /// The roles of somebody in these groups.

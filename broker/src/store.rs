@@ -32,7 +32,7 @@ pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use log::LeafRow;
 pub(crate) use overview::Overview;
-pub(crate) use people::NewSignedIn;
+pub(crate) use people::{Held, NewSignedIn, SignedInRow};
 pub(crate) use renewals::Renewal;
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use runs::{Decided, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing};

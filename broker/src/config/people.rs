@@ -19,6 +19,18 @@ const MAX_SESSION: Duration = Duration::from_hours(24 * 7);
 /// Where groups stand in an ID token, unless configured.
 const GROUPS: &str = "/groups";
 
+const FIELDS: &[&str] = &[
+    "issuer",
+    "client_id",
+    "client_secret",
+    "scopes",
+    "groups",
+    "roles",
+    "session",
+    "same_person",
+    "device",
+];
+
 /// Where people sign in, and what they may do.
 #[derive(Debug, Clone)]
 pub(crate) struct PeopleConfig {
@@ -36,6 +48,21 @@ pub(crate) struct PeopleConfig {
     pub(crate) roles: BTreeMap<Role, BTreeSet<String>>,
     /// How long somebody is signed in.
     pub(crate) session: Duration,
+    /// Which claims of runs and of people name the same person.
+    pub(crate) same_person: Vec<SamePerson>,
+    /// Whether people can sign in on the command line.
+    pub(crate) device: bool,
+}
+
+/// A claim of runs and one of people: whoever has the same value in both started the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SamePerson {
+    /// The claim of the run, as trust rules write it.
+    pub(crate) run: String,
+    /// The claim of the person: its name, or a JSON pointer.
+    pub(crate) person: String,
+    /// Runs of this issuer only.
+    pub(crate) issuer: Option<String>,
 }
 
 /// Reads `people`.
@@ -87,10 +114,18 @@ pub(super) fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<
         }),
         None => Some(SESSION),
     };
-    fields.finish(
-        &["issuer", "client_id", "client_secret", "scopes", "groups", "roles", "session"],
-        problems,
-    );
+    let same_person = match fields.optional("same_person") {
+        Some(node) => {
+            let items = node.list(problems)?;
+            items.iter().map(|item| same_person(item, problems)).collect()
+        }
+        None => Some(Vec::new()),
+    };
+    let device = match fields.optional("device") {
+        Some(node) => node.boolean(problems),
+        None => Some(true),
+    };
+    fields.finish(FIELDS, problems);
     Some(PeopleConfig {
         issuer: issuer?,
         client_id: client_id?,
@@ -99,7 +134,29 @@ pub(super) fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<
         groups: groups?,
         roles: roles?,
         session: session?,
+        same_person: same_person?,
+        device: device?,
     })
+}
+
+fn same_person(node: &Node, problems: &mut Problems) -> Option<SamePerson> {
+    let fields = node.fields(problems)?;
+    let claim = |name: &str, problems: &mut Problems| {
+        let node = fields.required(name, problems)?;
+        let text = node.text(problems)?;
+        if text.is_empty() {
+            node.problem(problems, "a claim has a name");
+            return None;
+        }
+        Some(text.to_owned())
+    };
+    let (run, person) = (claim("run", problems), claim("person", problems));
+    let issuer = match fields.optional("issuer") {
+        Some(node) => Some(node.text(problems)?.to_owned()),
+        None => None,
+    };
+    fields.finish(&["run", "person", "issuer"], problems);
+    Some(SamePerson { run: run?, person: person?, issuer })
 }
 
 fn roles(node: &Node, problems: &mut Problems) -> Option<BTreeMap<Role, BTreeSet<String>>> {

@@ -17,6 +17,7 @@ static STYLE: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("../../templates/style.css"),
         &style_within("report"),
         include_str!("../../templates/runs.css"),
+        include_str!("../../templates/approvals.css"),
     ];
     Asset::new("style", "css", "text/css; charset=utf-8", text.join("\n"))
 });

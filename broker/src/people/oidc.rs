@@ -5,14 +5,14 @@
 //! nobody else, the nonce is the one that was sent with this browser.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use guard_core::{Digest, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::{
@@ -32,6 +32,8 @@ const MAX_ANSWER: usize = 128 * 1024;
 /// Groups of a person, and characters of a text about them.
 const MAX_GROUPS: usize = 1_000;
 const MAX_TEXT: usize = 256;
+/// By these somebody is compared with who started a run, besides what the configuration names.
+pub(super) const COMPARED: [&str; 5] = ["preferred_username", "nickname", "email", "upn", "sub"];
 
 /// The provider.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct Vouched {
     pub(super) subject: String,
     pub(super) name: String,
     pub(super) groups: BTreeSet<String>,
+    /// What they are compared with a run's starter by.
+    pub(super) claims: BTreeMap<String, String>,
 }
 
 impl Provider {
@@ -89,7 +93,7 @@ impl Provider {
         (&self.config.issuer.url, &self.config.client_id) == (&issuer.url, client_id)
     }
 
-    async fn endpoints(&self) -> Result<Endpoints, SignInError> {
+    pub(super) async fn endpoints(&self) -> Result<Endpoints, SignInError> {
         let kept = self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((endpoints, _)) = kept.filter(|(_, since)| since.elapsed() < KEPT) {
             return Ok(endpoints);
@@ -109,19 +113,24 @@ impl Provider {
         verifier: &str,
     ) -> Result<Url, SignInError> {
         let mut url = self.endpoints().await?.authorization;
-        let mut scopes = vec!["openid", "profile", "email"];
-        scopes.extend(self.config.scopes.iter().map(String::as_str));
         let challenge = URL_SAFE_NO_PAD.encode(Digest::of(verifier).as_bytes());
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.config.client_id)
             .append_pair("redirect_uri", back)
-            .append_pair("scope", &scopes.join(" "))
+            .append_pair("scope", &self.scopes())
             .append_pair("state", state)
             .append_pair("nonce", nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
         Ok(url)
+    }
+
+    /// What the broker asks to know of people.
+    pub(super) fn scopes(&self) -> String {
+        let mut scopes = vec!["openid", "profile", "email"];
+        scopes.extend(self.config.scopes.iter().map(String::as_str));
+        scopes.join(" ")
     }
 
     /// Gives a code for an ID token, and says whom it vouches for.
@@ -132,13 +141,26 @@ impl Provider {
         nonce: &str,
         verifier: &str,
     ) -> Result<Vouched, SignInError> {
-        let mut form = vec![
+        let form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", back),
             ("code_verifier", verifier),
         ];
-        let mut request = self.http.post(self.endpoints().await?.token);
+        let (status, body) = self.post(self.endpoints().await?.token, form).await?;
+        if status != reqwest::StatusCode::OK {
+            return Err(SignInError::Code(format!("{} {}", status.as_u16(), error_of(&body))));
+        }
+        self.vouched(&body, Some(nonce)).await
+    }
+
+    /// Asks the provider as its client.
+    pub(super) async fn post<'a>(
+        &'a self,
+        url: Url,
+        mut form: Vec<(&'a str, &'a str)>,
+    ) -> Result<(reqwest::StatusCode, Value), SignInError> {
+        let mut request = self.http.post(url);
         match &self.config.client_secret {
             Some(source) => {
                 let secret =
@@ -162,11 +184,15 @@ impl Provider {
             }
             body.extend_from_slice(&piece);
         }
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if status != reqwest::StatusCode::OK {
-            let error = body.get("error").and_then(Value::as_str).unwrap_or_default();
-            return Err(SignInError::Code(format!("{} {}", status.as_u16(), text(error))));
-        }
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// Whom an answer with tokens vouches for.
+    pub(super) async fn vouched(
+        &self,
+        body: &Value,
+        nonce: Option<&str>,
+    ) -> Result<Vouched, SignInError> {
         let token = body.get("id_token").and_then(Value::as_str);
         let token = token.ok_or_else(|| SignInError::Code("there is no ID token".into()))?;
         let verified = self
@@ -178,12 +204,19 @@ impl Provider {
     }
 
     /// OpenID Connect Core 1.0 section 3.1.3.7.
-    fn read(&self, token: &Verified, nonce: &str, now: Timestamp) -> Result<Vouched, Fault> {
+    fn read(
+        &self,
+        token: &Verified,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vouched, Fault> {
         token.require_audience(&self.config.client_id)?;
         if token.has("azp") && token.text("azp")? != self.config.client_id {
             return Err(Fault::new("its `azp` is another client"));
         }
-        if token.text("nonce")? != nonce {
+        if let Some(nonce) = nonce
+            && token.text("nonce")? != nonce
+        {
             return Err(Fault::new("its nonce is another sign-in's"));
         }
         let seconds = now.as_second();
@@ -208,8 +241,45 @@ impl Provider {
                 BTreeSet::new()
             }
         };
-        Ok(Vouched { subject: subject.to_owned(), name: text(name.unwrap_or(subject)), groups })
+        let named = self.config.same_person.iter().map(|pair| pair.person.as_str());
+        let claims = COMPARED.into_iter().chain(named).filter_map(|name| {
+            let value = word(claims, name)?;
+            (value.chars().count() <= MAX_TEXT).then(|| (name.to_owned(), value))
+        });
+        Ok(Vouched {
+            subject: subject.to_owned(),
+            name: text(name.unwrap_or(subject)),
+            groups,
+            claims: claims.collect(),
+        })
     }
+}
+
+/// A claim as text, by its name or by where it stands (RFC 6901).
+fn word(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    let value = match name.strip_prefix('/') {
+        Some(path) => {
+            let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+            let first = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+            if rest.is_empty() { Some(first) } else { first.pointer(&format!("/{rest}")) }
+        }
+        None => claims.get(name),
+    };
+    match value? {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        Value::String(_)
+        | Value::Number(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}
+
+/// The `error` of an answer (RFC 6749 section 5.2).
+pub(super) fn error_of(body: &Value) -> String {
+    text(body.get("error").and_then(Value::as_str).unwrap_or_default())
 }
 
 fn text(text: &str) -> String {

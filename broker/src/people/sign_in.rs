@@ -25,7 +25,7 @@ use crate::{
     api::App,
     error::{Refusal, chain},
     pages::frame,
-    store::NewSignedIn,
+    store::{Held, NewSignedIn},
 };
 
 /// What a sign-in that has begun needs to come back.
@@ -55,6 +55,8 @@ pub(crate) struct Answer {
     state: String,
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    iss: Option<String>,
 }
 
 /// The form of a button that changes something.
@@ -102,6 +104,18 @@ pub(crate) async fn callback(
     if !bool::from(state.as_bytes().ct_eq(answer.state.as_bytes())) {
         return Ok(failed("the answer is that of another sign-in"));
     }
+    // RFC 9207 section 2.4: an answer of another provider, in the name of this one.
+    let says_who = match provider.endpoints().await {
+        Ok(endpoints) => endpoints.says_who,
+        Err(error) => return Ok(failed(&chain(&error))),
+    };
+    match &answer.iss {
+        Some(iss) if iss != provider.issuer() => {
+            return Ok(failed("the answer is that of another provider"));
+        }
+        None if says_who => return Ok(failed("the answer does not say which provider it is of")),
+        Some(_) | None => {}
+    }
     if !answer.error.is_empty() || answer.code.is_empty() || answer.code.len() > MAX_CODE {
         return Ok(failed("the provider did not sign in"));
     }
@@ -119,6 +133,8 @@ pub(crate) async fn callback(
         subject: vouched.subject,
         name: vouched.name,
         groups: vouched.groups,
+        claims: vouched.claims,
+        held: Held::Browser,
         until: Timestamp::from_second(until).unwrap_or_default(),
     };
     app.sessions.store.sign_in(&new).await?;

@@ -9,8 +9,8 @@ use axum::{
 };
 use guard_core::Digest;
 
-use super::{Person, Provider, roles};
-use crate::{api::App, error::Refusal, pages::frame};
+use super::{Person, Provider};
+use crate::{api::App, error::Refusal, pages::frame, store::Held};
 
 /// The cookie of somebody who is signed in. The prefix has browsers take it from this host and over TLS only.
 pub(super) const COOKIE: &str = "__Host-guard";
@@ -47,26 +47,17 @@ impl FromRequestParts<Arc<App>> for SignedIn {
             Some(token) => app
                 .sessions
                 .store
-                .signed_in(Digest::of(token))
+                .signed_in(Digest::of(token), Held::Browser)
                 .await
                 .map_err(|error| Refusal::from(error).into_response())?
-                .filter(|found| found.issuer == people.issuer.url)
+                .and_then(|found| Person::of(found, people))
                 .map(|found| (token.to_owned(), found)),
             None => None,
         };
-        let Some((token, found)) = found else { return Err(to_sign_in(parts)) };
-        let roles = roles(people, &found.groups);
-        if roles.is_empty() {
-            return Err(frame::no_role(&found.name));
+        let Some((token, person)) = found else { return Err(to_sign_in(parts)) };
+        if person.roles.is_empty() {
+            return Err(frame::no_role(&person.name));
         }
-        let person = Person {
-            issuer: found.issuer,
-            subject: found.subject,
-            name: found.name,
-            groups: found.groups,
-            roles,
-            until: found.until,
-        };
         Ok(Self { person, token })
     }
 }

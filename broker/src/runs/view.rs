@@ -25,7 +25,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// Day and minute.
-    fn day(at: Timestamp) -> Self {
+    pub(crate) fn day(at: Timestamp) -> Self {
         Self { full: full(at), short: at.strftime("%Y-%m-%d %H:%M").to_string() }
     }
 
@@ -60,7 +60,10 @@ fn branch(git_ref: &str) -> &str {
 }
 
 /// An address with a query, of which empty fields are left out.
-fn address<'a>(path: &str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub(crate) fn address<'a>(
+    path: &str,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields {
         if !value.is_empty() {
