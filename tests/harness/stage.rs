@@ -16,6 +16,7 @@ use super::{
     client::Finished,
     http,
     issuer::Issuer,
+    people::{CLIENT_SECRET, People},
     postgres::{PASSWORD, Postgres, SUPERUSER},
     process::{Process, free_port, wait_for},
 };
@@ -115,6 +116,7 @@ pub struct Builder {
     database: &'static str,
     shared_store: bool,
     session_roles: bool,
+    people: bool,
 }
 
 /// What is in the database at the start.
@@ -133,6 +135,8 @@ pub struct Stage {
     pub broker: Process,
     /// The issuer.
     pub issuer: Issuer,
+    /// Where people sign in, if they can.
+    pub people: Option<People>,
     /// The server.
     pub postgres: Postgres,
     /// The broker's address.
@@ -248,6 +252,13 @@ impl Builder {
         self
     }
 
+    /// Lets people sign in.
+    #[must_use]
+    pub fn people(mut self) -> Self {
+        self.people = true;
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub fn start(self) -> Result<Stage> {
         let programs = match &self.programs {
@@ -270,7 +281,14 @@ impl Builder {
         let url = format!("http://127.0.0.1:{port}");
         let identity = dir.path().join("gateway.key");
         let thumbprint = print_key(&programs, &identity)?;
+        let people = match self.people {
+            true => Some(People::start(&format!("{url}/sign-in/callback"))?),
+            false => None,
+        };
         self.configure(dir.path(), port, &postgres, &issuer, &thumbprint)?;
+        if let Some(people) = &people {
+            let_in(dir.path(), &people.url)?;
+        }
         let mut broker = start_broker(&programs, dir.path())?;
         wait_healthy(&mut broker, &url)?;
         let gateway = match self.enforce_at {
@@ -278,7 +296,7 @@ impl Builder {
             EnforceAt::Shim => None,
         };
         let recordings = self.records_at(dir.path());
-        Ok(Stage { gateway, broker, issuer, postgres, url, programs, recordings, dir })
+        Ok(Stage { gateway, broker, issuer, people, postgres, url, programs, recordings, dir })
     }
 
     fn records_at(&self, dir: &Path) -> PathBuf {
@@ -369,6 +387,7 @@ impl Stage {
             database: DATABASE,
             shared_store: false,
             session_roles: false,
+            people: false,
         }
     }
 
@@ -521,6 +540,20 @@ impl Stage {
         self.dir.disable_cleanup(true);
         self.dir.path().to_path_buf()
     }
+}
+
+/// Says in the broker's configuration where people sign in, and who may do what.
+fn let_in(dir: &Path, issuer: &str) -> Result<()> {
+    write_secret(&dir.join("client-secret"), CLIENT_SECRET)?;
+    let file = dir.join("guard.yaml");
+    let text = fs::read_to_string(&file)?;
+    let people = format!(
+        "people:\n  issuer: {issuer}\n  client_id: guard\n  client_secret: {{ file: client-secret }}\n  \
+         scopes: [groups]\n  roles:\n    viewer: [engineering]\n    approver: [dba]\n    auditor: [security]\n    \
+         admin: [admins]\n"
+    );
+    fs::write(file, text + &people)?;
+    Ok(())
 }
 
 /// An entry of `resources`.

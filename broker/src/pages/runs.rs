@@ -182,7 +182,7 @@ async fn logged(app: &App, run: &RunRow) -> Option<String> {
             let size = grouped(proof.checkpoint.unverified().size);
             let index = grouped(proof.index);
             Some(format!(
-                "Its seal is leaf {index} of the {size} of this broker's log, which only grows."
+                "Its seal is leaf {index}, counted from 0, of the {size} in this broker's log, which only grows."
             ))
         }
         Ok(Ok(Proven::No) | Err(_)) | Err(_) => None,

@@ -1,0 +1,114 @@
+//! Stories in a real browser, with a real OpenID provider, real runs and a real database.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::process::{Command, Stdio};
+
+use guard_tests::{Finished, Stage, policies, process::wait_for, script, story};
+
+/// Reads and errors go on, deletes do not.
+const POLICY: &str = policies::READ_ONLY;
+
+fn stage() -> Stage {
+    Stage::builder().policy(POLICY).people().start().unwrap()
+}
+
+/// A story, with what it needs to know of the stage.
+fn command(stage: &Stage, name: &str) -> Command {
+    let mut command = story(name).unwrap();
+    command.env("GUARD_URL", &stage.url).env("GUARD_TEST_DOWNLOAD", stage.dir().join("download"));
+    command
+}
+
+fn tell(stage: &Stage, name: &str) -> Finished {
+    let told: Finished = command(stage, name).output().unwrap().into();
+    if told.code != 0 {
+        eprintln!("{}", stage.broker.log());
+    }
+    told.ok()
+}
+
+/// A run that reads, and one that tries to delete after it.
+fn two_runs(stage: &Stage) {
+    stage.postgres.sql("shop", "CREATE TABLE users (id int, name text)").unwrap();
+    let read = "psql -XAtq -c \"SELECT name FROM users WHERE name = 'secret-in-a-literal'\"";
+    let _ = stage.run(&script(read)).unwrap().ok();
+    let delete = format!("{read}; psql -XAtq -c 'DELETE FROM users' || true");
+    let _ = stage.run(&script(&delete)).unwrap().ok();
+}
+
+#[test]
+fn somebody_signs_in_and_reads_a_run() {
+    let stage = stage();
+    two_runs(&stage);
+    tell(&stage, "see_a_run.js");
+    // What was downloaded is the record, whole.
+    let (file, key) = (stage.dir().join("download"), stage.dir().join("seal.pub"));
+    std::fs::write(&key, stage.key().unwrap()).unwrap();
+    let arguments = ["audit", "verify", file.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let _ = stage.tool(&arguments).unwrap().ok();
+}
+
+#[test]
+fn a_viewer_sees_no_values_and_a_stranger_nothing() {
+    let stage = stage();
+    two_runs(&stage);
+    tell(&stage, "viewer.js");
+}
+
+#[test]
+fn nothing_that_a_job_writes_becomes_more_than_text() {
+    let markup = "<img src=x onerror=alert(1)><script>window.pwned=1</script>";
+    let stage = Stage::builder()
+        .policy(POLICY)
+        .people()
+        .claim("actor", markup)
+        .claim("workflow", markup)
+        .claim("repository", "acme/<script>window.pwned=1</script>")
+        .start()
+        .unwrap();
+    let table = format!("CREATE TABLE \"{markup}\" (id int, \"{markup}\" text)");
+    stage.postgres.sql("shop", &table).unwrap();
+    let file = stage.dir().join("markup.sql");
+    let sql = format!(
+        "SELECT '{markup}';\nSELECT \"{markup}\" FROM \"{markup}\";\nDELETE FROM \"{markup}\" WHERE \"{markup}\" = '{markup}';\n\
+         SELECT '{markup}'::int;\nSELECT '\u{202e}{markup}';\n/* {markup} */ SELECT 1;\n\"{markup}\";\n"
+    );
+    std::fs::write(&file, sql).unwrap();
+    let run = format!("PGAPPNAME='{markup}' psql -XAtq -f {} || true", file.display());
+    let _ = stage.run(&script(&run)).unwrap().ok();
+    tell(&stage, "markup.js");
+}
+
+#[test]
+fn a_run_is_followed_while_it_happens() {
+    let stage = stage();
+    stage.postgres.sql("shop", "CREATE TABLE users (id int)").unwrap();
+    let done = stage.dir().join("done");
+    let run = format!(
+        "while ! [ -e {} ]; do psql -XAtq -c 'SELECT count(*) FROM users' -c \"SELECT '<img src=x onerror=alert(1)>'\"; \
+         psql -XAtq -c 'DELETE FROM users' || true; sleep 0.3; done",
+        done.display()
+    );
+    let mut job = stage.spawn("job", &script(&run)).unwrap();
+    let log = stage.dir().join("story.log");
+    let file = std::fs::File::create(&log).unwrap();
+    wait_for("a live run", || stage.records().pop()).unwrap();
+    let mut follow = command(&stage, "live.js");
+    let mut follow =
+        follow.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null()).spawn().unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_for("what the story saw", || {
+        (said().contains("seen") || said().contains("Error")).then_some(())
+    })
+    .unwrap();
+    std::fs::write(&done, "").unwrap();
+    let status = follow.wait().unwrap();
+    assert!(status.success(), "{}\n{}", said(), stage.broker.log());
+    assert!(job.wait(std::time::Duration::from_secs(30)).unwrap().success());
+}
