@@ -6,6 +6,7 @@
 mod archive;
 mod files;
 mod parts;
+mod rest;
 mod resume;
 mod tail;
 mod writers;
@@ -24,7 +25,10 @@ pub(crate) use archive::Archive;
 pub(crate) use resume::{ResumeError, Resumed};
 pub(crate) use tail::Tail;
 
-use crate::store::{Store, StoreError};
+use crate::{
+    log::Keyring,
+    store::{Store, StoreError},
+};
 use files::FileRecord;
 pub(crate) use files::Files;
 use parts::PartsRecord;
@@ -113,7 +117,7 @@ pub(crate) enum Records {
     /// A file each.
     Files(Files),
     /// Parts in the store, and from there to the recordings.
-    Parts(Store, Archive),
+    Parts(Store, Archive, Keyring),
 }
 
 /// One session's record.
@@ -161,8 +165,9 @@ impl Records {
                 let created = created.map_err(io::Error::other)??;
                 Ok(Record::File(Arc::new(created)))
             }
-            Self::Parts(store, _) => {
-                Ok(Record::Parts(Arc::new(PartsRecord::new(store.clone(), session, fallback))))
+            Self::Parts(store, _, keys) => {
+                let record = PartsRecord::new(store.clone(), keys.clone(), session, fallback);
+                Ok(Record::Parts(Arc::new(record)))
             }
         }
     }
@@ -176,8 +181,8 @@ impl Records {
     ) -> Result<Resumed, ResumeError> {
         match self {
             Self::Files(files) => files.resume(session, known, fallback),
-            Self::Parts(store, _) => {
-                let record = PartsRecord::new(store.clone(), session, fallback);
+            Self::Parts(store, _, keys) => {
+                let record = PartsRecord::new(store.clone(), keys.clone(), session, fallback);
                 Ok(Resumed::Open(Record::Parts(Arc::new(record))))
             }
         }
@@ -191,8 +196,8 @@ impl Records {
     ) -> Option<Record> {
         match self {
             Self::Files(_) => None,
-            Self::Parts(store, _) => {
-                let record = PartsRecord::new(store.clone(), session, fallback);
+            Self::Parts(store, _, keys) => {
+                let record = PartsRecord::new(store.clone(), keys.clone(), session, fallback);
                 Some(Record::Parts(Arc::new(record)))
             }
         }
@@ -215,9 +220,9 @@ impl Records {
         filed: bool,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
         match self {
-            Self::Files(files) => Ok(archive::read_file(files.path(session)).await?.boxed()),
-            Self::Parts(_, archive) if filed => archive.read(session).await,
-            Self::Parts(store, _) => Ok(parts::stream(store.clone(), session).boxed()),
+            Self::Files(files) => Ok(rest::expanded(rest::read(&files.folder, session).await?)),
+            Self::Parts(_, archive, _) if filed => archive.read(session).await,
+            Self::Parts(store, ..) => Ok(parts::stream(store.clone(), session).boxed()),
         }
     }
 
@@ -229,7 +234,7 @@ impl Records {
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
         match self {
             Self::Files(_) => self.read(session, filed).await,
-            Self::Parts(_, archive) if filed => archive.read(session).await,
+            Self::Parts(_, archive, _) if filed => archive.read(session).await,
             Self::Parts(..) => {
                 let tail = self.tail(session).await?;
                 let pieces = try_unfold(tail, async |mut tail| {
@@ -245,7 +250,7 @@ impl Records {
     pub(crate) async fn file(&self, session: SessionId) -> Result<(), RecordError> {
         match self {
             Self::Files(_) => Ok(()),
-            Self::Parts(store, archive) => {
+            Self::Parts(store, archive, _) => {
                 archive.file(session, parts::stream(store.clone(), session)).await?;
                 Ok(store.filed(session).await?)
             }

@@ -62,13 +62,17 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
 }
 
 /// Opens the records of a configuration: they grow where the store is.
-pub(crate) fn open_records(config: &Config, store: &Store) -> anyhow::Result<Records> {
+pub(crate) fn open_records(
+    config: &Config,
+    store: &Store,
+    keys: &Keyring,
+) -> anyhow::Result<Records> {
     Ok(match &config.recordings {
         RecordingsAt::Folder(folder) => {
-            let files = Files::open(folder)
+            let files = Files::open(folder, keys.clone())
                 .with_context(|| format!("cannot use the folder `{}`", folder.display()))?;
             if store.is_shared() {
-                Records::Parts(store.clone(), Archive::Folder(folder.clone()))
+                Records::Parts(store.clone(), Archive::Folder(folder.clone()), keys.clone())
             } else {
                 Records::Files(files)
             }
@@ -76,7 +80,7 @@ pub(crate) fn open_records(config: &Config, store: &Store) -> anyhow::Result<Rec
         RecordingsAt::Bucket { bucket, prefix } => {
             let archive = Archive::bucket(bucket, prefix)
                 .with_context(|| format!("cannot use the bucket `{bucket}`"))?;
-            Records::Parts(store.clone(), archive)
+            Records::Parts(store.clone(), archive, keys.clone())
         }
     })
 }
@@ -109,7 +113,7 @@ pub(crate) async fn serve(
         None => None,
     };
     let store = open_store(&config).await?;
-    let records = open_records(&config, &store)?;
+    let records = open_records(&config, &store, &keys)?;
     // Proofs from before the port was taken may have been used with the broker that ran before.
     let once = Once::new(&store, Timestamp::now());
     let issuers = Issuers::new(&config.audience, &config.issuers)?;

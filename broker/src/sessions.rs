@@ -14,6 +14,7 @@ mod policy;
 mod reaper;
 mod reloading;
 mod renewing;
+mod resting;
 mod session;
 
 use std::{

@@ -31,6 +31,7 @@ mod reloading;
 mod renewals;
 mod replicas;
 mod runs;
+mod segments;
 mod stage;
 mod together;
 #[cfg(feature = "otel")]

@@ -19,4 +19,4 @@ pub use driver::{chromium, driver, issuer_script, story, validator};
 pub use issuer::Issuer;
 pub use people::People;
 pub use postgres::Postgres;
-pub use stage::{Builder, EnforceAt, Programs, Stage, policies};
+pub use stage::{Builder, EnforceAt, Programs, Stage, policies, record_text};

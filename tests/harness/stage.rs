@@ -472,7 +472,10 @@ impl Stage {
     pub fn records(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.recordings).into_iter().flatten();
         let mut files: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-        files.retain(|file| file.extension().is_some_and(|end| end == "jsonl"));
+        files.retain(|file| {
+            let name = file.to_string_lossy();
+            name.strip_suffix(".zst").unwrap_or(&name).ends_with(".jsonl")
+        });
         files.sort();
         files
     }
@@ -480,7 +483,7 @@ impl Stage {
     /// Waits until the newest record is sealed, and gives it.
     pub fn sealed_record(&self) -> Result<String> {
         wait_for("sealed record", || {
-            let text = fs::read_to_string(self.records().pop()?).ok()?;
+            let text = record_text(&self.records().pop()?).ok()?;
             text.lines().last()?.contains("\"signature\"").then_some(text)
         })
     }
@@ -666,4 +669,14 @@ fn profile_dir() -> Result<PathBuf> {
 pub(super) fn target_dir() -> Result<PathBuf> {
     let profile = profile_dir()?;
     Ok(profile.parent().context("the running program is not in a target folder")?.to_path_buf())
+}
+
+/// A record's lines, compressed or not.
+pub fn record_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path)?;
+    let plain = match path.extension().is_some_and(|end| end == "zst") {
+        true => zstd::decode_all(&bytes[..])?,
+        false => bytes,
+    };
+    Ok(String::from_utf8(plain)?)
 }

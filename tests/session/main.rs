@@ -167,10 +167,13 @@ fn a_run_is_the_same_with_a_store_that_brokers_share() {
         let key = stage.key().unwrap();
         let _verified = stage.tool(&["audit", "verify", &file, "--key", &key]).unwrap().ok();
         // It is in the recordings a moment later, byte for byte.
-        let name = format!("{}.jsonl", report.file_name().unwrap().display());
+        let name = format!("{}.jsonl.zst", report.file_name().unwrap().display());
         let filed = || stage.records().into_iter().find(|path| path.ends_with(&name));
         let filed = wait_for("record in the recordings", filed).unwrap();
-        assert_eq!(std::fs::read(filed).unwrap(), std::fs::read(file).unwrap());
+        let text = guard_tests::record_text(&filed).unwrap();
+        assert_eq!(text, std::fs::read_to_string(file).unwrap());
+        let filed = filed.display().to_string();
+        let _verified = stage.tool(&["audit", "verify", &filed, "--key", &key]).unwrap().ok();
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 
 use url::Url;
 
-use super::RecordError;
+use super::{RecordError, rest};
 use crate::config::is_loopback_host;
 
 /// A record is read and sent in pieces of this size.
@@ -71,18 +71,18 @@ impl Archive {
         Ok(Self::Bucket(Arc::new(builder.build()?), prefix))
     }
 
-    /// Writes a sealed record, and reads it back: what answers `Ok` is there, byte for byte. Writing one again is
-    /// harmless.
+    /// Writes a sealed record, compressed, and reads it back: what answers `Ok` is there, byte for byte. Writing one again
+    /// is harmless.
     pub(crate) async fn file(
         &self,
         session: SessionId,
         pieces: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<(), RecordError> {
-        let mut pieces = std::pin::pin!(pieces);
+        let mut pieces = std::pin::pin!(rest::compressed(pieces)?);
         let mut sum = Sum::default();
         match self {
             Self::Folder(folder) => {
-                let path = folder.join(format!("{session}.jsonl"));
+                let path = folder.join(rest::name(session));
                 let new = folder.join(format!(".{session}.{}", uuid::Uuid::new_v4().simple()));
                 let mut file =
                     File::options().create_new(true).write(true).mode(0o600).open(&new).await?;
@@ -102,7 +102,7 @@ impl Archive {
                 }
             }
             Self::Bucket(bucket, prefix) => {
-                let upload = bucket.put_multipart(&key(prefix, session)).await?;
+                let upload = bucket.put_multipart(&key(prefix, &rest::name(session))).await?;
                 let mut upload = WriteMultipart::new(upload);
                 let written = async {
                     while let Some(piece) = pieces.try_next().await? {
@@ -120,7 +120,7 @@ impl Archive {
             }
         }
         let mut there = Sum::default();
-        let mut read = self.read(session).await?;
+        let mut read = self.kept(session).await?;
         while let Some(piece) = read.try_next().await? {
             there.add(&piece);
         }
@@ -136,21 +136,45 @@ impl Archive {
         &self,
         session: SessionId,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
+        Ok(rest::expanded(self.kept(session).await?))
+    }
+
+    /// The same as it is kept: compressed, or as brokers did before.
+    async fn kept(
+        &self,
+        session: SessionId,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RecordError> {
         match self {
-            Self::Folder(folder) => {
-                let path = folder.join(format!("{session}.jsonl"));
-                Ok(read_file(path).await?.boxed())
-            }
+            Self::Folder(folder) => Ok(rest::read(folder, session).await?),
             Self::Bucket(bucket, prefix) => {
-                let found = bucket.get(&key(prefix, session)).await?;
+                let found = match bucket.get(&key(prefix, &rest::name(session))).await {
+                    Err(object_store::Error::NotFound { .. }) => {
+                        bucket.get(&key(prefix, &rest::plain_name(session))).await?
+                    }
+                    found => found?,
+                };
                 Ok(found.into_stream().map_err(io::Error::other).boxed())
             }
         }
     }
+
+    /// Takes a record away. One that is not there is away.
+    pub(crate) async fn delete(&self, session: SessionId) -> Result<(), RecordError> {
+        for name in [rest::name(session), rest::plain_name(session)] {
+            match self {
+                Self::Folder(folder) => rest::remove(&folder.join(name))?,
+                Self::Bucket(bucket, prefix) => match bucket.delete(&key(prefix, &name)).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        }
+        Ok(())
+    }
 }
 
-fn key(prefix: &Key, session: SessionId) -> Key {
-    prefix.clone().join(format!("{session}.jsonl"))
+fn key(prefix: &Key, name: &str) -> Key {
+    prefix.clone().join(name)
 }
 
 /// A file in pieces.

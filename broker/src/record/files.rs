@@ -20,11 +20,13 @@ use super::{
     Appended, BROKER, Batch, RecordError, Sealed, line_hash,
     writers::{MAX_NOTICES, Writers, held},
 };
+use crate::log::Keyring;
 
 /// The folder of all records.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     pub(super) folder: PathBuf,
+    pub(super) keys: Keyring,
 }
 
 /// One session's record, open for appending.
@@ -33,6 +35,7 @@ pub(crate) struct FileRecord {
     session: SessionId,
     /// The resource of refusals whose writer named none.
     fallback: Option<ResourceName>,
+    keys: Keyring,
     file: File,
     lines: Mutex<Lines>,
     /// How many bytes are known to be on the disk. Held while they are brought there.
@@ -67,9 +70,9 @@ enum State {
 
 impl Files {
     /// Uses a folder, made for the broker's user only if it is not there.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, keys: Keyring) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), keys })
     }
 
     /// Where a session's record is.
@@ -89,7 +92,7 @@ impl Files {
             .create_new(true)
             .mode(0o600)
             .open(self.path(session))?;
-        let record = FileRecord::new(session, fallback, file, Lines::default());
+        let record = FileRecord::new(session, fallback, self.keys.clone(), file, Lines::default());
         record.append_own(first)?;
         // The name is on the disk only when its folder is.
         File::open(&self.folder)?.sync_all()?;
@@ -103,11 +106,12 @@ impl FileRecord {
     pub(super) fn new(
         session: SessionId,
         fallback: Option<ResourceName>,
+        keys: Keyring,
         file: File,
         lines: Lines,
     ) -> Self {
         let synced = Mutex::new(lines.length);
-        Self { session, fallback, file, lines: Mutex::new(lines), synced }
+        Self { session, fallback, keys, file, lines: Mutex::new(lines), synced }
     }
 
     /// Appends events of an enforcement point. Blocks on the disk.
@@ -116,7 +120,7 @@ impl FileRecord {
         let known =
             lines.writers.accept(&batch.writer, &batch.owner, batch.first, batch.events.len())?;
         let new = batch.events.get(known..).unwrap_or_default();
-        self.write(&mut lines, &batch.writer, new)?;
+        self.write(&mut lines, &batch.writer, new, true)?;
         for event in new {
             lines.follow(&batch.writer, event, self.fallback.as_ref());
         }
@@ -131,7 +135,7 @@ impl FileRecord {
     /// Appends an event of the broker itself. Blocks on the disk.
     pub(super) fn append_own(&self, event: &Event) -> Result<(), RecordError> {
         let mut lines = self.lines();
-        self.write(&mut lines, BROKER, std::slice::from_ref(event))?;
+        self.write(&mut lines, BROKER, std::slice::from_ref(event), true)?;
         if let Some(notice) = held(event)
             && (lines.notices.len() as u64) < MAX_NOTICES
         {
@@ -167,7 +171,8 @@ impl FileRecord {
         }
         // A record that has its last event already lost only its seal.
         if !lines.ended {
-            self.write(&mut lines, BROKER, std::slice::from_ref(last))?;
+            // The seal of the whole follows, so none of a segment.
+            self.write(&mut lines, BROKER, std::slice::from_ref(last), false)?;
             lines.ended = true;
         }
         let (entries, head) = (lines.chain.entries(), lines.chain.head());
@@ -194,8 +199,14 @@ impl FileRecord {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes all of the events, or none.
-    fn write(&self, lines: &mut Lines, writer: &str, events: &[Event]) -> Result<(), RecordError> {
+    /// Writes all of the events, or none; and the seal of the segment, where that is due and may be.
+    fn write(
+        &self,
+        lines: &mut Lines,
+        writer: &str,
+        events: &[Event],
+        seals: bool,
+    ) -> Result<(), RecordError> {
         lines.writable()?;
         if events.is_empty() {
             return Ok(());
@@ -206,6 +217,13 @@ impl FileRecord {
         let chained = events
             .iter()
             .try_for_each(|event| lines.chain.append_into(&mut bytes, now, writer, event))
+            .and_then(|()| {
+                if !seals || !lines.chain.is_due(now) {
+                    return Ok(());
+                }
+                let key = self.keys.current();
+                lines.chain.seal_segment_into(&mut bytes, self.session, now, &key)
+            })
             .map_err(|error| RecordError::Invalid(error.to_string()));
         let written = chained.and_then(|()| self.write_bytes(lines, &bytes));
         if written.is_err() {

@@ -7,14 +7,16 @@ use std::io;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
-use guard_audit::{ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
+use guard_audit::{AppendError, ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
 use guard_core::{ResourceName, SessionId, Timestamp, control::Notice};
+use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 
 use super::{
     Appended, BROKER, Batch, RecordError, Sealed, line_hash,
     writers::{MAX_NOTICES, Writers, held},
 };
+use crate::log::Keyring;
 use crate::store::{Head, Part, Store, StoreError};
 
 /// Somebody appends each time that an attempt fails, so this many failures are a mistake.
@@ -24,6 +26,7 @@ const ATTEMPTS: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct PartsRecord {
     store: Store,
+    keys: Keyring,
     session: SessionId,
     /// The resource of refusals whose writer named none.
     fallback: Option<ResourceName>,
@@ -40,8 +43,13 @@ struct Step<T> {
 }
 
 impl PartsRecord {
-    pub(super) fn new(store: Store, session: SessionId, fallback: Option<ResourceName>) -> Self {
-        Self { store, session, fallback, seen: Mutex::default() }
+    pub(super) fn new(
+        store: Store,
+        keys: Keyring,
+        session: SessionId,
+        fallback: Option<ResourceName>,
+    ) -> Self {
+        Self { store, keys, session, fallback, seen: Mutex::default() }
     }
 
     pub(super) async fn append(&self, batch: &Batch) -> Result<Appended, RecordError> {
@@ -50,7 +58,7 @@ impl PartsRecord {
             let known =
                 new.writers.accept(&batch.writer, &batch.owner, batch.first, batch.events.len())?;
             let events = batch.events.get(known..).unwrap_or_default();
-            let lines = chain(&mut new, &batch.writer, events)?;
+            let lines = self.chain(&mut new, &batch.writer, events, true)?;
             let mut notices = Vec::new();
             for event in events {
                 let notice = new.writers.follow(&batch.writer, event, self.fallback.as_ref());
@@ -71,7 +79,7 @@ impl PartsRecord {
     pub(super) async fn append_own(&self, event: &Event) -> Result<(), RecordError> {
         self.change(|end| {
             let mut new = end.clone();
-            let lines = chain(&mut new, BROKER, std::slice::from_ref(event))?;
+            let lines = self.chain(&mut new, BROKER, std::slice::from_ref(event), true)?;
             let notices: Vec<_> =
                 held(event).filter(|_| new.notices < MAX_NOTICES).into_iter().collect();
             new.notices += notices.len() as u64;
@@ -88,8 +96,9 @@ impl PartsRecord {
     ) -> Result<Sealed, RecordError> {
         let sealed = self.change(|end| {
             let mut new = end.clone();
-            let mut lines = chain(&mut new, BROKER, std::slice::from_ref(last))?;
-            let whole = ChainWriter::resume(new.entries, new.head);
+            // The seal of the whole follows, so none of a segment.
+            let mut lines = self.chain(&mut new, BROKER, std::slice::from_ref(last), false)?;
+            let whole = ChainWriter::resume_in(new.entries, new.head, new.segment.clone());
             let seal = Seal::line(self.session, &whole, now, key)
                 .map_err(|error| RecordError::Invalid(error.to_string()))?;
             lines.extend_from_slice(&seal);
@@ -153,24 +162,34 @@ impl PartsRecord {
         let end = self.store.head(self.session).await?;
         end.ok_or_else(|| gone("the record"))
     }
+
+    /// The lines of events behind an end, which becomes theirs; and the seal of the segment, where that is due and may be.
+    fn chain(
+        &self,
+        end: &mut Head<Writers>,
+        writer: &str,
+        events: &[Event],
+        seals: bool,
+    ) -> Result<Vec<u8>, RecordError> {
+        let invalid = |error: AppendError| RecordError::Invalid(error.to_string());
+        let mut chain = ChainWriter::resume_in(end.entries, end.head, end.segment.clone());
+        let now = Timestamp::now();
+        let mut lines = Vec::with_capacity(events.len() * 512);
+        for event in events {
+            chain.append_into(&mut lines, now, writer, event).map_err(invalid)?;
+        }
+        if seals && !lines.is_empty() && chain.is_due(now) {
+            let key = self.keys.current();
+            chain.seal_segment_into(&mut lines, self.session, now, &key).map_err(invalid)?;
+        }
+        (end.entries, end.head) = (chain.entries(), chain.head());
+        end.segment = chain.segment().clone();
+        Ok(lines)
+    }
 }
 
 fn gone(what: &str) -> RecordError {
     RecordError::Store(StoreError::Row(format!("{what} is gone")))
-}
-
-/// The lines of events behind an end, which becomes theirs.
-fn chain(end: &mut Head<Writers>, writer: &str, events: &[Event]) -> Result<Vec<u8>, RecordError> {
-    let mut chain = ChainWriter::resume(end.entries, end.head);
-    let now = Timestamp::now();
-    let mut lines = Vec::with_capacity(events.len() * 512);
-    for event in events {
-        chain
-            .append_into(&mut lines, now, writer, event)
-            .map_err(|error| RecordError::Invalid(error.to_string()))?;
-    }
-    (end.entries, end.head) = (chain.entries(), chain.head());
-    Ok(lines)
 }
 
 /// A sealed record, in order and whole: a part that is missing is an error, not an end.
@@ -178,10 +197,17 @@ pub(super) fn stream(
     store: Store,
     session: SessionId,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    try_unfold(Some(0_u64), move |next| {
+    try_unfold(Some((0_u64, None)), move |next| {
         let store = store.clone();
         async move {
-            let Some(next) = next else { return Ok(None) };
+            let Some((next, total)) = next else { return Ok(None) };
+            let total = match total {
+                Some(total) => total,
+                None => {
+                    let end = store.head::<IgnoredAny>(session).await.map_err(io::Error::other)?;
+                    end.ok_or_else(|| io::Error::other("the record is gone"))?.entries
+                }
+            };
             let parts = store.parts(session, next).await.map_err(io::Error::other)?;
             if parts.is_empty() {
                 return Err(io::Error::other("the record ends before its seal"));
@@ -195,14 +221,15 @@ pub(super) fn stream(
                 }
                 for line in part.lines.split_inclusive(|byte| *byte == b'\n') {
                     if line.starts_with(b"{\"seal\":") {
-                        sealed = true;
+                        // Others stand between entries.
+                        sealed = expected == total;
                     } else {
                         expected += 1;
                     }
                 }
                 bytes.extend_from_slice(&part.lines);
             }
-            let next = if sealed { None } else { Some(expected) };
+            let next = if sealed { None } else { Some((expected, Some(total))) };
             Ok(Some((Bytes::from(bytes), next)))
         }
     })

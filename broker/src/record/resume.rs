@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use guard_audit::{ChainWriter, Entry, Event, MAX_LINE, Seal, tlog::Leaf};
+use guard_audit::{ChainWriter, Entry, Event, MAX_LINE, Seal, Segment, tlog::Leaf};
 use guard_core::{Digest, ResourceName, SessionId};
 
 use super::{
@@ -61,6 +61,7 @@ impl Files {
         let mut entries = 0_u64;
         let mut head = Digest::ZERO;
         let mut lines = Lines::default();
+        let mut segment = Segment::default();
         let mut line = Vec::new();
         let mut matched = known.is_none_or(|(entries, _)| entries == 0);
         loop {
@@ -74,6 +75,18 @@ impl Files {
             let Some(text) = line.strip_suffix(b"\n") else { break };
             if text.starts_with(b"{\"seal\":") {
                 let seal = Seal::parse(text).ok_or_else(|| changed("it is no seal".into()))?;
+                if seal.entries != entries || seal.head != head {
+                    return Err(changed("it does not seal what is before it".into()));
+                }
+                if let Some(number) = seal.segment
+                    && !lines.ended
+                {
+                    head = Digest::of(text);
+                    lines.length += line.len() as u64;
+                    segment = Segment { number: number + 1, ..Segment::default() };
+                    matched |= known == Some((entries, head));
+                    continue;
+                }
                 let leaf = Leaf::seal(session, seal.sealed_at, Digest::of(text));
                 return Ok(Resumed::Sealed(Sealed { entries, head, leaf }));
             }
@@ -91,6 +104,9 @@ impl Files {
             entries += 1;
             head = Digest::of(text);
             lines.length += line.len() as u64;
+            segment.entries += 1;
+            segment.bytes += line.len() as u64;
+            segment.since.get_or_insert(entry.at);
             if known == Some((entries, head)) {
                 matched = true;
             }
@@ -109,8 +125,8 @@ impl Files {
             file.sync_data()?;
         }
         File::open(&self.folder)?.sync_all()?;
-        lines.chain = ChainWriter::resume(entries, head);
-        let record = FileRecord::new(session, fallback, file, lines);
+        lines.chain = ChainWriter::resume_in(entries, head, segment);
+        let record = FileRecord::new(session, fallback, self.keys.clone(), file, lines);
         Ok(Resumed::Open(Record::File(Arc::new(record))))
     }
 }

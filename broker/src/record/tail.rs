@@ -29,7 +29,7 @@ impl Records {
     pub(crate) async fn tail(&self, session: SessionId) -> Result<Tail, RecordError> {
         match self {
             Self::Files(files) => Ok(Tail::File(File::open(files.path(session)).await?, 0)),
-            Self::Parts(store, _) => Ok(Tail::Parts(store.clone(), session, 0)),
+            Self::Parts(store, ..) => Ok(Tail::Parts(store.clone(), session, 0)),
         }
     }
 }

@@ -282,6 +282,8 @@ impl Sessions {
             self.store.forget_used(Timestamp::now()).await?;
             self.store.forget_parts().await?;
             self.store.forget_approvals().await?;
+            let sessions = self.clone();
+            self.tasks.spawn(async move { sessions.look_after_records().await });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Whoever appends names the end that it saw. If that is not the end any more, nothing happens, and it looks
 //! again. One statement does it: a row's lock decides between two brokers, and none holds it across a round trip.
 
-use guard_audit::tlog::Leaf;
+use guard_audit::{Segment, tlog::Leaf};
 use guard_core::{Digest, SessionId, control::Notice};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -20,8 +20,10 @@ const PARTS: i64 = 16;
 pub(crate) struct Head<W> {
     /// How many entries there are.
     pub(crate) entries: u64,
-    /// The hash of the last.
+    /// The hash of the last line.
     pub(crate) head: Digest,
+    /// What no seal covers yet.
+    pub(crate) segment: Segment,
     /// What the writers may send next.
     pub(crate) writers: W,
     /// How many notices there were.
@@ -47,16 +49,20 @@ impl Store {
         &self,
         id: SessionId,
     ) -> Result<Option<Head<W>>, StoreError> {
-        let row: Option<(i64, String, String, i64, i64, Option<String>)> = sqlx::query_as(
-            "SELECT entries, head, writers, notices, sealed, leaf FROM records WHERE session = $1",
+        let row: Option<(i64, String, String, i64, i64, Option<String>, String)> = sqlx::query_as(
+            "SELECT entries, head, writers, notices, sealed, leaf, segment FROM records WHERE session = $1",
         )
         .bind(id.to_string())
         .fetch_optional(&self.pool)
         .await?;
-        let Some((entries, head, writers, notices, sealed, leaf)) = row else { return Ok(None) };
+        let Some((entries, head, writers, notices, sealed, leaf, segment)) = row else {
+            return Ok(None);
+        };
         Ok(Some(Head {
             entries: count(entries)?,
             head: rows::parse(&head)?,
+            segment: serde_json::from_str(&segment)
+                .map_err(|error| StoreError::Row(error.to_string()))?,
             writers: serde_json::from_str(&writers)
                 .map_err(|error| StoreError::Row(error.to_string()))?,
             notices: count(notices)?,
@@ -79,7 +85,8 @@ impl Store {
             "UPDATE sessions SET sealed = 1, mask_key = '' WHERE id IN (SELECT session FROM it)";
         let text = format!(
             "WITH it AS (
-                 UPDATE records SET entries = $4, head = $5, writers = $6, notices = $7, sealed = $8, leaf = $11
+                 UPDATE records SET entries = $4, head = $5, writers = $6, notices = $7, sealed = $8, leaf = $11,
+                     segment = $12
                  WHERE session = $1 AND entries = $2 AND head = $3 AND sealed = 0
                  RETURNING session){}
              INSERT INTO parts (session, first, lines, notices, noticed)
@@ -109,6 +116,7 @@ impl Store {
             .bind(part.lines.clone())
             .bind(notices)
             .bind(new.leaf.as_ref().map(rows::to_json).transpose()?)
+            .bind(rows::to_json(&new.segment)?)
             .execute(&self.pool)
             .await?;
         Ok(pushed.rows_affected() > 0)

@@ -1,11 +1,12 @@
 //! Several brokers on one store: any of them answers anything, and what must happen once happens once.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Read as _, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
+use guard_audit::Plain;
 use guard_core::{EndReason, control::ID_TOKEN_TYPE, control::TOKEN_EXCHANGE};
 use serde_json::{Value, json};
 
@@ -408,7 +409,9 @@ async fn a_record_goes_to_the_recordings_and_is_there_byte_for_byte() {
     let store = &stage.app.sessions.store;
     until("a filed record", async || store.state(id).await.unwrap().filter(|state| state.filed))
         .await;
-    let file = std::fs::read(stage.record(&shim)).unwrap();
+    let mut file = Vec::new();
+    let at_rest = std::fs::read(stage.record(&shim).with_extension("jsonl.zst")).unwrap();
+    Plain::of(&at_rest[..]).unwrap().read_to_end(&mut file).unwrap();
     let parts = store.parts(id, 0).await.unwrap();
     let parts: Vec<u8> = parts.into_iter().flat_map(|part| part.lines).collect();
     assert_eq!(file, parts);

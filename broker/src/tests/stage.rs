@@ -376,8 +376,8 @@ async fn start(folder: &Path) -> Arc<App> {
     let config = Arc::new(config::load(&folder.join("guard.yaml")).expect("a configuration"));
     let people = config.people.clone();
     let store = serve::open_store(&config).await.unwrap();
-    let records = serve::open_records(&config, &store).unwrap();
     let keys = Keyring::load_or_create(&config.sealing_key).unwrap();
+    let records = serve::open_records(&config, &store, &keys).unwrap();
     let issuers = Issuers::new(&config.audience, &config.issuers).unwrap();
     let once = Once::new(&store, Timestamp::now());
     let metrics = Metrics::new(api::counted_names());

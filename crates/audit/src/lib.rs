@@ -10,14 +10,18 @@ mod fixture;
 mod key;
 mod read;
 pub mod report;
+mod rest;
 mod seal;
 pub mod story;
 pub mod tlog;
 mod verify;
 
-pub use chain::{AppendError, ChainWriter, MAX_LINE};
+pub use chain::{
+    AppendError, ChainWriter, MAX_LINE, SEGMENT_BYTES, SEGMENT_ENTRIES, SEGMENT_LASTS, Segment,
+};
 pub use event::{Entry, Event, GrantRecord, MaskedColumn, Outcome, StatementPhase};
 pub use key::{KeyError, KeyId, PublicKey, SealingKey};
+pub use rest::{AtRest, Expander, MAX_PLAIN, Plain, compressed_extension, fuzz_plain};
 pub use seal::{FORMAT, Seal};
 pub use verify::{
     Broken, Problem, ReadError, RecordReader, Unsealed, Verified, VerifyError, fuzz_verify, verify,

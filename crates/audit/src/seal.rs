@@ -1,4 +1,5 @@
-//! The seal: the broker's signature over a whole record, and its last line.
+//! The seal: the broker's signature over a record as far as it goes. The last line is one; in a long record there are
+//! others between the entries, each of which covers all before it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Digest, SessionId, Timestamp};
@@ -10,17 +11,22 @@ use crate::{ChainWriter, KeyId, PublicKey, SealingKey};
 /// be taken for one over anything else, nor the other way round.
 const DOMAIN: &[u8] = b"guard-record-seal-v1\n";
 
-/// The format that this code writes and reads.
-pub const FORMAT: &str = "guard-record/1";
+/// The format that this code writes.
+pub const FORMAT: &str = "guard-record/2";
+/// The format before it, which has one seal, at the end; it is read still.
+const FORMAT_1: &str = "guard-record/1";
 
 /// What is signed: how many lines there are, and the hash of the last, which holds all others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
-    /// Always [`FORMAT`].
+    /// [`FORMAT`], or the one before.
     pub format: String,
     /// The session.
     pub session: SessionId,
+    /// The segment that it closes, counted from 0. `guard-record/1` has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub segment: Option<u64>,
     /// How many entries there are before the seal.
     pub entries: u64,
     /// The hash of the last entry's line.
@@ -31,7 +37,7 @@ pub struct Seal {
     pub key_id: KeyId,
 }
 
-/// The last line of a record.
+/// A seal's line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SealLine {
@@ -44,7 +50,7 @@ pub(crate) struct SealLine {
 pub(crate) struct BadSignature;
 
 impl Seal {
-    /// Seals what `chain` has written and gives the last line, with its line feed.
+    /// Seals what `chain` has written and gives the seal's line, with its line feed.
     pub fn line(
         session: SessionId,
         chain: &ChainWriter,
@@ -54,6 +60,7 @@ impl Seal {
         let seal = Self {
             format: FORMAT.to_owned(),
             session,
+            segment: Some(chain.segment().number),
             entries: chain.entries(),
             head: chain.head(),
             sealed_at,
@@ -80,11 +87,16 @@ impl Seal {
 
 impl SealLine {
     /// Reads a line, without its line feed. `None` if it is not, byte for byte, what the broker
-    /// writes: the seal is the one line that no hash covers, so nothing in it may vary.
+    /// writes: the last seal is a line that no hash covers, so nothing in it may vary.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let parsed: Self = serde_json::from_slice(line).ok()?;
         let canonical = serde_json::to_vec(&parsed).ok()?;
-        (canonical == line && parsed.seal.format == FORMAT).then_some(parsed)
+        let fits = match parsed.seal.format.as_str() {
+            FORMAT => parsed.seal.segment.is_some(),
+            FORMAT_1 => parsed.seal.segment.is_none(),
+            _ => false,
+        };
+        (canonical == line && fits).then_some(parsed)
     }
 
     /// Checks the signature with a key.

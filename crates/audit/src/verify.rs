@@ -8,10 +8,12 @@ use std::io::{self, BufRead, Read as _};
 
 use guard_core::{Digest, SessionId, Timestamp};
 
-use crate::{ChainWriter, Entry, Event, KeyId, MAX_LINE, PublicKey, seal::SealLine};
+use crate::{ChainWriter, Entry, Event, KeyId, MAX_LINE, PublicKey, Seal, Segment, seal::SealLine};
 
-/// By this the last line is known.
+/// By this a seal is known.
 const SEAL_START: &[u8] = br#"{"seal":"#;
+/// Seals of segments that are kept until their signatures are checked.
+const MAX_SEALS: usize = 1 << 17;
 
 /// A record in which no byte was changed since it was sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +116,19 @@ pub enum Problem {
     /// The seal names another hash.
     #[error("the seal does not name the hash of the last entry, which was changed")]
     SealHead,
+    /// A segment is missing, repeated, or in another place; or there is nothing in it.
+    #[error(
+        "the seal of segment {found} stands where that of segment {expected} belongs, or nothing is new since the one before"
+    )]
+    SealOrder {
+        /// What should stand here.
+        expected: u64,
+        /// What does.
+        found: u64,
+    },
+    /// There are more seals than any record has.
+    #[error("there are more seals than any record has")]
+    TooManySeals,
     /// It was sealed before the session ended.
     #[error("it is sealed, but its session has not ended")]
     NotEnded,
@@ -136,8 +151,9 @@ pub enum Problem {
 /// How far the chain of an unsealed record goes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{entries} entries of session {session} hang together, {}; more may have followed",
-    if *.ended { "the session has ended" } else { "the session has not ended" }
+    "{entries} entries of session {session} hang together, {}{}; more may have followed",
+    if *.ended { "the session has ended" } else { "the session has not ended" },
+    if *.sealed > 0 { format!(", and the first {} of them are sealed", .sealed) } else { String::new() }
 )]
 pub struct Unsealed {
     /// The session.
@@ -148,6 +164,8 @@ pub struct Unsealed {
     pub head: Digest,
     /// Whether the session's end is among them.
     pub ended: bool,
+    /// How many of them, from the first on, seals of segments cover.
+    pub sealed: u64,
 }
 
 /// An entry could not be read.
@@ -183,6 +201,13 @@ pub struct RecordReader<R> {
     whole_bytes: u64,
     session: Option<SessionId>,
     ended: bool,
+    /// Seals of segments, and the line of each.
+    seals: Vec<(u64, SealLine)>,
+    /// How many entries they cover.
+    sealed: u64,
+    segment_bytes: u64,
+    segment_since: Option<Timestamp>,
+    /// The seal of the whole.
     seal: Option<SealLine>,
     seal_hash: Digest,
 }
@@ -213,6 +238,10 @@ impl<R: BufRead> RecordReader<R> {
             whole_bytes: 0,
             session: None,
             ended: false,
+            seals: Vec::new(),
+            sealed: 0,
+            segment_bytes: 0,
+            segment_since: None,
             seal: None,
             seal_hash: Digest::ZERO,
         }
@@ -220,17 +249,37 @@ impl<R: BufRead> RecordReader<R> {
 
     /// The next entry; `None` after the last, be there a seal or not.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
-        if self.seal.is_some() || !self.read_line()? {
-            return Ok(None);
-        }
-        if self.line.starts_with(SEAL_START) {
-            let seal = SealLine::parse(&self.line);
-            self.seal = Some(seal.ok_or_else(|| self.broken(Problem::SealMalformed))?);
-            self.seal_hash = Digest::of(&self.line);
-            if self.read_line_bytes()? > 0 {
-                return Err(Broken { line: self.entries + 2, problem: Problem::AfterSeal }.into());
+        loop {
+            if self.seal.is_some() || !self.read_line()? {
+                return Ok(None);
             }
-            return Ok(None);
+            if !self.line.starts_with(SEAL_START) {
+                break;
+            }
+            let seal = SealLine::parse(&self.line);
+            let seal = seal.ok_or_else(|| self.broken(Problem::SealMalformed))?;
+            if seal.seal.segment.is_none() || self.ended {
+                self.seal_hash = Digest::of(&self.line);
+                self.seal = Some(seal);
+                if self.read_line_bytes()? > 0 {
+                    return Err(
+                        Broken { line: self.lines() + 2, problem: Problem::AfterSeal }.into()
+                    );
+                }
+                return Ok(None);
+            }
+            if let Some(problem) = self.misplaced(&seal.seal) {
+                return Err(self.broken(problem).into());
+            }
+            if self.seals.len() >= MAX_SEALS {
+                return Err(self.broken(Problem::TooManySeals).into());
+            }
+            self.seals.push((self.lines() + 1, seal));
+            self.sealed = self.entries;
+            self.head = Digest::of(&self.line);
+            self.whole_bytes += self.line.len() as u64 + 1;
+            self.segment_bytes = 0;
+            self.segment_since = None;
         }
         let entry: Entry = serde_json::from_slice(&self.line)
             .map_err(|error| self.broken(Problem::NotAnEntry { why: error.to_string() }))?;
@@ -238,6 +287,8 @@ impl<R: BufRead> RecordReader<R> {
         self.entries += 1;
         self.head = Digest::of(&self.line);
         self.whole_bytes += self.line.len() as u64 + 1;
+        self.segment_bytes += self.line.len() as u64 + 1;
+        self.segment_since.get_or_insert(entry.at);
         Ok(Some(entry))
     }
 
@@ -263,7 +314,13 @@ impl<R: BufRead> RecordReader<R> {
 
     /// Goes on behind the entries that were read.
     pub const fn chain(&self) -> ChainWriter {
-        ChainWriter::resume(self.entries, self.head)
+        let segment = Segment {
+            number: self.seals.len() as u64,
+            entries: self.entries - self.sealed,
+            bytes: self.segment_bytes,
+            since: self.segment_since,
+        };
+        ChainWriter::resume_in(self.entries, self.head, segment)
     }
 
     /// The seal's key, time and signature, as the record itself claims them.
@@ -278,24 +335,27 @@ impl<R: BufRead> RecordReader<R> {
             let problem = if self.seal.is_some() { Problem::NotOpened } else { Problem::Empty };
             return Err(self.broken(problem).into());
         };
+        let signed = |line: &SealLine| match keys.iter().find(|key| key.id() == line.seal.key_id) {
+            None => Some(Problem::UnknownKey { key_id: line.seal.key_id.clone() }),
+            Some(key) => line.check(key).is_err().then_some(Problem::Signature),
+        };
+        // Who gives no keys does not ask for signatures, but a record without its end has no seal of the whole anyway.
+        if self.seal.is_some() || !keys.is_empty() {
+            for (line, seal) in &self.seals {
+                if let Some(problem) = signed(seal) {
+                    return Err(Broken { line: *line, problem }.into());
+                }
+            }
+        }
         let Some(line) = &self.seal else {
-            let Self { entries, head, ended, .. } = self;
-            return Err(VerifyError::Unsealed(Unsealed { session, entries, head, ended }));
+            let Self { entries, head, ended, sealed, .. } = self;
+            return Err(VerifyError::Unsealed(Unsealed { session, entries, head, ended, sealed }));
         };
         let seal = &line.seal;
-        let problem = if seal.session != session {
-            Some(Problem::SealOfAnother { sealed: seal.session })
-        } else if seal.entries != self.entries {
-            Some(Problem::SealCount { sealed: seal.entries, found: self.entries })
-        } else if seal.head != self.head {
-            Some(Problem::SealHead)
-        } else if !self.ended {
-            Some(Problem::NotEnded)
-        } else {
-            match keys.iter().find(|key| key.id() == seal.key_id) {
-                None => Some(Problem::UnknownKey { key_id: seal.key_id.clone() }),
-                Some(key) => line.check(key).is_err().then_some(Problem::Signature),
-            }
+        let problem = match self.misplaced(seal) {
+            Some(problem) => Some(problem),
+            None if !self.ended => Some(Problem::NotEnded),
+            None => signed(line),
         };
         match problem {
             Some(problem) => Err(self.broken(problem).into()),
@@ -307,6 +367,24 @@ impl<R: BufRead> RecordReader<R> {
                 sealed_at: seal.sealed_at,
                 key_id: seal.key_id.clone(),
             }),
+        }
+    }
+
+    /// What is wrong with a seal here, its signature aside.
+    fn misplaced(&self, seal: &Seal) -> Option<Problem> {
+        let expected = self.seals.len() as u64;
+        if self.session.is_some_and(|session| seal.session != session) {
+            Some(Problem::SealOfAnother { sealed: seal.session })
+        } else if let Some(found) = seal.segment
+            && (found != expected || self.sealed == self.entries)
+        {
+            Some(Problem::SealOrder { expected, found })
+        } else if seal.entries != self.entries {
+            Some(Problem::SealCount { sealed: seal.entries, found: self.entries })
+        } else if seal.head != self.head {
+            Some(Problem::SealHead)
+        } else {
+            None
         }
     }
 
@@ -352,9 +430,14 @@ impl<R: BufRead> RecordReader<R> {
         self.input.by_ref().take(most).read_until(b'\n', &mut self.line)
     }
 
-    /// Something is wrong with the line behind the entries that were read.
-    const fn broken(&self, problem: Problem) -> Broken {
-        Broken { line: self.entries + 1, problem }
+    /// How many lines were read, the seal of the whole aside.
+    fn lines(&self) -> u64 {
+        self.entries + self.seals.len() as u64
+    }
+
+    /// Something is wrong with the line behind those that were read.
+    fn broken(&self, problem: Problem) -> Broken {
+        Broken { line: self.lines() + 1, problem }
     }
 }
 

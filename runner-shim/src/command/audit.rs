@@ -19,7 +19,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use guard_audit::{PublicKey, report::printable};
+use guard_audit::{Plain, PublicKey, report::printable};
 
 /// A key file is no longer, in bytes.
 const MAX_KEY_FILE: u64 = 4096;
@@ -133,20 +133,22 @@ fn keys(given: &[String]) -> Result<Vec<PublicKey>, Unusable> {
     given.iter().map(|given| key(given)).collect()
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, Unusable> {
+/// A record, compressed or not.
+fn open(path: &Path) -> Result<Plain<BufReader<File>>, Unusable> {
     let failed = |source| Unusable::Read { path: path.display().to_string(), source };
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
-    Ok(BufReader::with_capacity(1 << 16, file))
+    Plain::of(BufReader::with_capacity(1 << 16, file)).map_err(failed)
 }
 
 /// A text of at most so many bytes. `None` if it is longer, or no text.
 fn read_text(path: &Path, max: usize) -> Result<Option<String>, Unusable> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    open(path)?
+    File::open(path)
+        .map_err(|source| Unusable::Read { path: path.display().to_string(), source })?
         .take(limit)
         .read_to_end(&mut bytes)
         .map_err(|source| Unusable::Read { path: path.display().to_string(), source })?;

@@ -168,7 +168,12 @@ fn a_record_sealed_before_its_end_is_not_whole() {
     let key = SealingKey::generate().unwrap();
     let builder = fixture::backup();
     let record = [builder.lines.clone(), builder.seal(&key)].concat();
-    assert_eq!(broken(&record, &key).problem, Problem::NotEnded);
+    match verify(&record[..], &[key.public()]) {
+        Err(VerifyError::Unsealed(unsealed)) => {
+            assert_eq!((unsealed.ended, unsealed.sealed), (false, unsealed.entries));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -262,4 +267,135 @@ fn any_bytes_are_verified_without_a_panic() {
         fuzz_verify(&bytes);
         fuzz_verify(&[&record[..at], &bytes[..], &record[at..]].concat());
     });
+}
+
+/// A record with seals between its entries, each behind so many.
+fn segmented(key: &SealingKey, later: &SealingKey) -> Vec<u8> {
+    let at: Timestamp = "2026-11-21T02:45:00Z".parse().unwrap();
+    let plain = fixture::backup().sealed(key);
+    let mut chain = crate::ChainWriter::new();
+    let mut record = Vec::new();
+    for (number, line) in lines(&plain).iter().enumerate() {
+        let Ok(entry) = serde_json::from_slice::<Entry>(line) else { break };
+        chain.append_into(&mut record, at, &entry.writer, &entry.event).unwrap();
+        let ended = matches!(entry.event, Event::SessionEnded { .. });
+        if number % 3 == 2 && !ended {
+            chain.seal_segment_into(&mut record, fixture::session(), at, key).unwrap();
+        }
+    }
+    record.extend(Seal::line(fixture::session(), &chain, at, later).unwrap());
+    record
+}
+
+#[test]
+fn a_record_in_segments_is_whole_and_no_byte_of_it_can_be_changed() {
+    let (key, later) = (SealingKey::generate().unwrap(), SealingKey::generate().unwrap());
+    let record = segmented(&key, &later);
+    let seals = lines(&record).iter().filter(|line| line.starts_with(SEAL_START)).count();
+    assert!(seals > 3, "{seals}");
+    let keys = [key.public(), later.public()];
+    let verified = verify(&record[..], &keys).unwrap();
+    assert_eq!(verified.entries as usize, lines(&record).len() - seals);
+    // Each seal's key has to be known.
+    for key in keys {
+        let found = verify(&record[..], &[key]);
+        assert!(matches!(
+            found,
+            Err(VerifyError::Broken(Broken { problem: Problem::UnknownKey { .. }, .. }))
+        ));
+    }
+    for position in 0..record.len() {
+        let mut changed = record.clone();
+        changed[position] ^= 0x01;
+        assert!(matches!(verify(&changed[..], &keys), Err(VerifyError::Broken(_))), "{position}");
+    }
+    let all = lines(&record);
+    for index in 0..all.len() {
+        let mut missing = all.clone();
+        missing.remove(index);
+        assert!(verify(&missing.concat()[..], &keys).is_err(), "line {index} missing");
+        let mut doubled = all.clone();
+        doubled.insert(index, all[index].clone());
+        assert!(verify(&doubled.concat()[..], &keys).is_err(), "line {index} twice");
+    }
+}
+
+#[test]
+fn a_record_cut_behind_the_seal_of_a_segment_is_not_whole_but_sealed_so_far() {
+    let key = SealingKey::generate().unwrap();
+    let all = lines(&segmented(&key, &key));
+    for length in 1..all.len() {
+        let cut = all[..length].concat();
+        match verify(&cut[..], &[key.public()]) {
+            Err(VerifyError::Unsealed(unsealed)) => {
+                let (mut entries, mut sealed) = (0, 0);
+                for line in &all[..length] {
+                    if line.starts_with(SEAL_START) { sealed = entries } else { entries += 1 }
+                }
+                assert_eq!((unsealed.entries, unsealed.sealed), (entries, sealed));
+                let said = unsealed.to_string().contains("are sealed");
+                assert_eq!(said, sealed > 0, "{unsealed}");
+            }
+            other => panic!("{other:?} at {length}"),
+        }
+    }
+}
+
+#[test]
+fn a_seal_of_a_segment_by_somebody_else_or_again_is_found() {
+    let (key, attacker) = (SealingKey::generate().unwrap(), SealingKey::generate().unwrap());
+    let forged = segmented(&attacker, &key);
+    assert!(matches!(broken(&forged, &key).problem, Problem::UnknownKey { .. }));
+    // The attacker names the broker's key, and chains what follows anew.
+    let text = String::from_utf8(forged).unwrap();
+    let posed = text.replace(&attacker.public().id().to_string(), &key.public().id().to_string());
+    broken(posed.as_bytes(), &key);
+    // Nothing new since the last seal.
+    let at: Timestamp = "2026-11-21T02:45:00Z".parse().unwrap();
+    let builder = fixture::backup();
+    let mut reader = RecordReader::new(&builder.lines[..]);
+    while reader.next_entry().unwrap().is_some() {}
+    let (mut chain, mut record) = (reader.chain(), builder.lines.clone());
+    for _ in 0..2 {
+        chain.seal_segment_into(&mut record, fixture::session(), at, &key).unwrap();
+    }
+    let problem = broken(&record, &key).problem;
+    assert_eq!(problem, Problem::SealOrder { expected: 1, found: 1 });
+}
+
+#[test]
+fn a_record_of_the_format_before_is_still_verified() {
+    let record = include_bytes!("../../../../tests/corpora/verify/sealed");
+    let text = String::from_utf8_lossy(record);
+    assert!(text.contains("guard-record/1"), "{text}");
+    let found = verify(&record[..], &[]);
+    assert!(matches!(
+        found,
+        Err(VerifyError::Broken(Broken { problem: Problem::UnknownKey { .. }, .. }))
+    ));
+}
+
+#[test]
+fn a_segment_is_due_by_entries_bytes_and_age() {
+    use crate::{ChainWriter, SEGMENT_ENTRIES, SEGMENT_LASTS};
+    let at: Timestamp = "2026-11-21T02:45:00Z".parse().unwrap();
+    let event =
+        |reason: usize| Event::Disconnected { connection: 0, reason: Some("x".repeat(reason)) };
+    let mut lines = Vec::new();
+    let mut chain = ChainWriter::new();
+    assert!(!chain.is_due(at));
+    chain.append_into(&mut lines, at, "broker", &event(1)).unwrap();
+    assert!(!chain.is_due(at) && chain.is_due(at + SEGMENT_LASTS));
+    for _ in 1..SEGMENT_ENTRIES {
+        assert!(!chain.is_due(at));
+        chain.append_into(&mut lines, at, "broker", &event(1)).unwrap();
+    }
+    assert!(chain.is_due(at));
+    let key = SealingKey::generate().unwrap();
+    chain.seal_segment_into(&mut lines, fixture::session(), at, &key).unwrap();
+    assert!(!chain.is_due(at + SEGMENT_LASTS));
+    for _ in 0..4 {
+        chain.append_into(&mut lines, at, "broker", &event(1 << 20)).unwrap();
+    }
+    assert!(chain.is_due(at));
 }

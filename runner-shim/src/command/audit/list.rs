@@ -20,7 +20,7 @@ Every record is read to its end. Exit codes: 0, or 2 if the folder cannot be rea
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A folder with records (`*.jsonl`), which may be in folders of their own
+    /// A folder with records (`*.jsonl`, `*.jsonl.zst`), which may be in folders of their own
     folder: PathBuf,
     #[command(flatten)]
     runs: folder::Runs,

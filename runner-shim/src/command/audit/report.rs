@@ -20,7 +20,7 @@ A report is made of any record, also of one that is not sealed or broken; it say
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The record (`*.jsonl`)
+    /// The record (`*.jsonl`, `*.jsonl.zst`)
     record: PathBuf,
     /// The form of the report
     #[arg(long, value_enum, default_value_t = Format::Html)]

@@ -39,7 +39,7 @@ const MAX_CONSISTENCY: usize = 16 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The record (`*.jsonl`)
+    /// The record (`*.jsonl`, `*.jsonl.zst`)
     record: PathBuf,
     /// The broker's public key: base64, or a file with it or its PEM; repeat it for older keys
     #[arg(long, value_name = "FILE|BASE64", required = true)]
@@ -179,7 +179,7 @@ fn in_log(args: &Args, proof: &Proof, keys: &[PublicKey]) -> Result<Found, Unusa
 /// The file in which the proof of a record is looked for.
 fn beside(record: &Path) -> PathBuf {
     let name = record.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.strip_suffix(".zst").unwrap_or(&name);
+    let name = name.strip_suffix(guard_audit::compressed_extension()).unwrap_or(&name);
     let name = name.strip_suffix(".jsonl").unwrap_or(name);
     record.with_file_name(format!("{name}.proof"))
 }
