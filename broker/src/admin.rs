@@ -3,6 +3,8 @@
 //! It works on the store. The brokers that run hear of it there, within a second.
 
 mod gateways;
+mod keys;
+mod records;
 mod reload;
 
 use std::{io::Write as _, path::PathBuf};
@@ -16,6 +18,8 @@ use crate::{
 };
 
 pub(crate) use gateways::{GatewayArgs, run as gateways};
+pub(crate) use keys::{KeyArgs, run as key};
+pub(crate) use records::{RecordArgs, run as records};
 pub(crate) use reload::{ReloadArgs, run as reload};
 
 /// What is said of the reason of an end at most.

@@ -5,6 +5,7 @@ mod gateways;
 mod issuers;
 mod people;
 mod resources;
+mod retention;
 mod store;
 mod telemetry;
 mod watched;
@@ -33,6 +34,7 @@ pub(crate) use gateways::{GatewayConfig, KnownBy, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};
 pub(crate) use people::{PeopleConfig, SamePerson};
 pub(crate) use resources::ResourceConfig;
+pub(crate) use retention::Retention;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;
 
@@ -60,6 +62,7 @@ const FIELDS: &[&str] = &[
     "resources",
     "gateways",
     "sessions",
+    "retention",
     "people",
     "trust",
     "policies",
@@ -94,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) gateways: BTreeMap<String, GatewayConfig>,
     /// When a silent shim is gone.
     pub(crate) sessions: SessionTimes,
+    /// How long records are kept.
+    pub(crate) retention: Retention,
     /// Where people sign in, if they can.
     pub(crate) people: Option<PeopleConfig>,
     /// Who gets what.
@@ -220,6 +225,10 @@ fn read(
         None => Some(SessionTimes { heartbeat: HEARTBEAT, lost_after: LOST_AFTER, renew: RENEW }),
     };
     let people = fields.optional("people").map(|node| people::read(node, base, problems));
+    let retention = match fields.optional("retention") {
+        Some(node) => retention::read(node, problems),
+        None => Some(Retention::default()),
+    };
     let policy_files =
         fields.required("policies", problems).and_then(|n| folder(n, base, watched, problems));
     let policies = policy_files.as_ref().map(|files| policies(files, problems));
@@ -258,6 +267,7 @@ fn read(
         resources: resources?,
         gateways: gateways.unwrap_or_default(),
         sessions: sessions?,
+        retention: retention?,
         people: match people {
             Some(people) => Some(people?),
             None => None,

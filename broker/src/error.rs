@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     PolicyChanged,
     /// More than one session may ask of people.
     TooMany(String),
+    /// The record is deleted.
+    Deleted(String),
     /// The request makes no sense.
     Invalid(String),
     /// The credential cannot be had.
@@ -46,7 +48,7 @@ impl Refusal {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NoSession => StatusCode::NOT_FOUND,
             Self::Gap { .. } => StatusCode::CONFLICT,
-            Self::SessionOver(_) => StatusCode::GONE,
+            Self::SessionOver(_) | Self::Deleted(_) => StatusCode::GONE,
             Self::PolicyChanged => StatusCode::CONFLICT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -62,6 +64,7 @@ impl Refusal {
             Self::NoSession => "not-found",
             Self::Gap { .. } => "gap",
             Self::SessionOver(_) => "session-over",
+            Self::Deleted(_) => "deleted",
             Self::PolicyChanged => "policy-changed",
             Self::TooMany(_) => "too-many",
             Self::Invalid(_) => "invalid",
@@ -83,6 +86,7 @@ impl Refusal {
             Self::NoSession => "there is no such session".into(),
             Self::Gap { expected } => format!("the next event of this writer is number {expected}"),
             Self::SessionOver(reason) => reason.to_string(),
+            Self::Deleted(message) => message.clone(),
             Self::Unrecorded(_) => "the record cannot be written".into(),
             Self::Internal(_) => "the broker cannot do this now".into(),
         }
@@ -98,6 +102,7 @@ impl Refusal {
             | Self::NoSession
             | Self::Gap { .. }
             | Self::SessionOver(_)
+            | Self::Deleted(_)
             | Self::PolicyChanged
             | Self::TooMany(_)
             | Self::Invalid(_)
@@ -122,6 +127,7 @@ impl Refusal {
             Self::NoSession
             | Self::Gap { .. }
             | Self::SessionOver(_)
+            | Self::Deleted(_)
             | Self::PolicyChanged
             | Self::Invalid(_) => {
                 tracing::info!(decision_id, code, reason, "refused a request");

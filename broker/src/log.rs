@@ -8,7 +8,7 @@ mod keys;
 use std::time::Duration;
 
 use guard_audit::{
-    PublicKey,
+    KeyError, PublicKey,
     tlog::{
         self, Checkpoint, CheckpointError, Consistency, KeyLeaf, Leaf, Proof, SignedCheckpoint,
         Span,
@@ -52,6 +52,9 @@ pub(crate) enum LogError {
     /// A kept checkpoint is none.
     #[error("a checkpoint of the store cannot be read")]
     Checkpoint(#[from] CheckpointError),
+    /// A key's file cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A leaf has no JSON form.
     #[error("a leaf cannot be written")]
     Json(#[from] serde_json::Error),
@@ -113,18 +116,45 @@ impl Log {
                 log.store.log_add(0, &[first]).await?;
                 continue;
             };
-            let (own, named) = (own.public(), used.id().to_string());
-            if own == used {
+            if log.keys.follow(&used)? {
                 return Ok(log);
             }
-            let own_id = own.id().to_string();
+            let own = own.public();
+            let (own_id, used) = (own.id().to_string(), used.id().to_string());
             return Err(if known.iter().any(|(_, leaf)| public(leaf) == Some(own)) {
-                LogError::OldKey { own: own_id, used: named }
+                LogError::OldKey { own: own_id, used }
             } else {
-                LogError::ForeignKey { own: own_id, used: named }
+                LogError::ForeignKey { own: own_id, used }
             });
         }
         Err(LogError::NotYet)
+    }
+
+    /// Takes up the key that is in use, should it have been replaced.
+    pub(crate) async fn follow_key(&self) -> Result<(), LogError> {
+        let known = self.store.log_keys().await?;
+        let Some(used) = known.last().and_then(|(_, leaf)| public(leaf)) else { return Ok(()) };
+        let own = self.keys.current().public();
+        if own == used {
+            return Ok(());
+        }
+        let (own, id) = (own.id().to_string(), used.id().to_string());
+        if self.keys.follow(&used)? {
+            tracing::info!(key = id, replaced = own, "a new sealing key is in use");
+            Ok(())
+        } else {
+            Err(LogError::OldKey { own, used: id })
+        }
+    }
+
+    /// Replaces the key in use by a new one, which the old one signs. Gives both.
+    pub(crate) async fn rotate(&self) -> Result<(PublicKey, PublicKey), LogError> {
+        self.follow_key().await?;
+        let (old, new) = (self.keys.current(), self.keys.next()?);
+        let leaf = Leaf::key(&self.origin, &new.public(), Some(&old), &new, Timestamp::now())?;
+        self.add(&leaf).await?;
+        self.follow_key().await?;
+        Ok((old.public(), new.public()))
     }
 
     /// The keys, the one in use first and those that it replaced behind it.
@@ -148,6 +178,20 @@ impl Log {
             }
         }
         Ok(added)
+    }
+
+    /// Adds one leaf, unless there is one of its kind and name.
+    pub(crate) async fn add_once(&self, leaf: &Leaf) -> Result<(), LogError> {
+        for _ in 0..ATTEMPTS {
+            let size = self.store.log_size().await?;
+            if self.store.log_has(leaf).await? {
+                return Ok(());
+            }
+            if self.store.log_add(size, std::slice::from_ref(leaf)).await? {
+                return Ok(());
+            }
+        }
+        Err(LogError::NotYet)
     }
 
     /// Adds one leaf.

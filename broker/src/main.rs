@@ -35,7 +35,6 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use guard_audit::SealingKey;
 use tracing_subscriber::EnvFilter;
 
 /// guard's control plane: exchanges a pipeline's identity token for a session, leases credentials,
@@ -70,7 +69,10 @@ Exit codes: 0 nothing is wrong · 1 problems";
 const KEY: &str = "Example:
   guard audit verify record.jsonl --key \"$(guard-broker key --config guard.yaml)\"
 
-The key is made if there is none yet. Exit codes: 0 · 1 no configuration, or no key";
+  guard-broker key rotate --config guard.yaml
+
+The key is made if there is none yet. `rotate` makes a new one, which the old one signs in the log; brokers that run take it
+up within seconds, each from its own file. Exit codes: 0 · 1 no configuration, no key, or no store";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -94,6 +96,8 @@ enum Command {
     Gateways(admin::GatewayArgs),
     /// List, show and end sessions
     Sessions(admin::Args),
+    /// Hold records, release and list holds, delete a record
+    Records(admin::RecordArgs),
     /// Say why a run gets a session, or none
     Trust(trust::Args),
     /// Try guard out on this machine: a broker, an issuer and a gateway on loopback. Never for real work
@@ -101,9 +105,9 @@ enum Command {
     /// Only the issuer of `dev`
     #[command(hide = true)]
     DevIssuer(dev::IssuerArgs),
-    /// Print the public key that verifies the seals of records
+    /// Print the public key that verifies the seals of records, or replace it
     #[command(after_help = KEY)]
-    Key(ConfigFile),
+    Key(admin::KeyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +139,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reload(args) => return runtime()?.block_on(admin::reload(args)),
         Command::Gateways(args) => runtime()?.block_on(admin::gateways(args))?,
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
+        Command::Records(args) => runtime()?.block_on(admin::records(args))?,
         Command::Trust(args) => return runtime()?.block_on(trust::run(args)),
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::DevIssuer(args) => runtime()?.block_on(dev::run_issuer(args))?,
@@ -161,11 +166,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         },
-        Command::Key(ConfigFile { config }) => {
-            let config = config::load(&config).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-            let key = SealingKey::load_or_create(&config.sealing_key)?;
-            writeln!(std::io::stdout(), "{}", key.public())?;
-        }
+        Command::Key(args) => runtime()?.block_on(admin::key(args))?,
     }
     Ok(ExitCode::SUCCESS)
 }

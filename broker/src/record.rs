@@ -246,6 +246,19 @@ impl Records {
         }
     }
 
+    /// Takes a record away. One that is not there is away.
+    pub(crate) async fn delete(&self, session: SessionId) -> Result<(), RecordError> {
+        match self {
+            Self::Files(files) => {
+                let files = files.clone();
+                let deleted = tokio::task::spawn_blocking(move || files.delete(session)).await;
+                Ok(deleted.map_err(io::Error::other)??)
+            }
+            // Its parts go with the word that it is gone.
+            Self::Parts(_, archive, _) => archive.delete(session).await,
+        }
+    }
+
     /// Brings a sealed record to the recordings, where it is not there already.
     pub(crate) async fn file(&self, session: SessionId) -> Result<(), RecordError> {
         match self {

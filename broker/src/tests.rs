@@ -30,6 +30,7 @@ mod records;
 mod reloading;
 mod renewals;
 mod replicas;
+mod retention;
 mod runs;
 mod segments;
 mod stage;

@@ -81,6 +81,7 @@ impl std::convert::From<LogError> for Refusal {
             | LogError::Changed { .. }
             | LogError::Checkpoint(_)
             | LogError::Json(_)
+            | LogError::Key(_)
             | LogError::OldKey { .. }
             | LogError::ForeignKey { .. }
             | LogError::NotYet => Self::Internal(chain(&error)),

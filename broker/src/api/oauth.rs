@@ -161,6 +161,7 @@ async fn exchange(
         Refusal::NoSession
         | Refusal::Gap { .. }
         | Refusal::SessionOver(_)
+        | Refusal::Deleted(_)
         | Refusal::PolicyChanged
         | Refusal::TooMany(_)
         | Refusal::Invalid(_)

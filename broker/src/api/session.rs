@@ -131,5 +131,8 @@ async fn sealed(app: &App, shim: Shim) -> Result<(SessionId, bool), Refusal> {
     if !state.sealed {
         return Err(Refusal::Invalid("the session is not over, so its record is not whole".into()));
     }
+    if let Some(tombstone) = app.sessions.store.tombstone(id).await? {
+        return Err(Refusal::Deleted(tombstone.to_string()));
+    }
     Ok((id, state.filed))
 }

@@ -128,6 +128,15 @@ impl Files {
         Ok(rested)
     }
 
+    /// Takes a record away. One that is not there is away. Blocks on the disk.
+    pub(crate) fn delete(&self, session: SessionId) -> io::Result<()> {
+        // The plain one first: what is compressed from it comes behind its name.
+        for name in [plain_name(session), name(session), format!(".{session}.new")] {
+            remove(&self.folder.join(name))?;
+        }
+        File::open(&self.folder)?.sync_all()
+    }
+
     /// Compresses a sealed record. Doing it again, or going on where a broker died, is harmless. Blocks on the disk.
     pub(crate) fn compress(&self, session: SessionId) -> io::Result<()> {
         let (plain, at_rest) = (self.path(session), self.folder.join(name(session)));

@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const FORGET_EVERY: u64 = 60;
 /// How often the store is told how far files reach, in ticks.
 const NOTE_EVERY: u64 = 5;
+/// How often it is said that the log cannot be gone on with, in ticks.
+const SAY_EVERY: u64 = 10;
 /// How often all sessions are compared with the store, in ticks.
 const COMPARE_EVERY: u64 = 10;
 
@@ -268,7 +270,7 @@ impl Sessions {
                 tracing::warn!(error = error.reason(), "cannot look for records to be listed");
             }
         });
-        self.look_after_the_log().await;
+        self.look_after_the_log(count).await;
         if count.is_multiple_of(NOTE_EVERY) {
             let sessions: Vec<_> = self.live().by_id.values().cloned().collect();
             for session in sessions {
@@ -289,12 +291,17 @@ impl Sessions {
     }
 
     /// Gives places in the log to seals that have none, and signs its root.
-    async fn look_after_the_log(&self) {
+    async fn look_after_the_log(&self, count: u64) {
         let looked = async {
+            let followed = self.log.follow_key().await;
             self.log.add_pending().await?;
+            followed?;
             self.log.sign().await
         };
-        if let Err(error) = looked.await {
+        // Who has to do something about it is told often enough.
+        if let Err(error) = looked.await
+            && count % SAY_EVERY == 1
+        {
             tracing::error!(error = chain(&error), "cannot go on with the log of seals");
         }
     }

@@ -148,6 +148,15 @@ impl Store {
         rows.into_iter().map(|(index, line)| Ok((count(index)?, leaf(&line)?))).collect()
     }
 
+    /// Whether a leaf of this kind and name is there.
+    pub(crate) async fn log_has(&self, leaf: &Leaf) -> Result<bool, StoreError> {
+        let (kind, name) = names(leaf);
+        let text = "SELECT idx FROM log_leaves WHERE kind = $1 AND name = $2";
+        let found: Option<i64> =
+            sqlx::query_scalar(text).bind(kind).bind(name).fetch_optional(&self.pool).await?;
+        Ok(found.is_some())
+    }
+
     /// The place of a session's seal.
     pub(crate) async fn log_index(&self, session: SessionId) -> Result<Option<u64>, StoreError> {
         let text = "SELECT idx FROM log_leaves WHERE kind = 'seal' AND name = $1";

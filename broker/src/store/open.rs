@@ -36,7 +36,8 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0010_people.sql"),
     include_str!("../../migrations/sqlite/0011_gateways_by_identity.sql"),
     include_str!("../../migrations/sqlite/0012_people_claims.sql"),
-    include_str!("../../migrations/sqlite/0011_segments.sql"),
+    include_str!("../../migrations/sqlite/0013_segments.sql"),
+    include_str!("../../migrations/sqlite/0014_retention.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -50,7 +51,8 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0009_people.sql"),
     include_str!("../../migrations/postgres/0010_gateways_by_identity.sql"),
     include_str!("../../migrations/postgres/0011_people_claims.sql"),
-    include_str!("../../migrations/postgres/0010_segments.sql"),
+    include_str!("../../migrations/postgres/0012_segments.sql"),
+    include_str!("../../migrations/postgres/0013_retention.sql"),
 ];
 
 impl Store {

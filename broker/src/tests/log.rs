@@ -16,7 +16,10 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 
 use super::stage::{On, Shim, Stage, on_both_stores};
-use crate::api::{self, App};
+use crate::{
+    api::{self, App},
+    log::{Keyring, Log},
+};
 
 on_both_stores!(
     a_sealed_session_is_proven_to_be_in_the_log,
@@ -24,6 +27,8 @@ on_both_stores!(
     an_older_checkpoint_is_shown_to_be_the_beginning_of_a_newer_one,
     a_log_that_was_changed_in_the_store_is_not_signed,
     what_is_not_in_the_log_has_no_proof,
+    a_key_is_replaced_under_way_and_records_are_verified_from_either,
+    a_rotation_that_broke_off_is_taken_to_its_end,
 );
 
 /// What a broker answers to everyone.
@@ -211,9 +216,79 @@ async fn brokers_that_seal_at_the_same_time_make_one_tree_without_a_gap() {
 #[tokio::test]
 async fn a_broker_with_a_key_that_is_not_the_logs_does_not_start() {
     let stage = Stage::new().await;
-    let stranger = crate::log::Keyring::of(SealingKey::generate().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let stranger = Keyring::load_or_create(&folder.path().join("other.pem")).unwrap();
     let store = stage.app.sessions.store.clone();
-    let started = crate::log::Log::start(store, stranger, super::stage::URL).await;
+    let started = Log::start(store, stranger, super::stage::URL).await;
     let error = started.unwrap_err().to_string();
     assert!(error.contains("none of the log's"), "{error}");
+}
+
+async fn a_key_is_replaced_under_way_and_records_are_verified_from_either(on: On) {
+    let stage = Stage::on(on).await;
+    let (before, during) = (stage.session().await, stage.session().await);
+    end(&stage, &before).await;
+    let old = key(&stage);
+    let file = stage.folder.path().join("sealing-key.pem");
+    let copy = std::fs::read(&file).unwrap();
+    // As the command does it, beside the broker that runs.
+    let store = stage.replica_store().await;
+    let keys = Keyring::load_or_create(&file).unwrap();
+    let log = Log::start(store, keys, super::stage::URL).await.unwrap();
+    let (first, second) = log.rotate().await.unwrap();
+    assert_eq!((first, key(&stage)), (old, old));
+    stage.app.sessions.look(1).await.unwrap();
+    assert_eq!(key(&stage), second);
+    end(&stage, &during).await;
+    for (shim, sealed_by) in [(&before, first), (&during, second)] {
+        let (record, proof) = (stage.text(shim).await, proof(&stage.app, shim).await);
+        for trusted in [first, second] {
+            // A proof that is older than the new key knows nothing of it.
+            let verified = tlog::verify_bundle(record.as_bytes(), &proof, &[trusted], None);
+            match verified {
+                Ok(bundle) => assert_eq!(bundle.record.key_id, sealed_by.id()),
+                Err(error) => assert!(proof.keys.len() == 1 && trusted == second, "{error}"),
+            }
+        }
+    }
+    let (_, keys) = ask(&stage.app, "/v1/keys").await;
+    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
+    let ids: Vec<_> = keys["keys"].as_array().unwrap().iter().map(|key| &key["id"]).collect();
+    assert_eq!(ids, [&json!(second.id()), &json!(first.id())]);
+    // A broker that has the old key still, in a file of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.pem");
+    std::fs::write(&path, copy).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let stale = Keyring::load_or_create(&path).unwrap();
+    let store = stage.replica_store().await;
+    let error = Log::start(store, stale, super::stage::URL).await.unwrap_err().to_string();
+    assert!(error.contains("is not the one in use"), "{error}");
+}
+
+async fn a_rotation_that_broke_off_is_taken_to_its_end(on: On) {
+    for step in ["before the log", "behind the log"] {
+        let mut stage = Stage::on(on).await;
+        let old = key(&stage);
+        let file = stage.folder.path().join("sealing-key.pem");
+        let keys = Keyring::load_or_create(&file).unwrap();
+        let next = keys.next().unwrap();
+        let mut expected = old;
+        if step == "behind the log" {
+            let (own, at) = (keys.current(), Timestamp::now());
+            let leaf = Leaf::key("127.0.0.1:8440/v1/log", &next.public(), Some(&own), &next, at);
+            stage.app.sessions.log.add(&leaf.unwrap()).await.unwrap();
+            expected = next.public();
+        }
+        stage.restart().await;
+        assert_eq!(key(&stage), expected, "{step}");
+        assert_eq!(SealingKey::load(&file).unwrap().public(), expected, "{step}");
+        // And the next rotation goes through, by the key that lay there if it was not used.
+        let (_, second) = stage.app.sessions.log.rotate().await.unwrap();
+        assert_eq!(second == next.public(), step == "before the log");
+        let shim = stage.session().await;
+        end(&stage, &shim).await;
+        let (record, proof) = (stage.text(&shim).await, proof(&stage.app, &shim).await);
+        tlog::verify_bundle(record.as_bytes(), &proof, &[old], None).unwrap();
+    }
 }
