@@ -8,6 +8,7 @@ pub mod fake_sts;
 pub mod fake_vault;
 pub mod http;
 pub mod issuer;
+pub mod moto;
 pub mod people;
 pub mod postgres;
 pub mod process;

@@ -1,16 +1,11 @@
 //! IAM logins of RDS: what is asked of STS, and that the token is one that AWS would take.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_lc_rs::hmac;
 use axum::http::{Method, StatusCode};
 use guard_core::Digest;
-use guard_tests::{fake_sts, fake_sts::FakeSts};
+use guard_tests::{fake_sts, fake_sts::FakeSts, moto::Moto};
 use serde_json::{Value, json};
 
 use super::stage::{Shim, Stage};
@@ -140,32 +135,16 @@ async fn a_web_identity_stands_for_the_broker_and_a_policy_file_for_the_narrow_o
 /// moto, where it is installed: `pip install 'moto[server]'` into `.tools/venv`, or a path in `GUARD_MOTO`.
 #[tokio::test]
 async fn moto_gives_a_role_whose_keys_sign_a_token() {
-    let named = std::env::var("GUARD_MOTO").ok();
-    let program = named.unwrap_or_else(|| "../.tools/venv/bin/moto_server".into());
-    if !Path::new(&program).exists() {
+    let Some(program) = Moto::installed() else {
         eprintln!("not shown: moto is not installed");
         return;
-    }
-    let port = guard_tests::process::free_port().unwrap();
-    let mut moto = Command::new(program)
-        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut pause = tokio::time::interval(Duration::from_millis(50));
-    let listening = async {
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            pause.tick().await;
-        }
     };
-    tokio::time::timeout(Duration::from_secs(60), listening).await.expect("moto listens");
-    let stage = stage(&format!("http://127.0.0.1:{port}"), KEYS).await;
+    let moto = Moto::start(&program).unwrap();
+    let stage = stage(&moto.url, KEYS).await;
     let shim = stage.session().await;
     let answer = lease(&stage, &shim).await;
     let token = answer["password"].as_str().unwrap().to_owned();
-    moto.kill().unwrap();
-    moto.wait().unwrap();
+    drop(moto);
     let given = form(token.split_once("/?").unwrap().1);
     assert!(given["X-Amz-Credential"].starts_with("ASIA"), "{given:?}");
     assert!(!given["X-Amz-Security-Token"].is_empty());

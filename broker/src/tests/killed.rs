@@ -15,6 +15,7 @@ use guard_audit::{Event, PublicKey, RecordReader};
 use guard_core::control::{ID_TOKEN_TYPE, TOKEN_EXCHANGE};
 use guard_tests::{
     Programs, http,
+    moto::Moto,
     process::{Process, free_port, wait_for},
 };
 use serde_json::{Value, json};
@@ -50,9 +51,13 @@ struct Answered {
     ended: bool,
 }
 
-fn start(folder: &Path, number: usize, port: u16) -> Process {
+fn start(folder: &Path, number: usize, port: u16, bucket: Option<&Moto>) -> Process {
     let mut command = Command::new(Programs::built().unwrap().broker);
     command.arg("serve").arg("--config").arg(folder.join(format!("broker-{number}.yaml")));
+    if let Some(moto) = bucket {
+        command.env("AWS_ENDPOINT_URL", &moto.url).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+    }
     let log = folder.join(format!("broker-{number}.log"));
     let mut process = Process::start("guard-broker", &mut command, &log).unwrap();
     let health = format!("http://127.0.0.1:{port}/readyz");
@@ -196,12 +201,57 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
 
 #[test]
 fn what_three_brokers_answered_holds_while_one_is_killed_again_and_again() {
+    under_fire(kills(), None, |_, _| {});
+}
+
+/// The bucket, and where in it.
+const BUCKET: &str = "guard-records";
+
+/// Where moto is installed.
+#[test]
+fn records_of_three_brokers_are_in_the_bucket_and_verify_there_whichever_broker_was_killed() {
+    let Some(program) = Moto::installed() else {
+        eprintln!("not shown: moto is not installed");
+        return;
+    };
+    let moto = Moto::start(&program).unwrap();
+    moto.make_bucket(BUCKET).unwrap();
+    let guard = Programs::built().unwrap().guard;
+    under_fire(3, Some(&moto), |shim, public| {
+        let key = format!("eu/{}.jsonl", shim.id);
+        // A record is sealed first and is in the bucket then.
+        let object = wait_for("object", || {
+            moto.object(BUCKET, &key).ok().filter(|answer| answer.status == 200)
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record.jsonl");
+        fs::write(&record, object.unwrap().body).unwrap();
+        let verify = || {
+            let mut command = Command::new(&guard);
+            command.args(["audit", "verify"]).arg(&record).args(["--key", &public.to_string()]);
+            command.output().unwrap()
+        };
+        let verified = verify();
+        assert!(verified.status.success(), "{verified:?}");
+        let text = fs::read_to_string(&record).unwrap();
+        check(&text, shim, public);
+        fs::write(&record, text.replacen("lease-taken", "lease-takes", 1)).unwrap();
+        assert_eq!(verify().status.code(), Some(1), "a changed byte is found");
+    });
+}
+
+/// Kills one of three brokers after the other, with records in a bucket where there is one, and looks at each session that was
+/// answered.
+fn under_fire(kills: usize, bucket: Option<&Moto>, look: impl Fn(&Answered, &PublicKey)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stage = runtime.block_on(Stage::on(On::Postgres));
     runtime.block_on(stage.app.sessions.store.close());
     let folder = stage.folder.path().to_owned();
     let ports: Vec<_> = (0..3).map(|_| free_port().unwrap()).collect();
-    let config = fs::read_to_string(folder.join("guard.yaml")).unwrap();
+    let mut config = fs::read_to_string(folder.join("guard.yaml")).unwrap();
+    if bucket.is_some() {
+        config.push_str(&format!("recordings: s3://{BUCKET}/eu\n"));
+    }
     let mut brokers: Vec<_> = (0..3)
         .map(|number| {
             let port = ports[number];
@@ -209,7 +259,7 @@ fn what_three_brokers_answered_holds_while_one_is_killed_again_and_again() {
                 .replace("listen: 127.0.0.1:8440", &format!("listen: 127.0.0.1:{port}"))
                 + "sessions: { heartbeat: 1s, lost_after: 5s }\n";
             fs::write(folder.join(format!("broker-{number}.yaml")), config).unwrap();
-            start(&folder, number, port)
+            start(&folder, number, port, bucket)
         })
         .collect();
     let public = stage.app.sessions.public_key();
@@ -230,27 +280,28 @@ fn what_three_brokers_answered_holds_while_one_is_killed_again_and_again() {
             });
         }
         let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for kill in 0..kills() {
+            for kill in 0..kills {
                 let before = fleet.answered.load(Ordering::Relaxed);
                 let enough = || fleet.answered.load(Ordering::Relaxed) > before + BETWEEN;
                 wait_for("answers", || enough().then_some(())).unwrap();
                 let number = kill % 3;
                 brokers[number].kill().unwrap();
-                brokers[number] = start(&folder, number, fleet.ports[number]);
+                brokers[number] = start(&folder, number, fleet.ports[number], bucket);
             }
         }));
         over.store(true, Ordering::Relaxed);
         killed.unwrap();
     });
     let sessions = sessions.into_inner().unwrap();
-    assert!(sessions.len() > kills(), "{}", sessions.len());
+    assert!(sessions.len() > kills, "{}", sessions.len());
     for shim in &sessions {
         check(&fleet.record(shim), shim, &public);
+        look(shim, &public);
     }
     eprintln!(
         "{} sessions and {} answers over {} kills",
         sessions.len(),
         fleet.answered.load(Ordering::Relaxed),
-        kills()
+        kills
     );
 }
