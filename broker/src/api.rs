@@ -125,6 +125,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::map_response(never_stored))
+        .layer(middleware::map_response(when_again))
         .with_state(app)
 }
 
@@ -154,6 +155,15 @@ async fn count(
 /// Answers carry tokens and credentials: no cache between may keep them (RFC 6749 section 5.1).
 async fn never_stored(mut answer: Response) -> Response {
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Whoever cannot be served now may ask again soon: 503 is for a store that is busy or away, or an issuer or a source of
+/// credentials that is, and nothing is half done.
+async fn when_again(mut answer: Response) -> Response {
+    if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
     answer
 }
 

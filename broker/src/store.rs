@@ -113,6 +113,12 @@ impl Store {
         })
     }
 
+    /// Takes a connection that nobody else gets then.
+    #[cfg(test)]
+    pub(crate) async fn hold_for_test(&self) -> Transaction<'static, Any> {
+        self.begin().await.expect("a connection")
+    }
+
     /// Uses a proof up. `false` if it was used before, at whichever broker.
     pub(crate) async fn use_proof(
         &self,

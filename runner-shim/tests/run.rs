@@ -124,6 +124,23 @@ fn guards_own_failures_are_125_and_nothing_runs() {
 }
 
 #[test]
+fn a_broker_that_is_busy_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = FakeBroker::start(&[]);
+    broker.busy(&[503, 429, 502, 503]);
+    let output = gitlab(&broker, folder.path(), &["true"]).output().unwrap();
+    let (code, _, stderr) = text(&output);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(broker.exchanged().len(), 5);
+    // Not for ever.
+    broker.busy(&[503; 100]);
+    let output = gitlab(&broker, folder.path(), &["true"]).output().unwrap();
+    let (code, _, stderr) = text(&output);
+    assert_eq!(code, 125, "{stderr}");
+    assert!(stderr.contains("(server_error, decision d-0)"), "{stderr}");
+}
+
+#[test]
 fn a_resource_without_a_gateway_runs_nothing_and_ends_the_session() {
     let folder = tempfile::tempdir().unwrap();
     let broker = FakeBroker::start(&["orders"]);

@@ -8,6 +8,8 @@ use axum::{
 };
 use futures_util::future::join_all;
 use guard_core::control::{ID_TOKEN_TYPE, TOKEN_EXCHANGE};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 
 use super::stage::{Key, On, Stage, on_both_stores, send_to, token_header};
 
@@ -53,4 +55,30 @@ async fn what_one_is_refused_for_does_not_touch_the_others(on: On) {
     let stored = stage.app.sessions.store.live_sessions().await.unwrap();
     let stored: BTreeSet<_> = stored.iter().map(ToString::to_string).collect();
     assert_eq!(stored, sessions);
+}
+
+#[tokio::test]
+async fn a_store_without_time_for_an_exchange_says_when_to_ask_again_and_has_nothing_half_done() {
+    let stage = Stage::new().await;
+    let (key, token) = (Key::new(), stage.token());
+    let ask = async || {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", TOKEN_EXCHANGE)
+            .append_pair("subject_token", &token)
+            .append_pair("subject_token_type", ID_TOKEN_TYPE)
+            .finish();
+        let request = Request::post("/oauth/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("dpop", key.proof("POST", "/oauth/token", None))
+            .body(Body::from(form));
+        let service = TowerToHyperService::new(crate::api::router(stage.app.clone()));
+        service.call(request.unwrap()).await.unwrap()
+    };
+    // SQLite's one connection, as by a disk that does not come back.
+    let held = stage.app.sessions.store.hold_for_test().await;
+    let busy = ask().await;
+    assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(busy.headers()["retry-after"], "1");
+    drop(held);
+    assert_eq!(ask().await.status(), StatusCode::OK, "the token was not used up");
 }

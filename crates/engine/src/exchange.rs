@@ -29,7 +29,9 @@ pub struct Session {
 
 /// An exchange that no broker answered is asked again for this long.
 const RETRY_FOR: Duration = Duration::from_secs(3);
-/// Between two tries.
+/// One that a broker has no time for, or cannot do just now, is asked again for this long.
+const BUSY_FOR: Duration = Duration::from_secs(10);
+/// Between two tries, and each time twice as long while a broker is busy.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The broker says nothing to strangers; whoever runs it finds the reason by the decision's number.
 const NO_REASON: &str = "this run gets no session with these resources: the broker's log says why";
@@ -62,6 +64,7 @@ pub async fn exchange(
         form.push(("scope", &scope));
     }
     let started = Instant::now();
+    let mut busy = RETRY_PAUSE;
     let (status, body) = loop {
         let proof = key
             .prove("POST", &format!("{broker}/oauth/token"), None, Timestamp::now())
@@ -73,6 +76,11 @@ pub async fn exchange(
                 sleep(RETRY_PAUSE).await;
             }
             Ok((502 | 504, _)) if started.elapsed() < RETRY_FOR => sleep(RETRY_PAUSE).await,
+            Ok((status @ (429 | 503), _)) if started.elapsed() + busy < BUSY_FOR => {
+                tracing::debug!(status, "the broker is busy; exchanging again");
+                sleep(busy).await;
+                busy *= 2;
+            }
             answered => break answered?,
         }
     };

@@ -44,6 +44,7 @@ struct Inner {
     key: SealingKey,
     gateway: Mutex<bool>,
     refuses: Mutex<bool>,
+    busy: Mutex<VecDeque<u16>>,
     platform: Mutex<VecDeque<u16>>,
     platform_asked: Mutex<Vec<String>>,
     exchanged: Mutex<Vec<String>>,
@@ -61,6 +62,7 @@ impl FakeBroker {
             key: SealingKey::generate().unwrap(),
             gateway: Mutex::new(true),
             refuses: Mutex::default(),
+            busy: Mutex::default(),
             platform: Mutex::default(),
             platform_asked: Mutex::default(),
             exchanged: Mutex::default(),
@@ -93,6 +95,11 @@ impl FakeBroker {
 
     pub(crate) fn refuse_exchange(&self) {
         *self.state.refuses.lock().unwrap() = true;
+    }
+
+    /// The next answers to exchanges.
+    pub(crate) fn busy(&self, answers: &[u16]) {
+        self.state.busy.lock().unwrap().extend(answers);
     }
 
     pub(crate) fn without_gateway(&self) {
@@ -196,6 +203,10 @@ async fn exchange(
     Form(form): Form<HashMap<String, String>>,
 ) -> Response {
     state.exchanged.lock().unwrap().push(form["subject_token"].clone());
+    if let Some(status) = state.busy.lock().unwrap().pop_front() {
+        let error = json!({ "error": "server_error", "decision_id": "d-0" });
+        return (StatusCode::from_u16(status).unwrap(), Json(error)).into_response();
+    }
     if *state.refuses.lock().unwrap() {
         let error = json!({ "error": "access_denied", "decision_id": "d-1" });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
