@@ -1,8 +1,18 @@
 //! `guard gateway` as whoever starts it sees it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    routing::{post, put},
+};
+use serde_json::{Value, json};
 
 fn gateway() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_guard"));
@@ -50,4 +60,80 @@ fn a_gateway_ends_with_whoever_holds_its_standard_input() {
         .unwrap();
     drop(running.stdin.take());
     assert!(running.wait().unwrap().success());
+}
+
+/// A broker that takes one token, and registers who showed it. Gives its address and the tokens that it saw.
+fn broker(takes: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (shown, registered) = (seen.clone(), seen.clone());
+    let enrol = async move |Json(ask): Json<Value>| {
+        let token = ask["token"].as_str().unwrap().to_owned();
+        shown.lock().unwrap().push(token.clone());
+        let refused = json!({ "error": "unauthorized", "message": "no", "decision_id": "d-1" });
+        if token == takes {
+            Ok(StatusCode::NO_CONTENT)
+        } else {
+            Err((StatusCode::UNAUTHORIZED, Json(refused)))
+        }
+    };
+    let register = async move |_: String| {
+        let mut seen = registered.lock().unwrap();
+        if !seen.iter().any(|token| token == takes) {
+            return StatusCode::UNAUTHORIZED;
+        }
+        seen.push("registered".into());
+        StatusCode::NO_CONTENT
+    };
+    let router = Router::new()
+        .route("/v1/gateways/enrol", post(enrol))
+        .route("/v1/gateways/self", put(register));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            drop(axum::serve(listener, router).await);
+        });
+    });
+    (url, seen)
+}
+
+#[test]
+fn a_gateway_shows_each_identity_token_of_its_file_once_until_one_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, seen) = broker("fresh");
+    let file = folder.path().join("token");
+    let wait_for = |what: &str| {
+        while !seen.lock().unwrap().iter().any(|token| token == what) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let mut running = gateway()
+        .args(["--broker", &url, "--name", "eu-1", "--listen", "127.0.0.1:0"])
+        .arg("--until-stdin-ends")
+        .arg("--identity")
+        .arg(folder.path().join("gateway.key"))
+        .arg("--identity-token-file")
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The file need not be there yet, and the token in it may be too old.
+    std::fs::write(&file, "stale\n").unwrap();
+    wait_for("stale");
+    let next = folder.path().join("next");
+    std::fs::write(&next, "fresh\n").unwrap();
+    std::fs::rename(next, &file).unwrap();
+    wait_for("registered");
+    drop(running.stdin.take());
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let shown: Vec<_> =
+        seen.lock().unwrap().iter().filter(|token| *token != "registered").cloned().collect();
+    assert_eq!(shown, ["stale", "fresh"]);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!log.contains("stale") && !log.contains("fresh"), "{log}");
 }

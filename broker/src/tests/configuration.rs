@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use guard_tests::Programs;
+
 use super::stage::Stage;
 use crate::config::{self, Bind};
 
@@ -185,4 +187,46 @@ async fn traces_are_asked_for_of_a_broker_that_can_make_them_only() {
         assert!(traces(wrong).unwrap_err().contains("no address of a collector"), "{wrong}");
     }
     assert!(traces("{}").unwrap_err().contains("otlp"));
+}
+
+#[tokio::test]
+async fn a_static_password_is_read_where_the_configuration_says_it_is_also_of_systemd() {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let given = stage.folder.path().join("credentials");
+    std::fs::create_dir(&given).unwrap();
+    std::fs::write(given.join("orders"), "of-systemd\n").unwrap();
+    let check = |place: &str, folder: Option<&Path>| {
+        let from = "password: { file: password }";
+        assert!(text.contains(from));
+        std::fs::write(&path, text.replace(from, &format!("password: {place}"))).unwrap();
+        let mut command = std::process::Command::new(Programs::built().unwrap().broker);
+        command
+            .args(["check", "--connect", "--config"])
+            .arg(&path)
+            .env("ORDERS", "of-the-variable");
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        if let Some(folder) = folder {
+            command.env("CREDENTIALS_DIRECTORY", folder);
+        }
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    for (place, folder, good) in [
+        ("{ file: password }", None, true),
+        ("{ env: ORDERS }", None, true),
+        ("{ systemd: orders }", Some(&*given), true),
+        ("{ systemd: other }", Some(&*given), false),
+        ("{ systemd: orders }", None, false),
+        ("{ env: NOBODY_SET_THIS }", None, false),
+    ] {
+        let (success, said) = check(place, folder);
+        assert_eq!(success, good, "{place}: {said}");
+        assert!(!said.contains("of-systemd") && !said.contains("of-the-variable"), "{said}");
+    }
+    // A name leads to no other folder.
+    let (success, said) = check("{ systemd: ../password }", Some(&given));
+    assert!(!success, "{said}");
 }

@@ -59,7 +59,7 @@ pub async fn enrol_by_identity(broker: &BrokerClient, file: &Path) {
                 let text = Zeroizing::new(text);
                 let digest = Digest::of(text.trim());
                 if refused == Some(digest) {
-                    EVERY
+                    RETRY
                 } else {
                     match broker.enrol(&EnrolGateway { token: Secret::new(text.trim()) }).await {
                         Ok(()) => {
@@ -76,7 +76,7 @@ pub async fn enrol_by_identity(broker: &BrokerClient, file: &Path) {
                             // The key may have been let in before.
                             tracing::error!(%error, "the broker did not take the identity token");
                             refused = Some(digest);
-                            EVERY
+                            RETRY
                         }
                     }
                 }
