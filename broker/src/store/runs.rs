@@ -12,7 +12,7 @@ use sqlx::AnyConnection;
 
 use super::{NewSession, Store, StoreError, rows, rows::millis};
 
-pub(crate) use find::{Decided, Found, RunFilter, RunRow, RunState, Standing};
+pub(crate) use find::{Decided, RunFilter, RunRow, RunState, Standing};
 
 /// What a record says of its run, as its row keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -63,15 +63,18 @@ async fn run(stage: &Stage, shim: &Shim) -> RunRow {
 
 /// Waits until whoever looks after sessions has read the record.
 async fn completed(stage: &Stage, shim: &Shim) -> RunRow {
-    for _ in 0..200 {
-        let found = run(stage, shim).await;
-        if found.state == RunState::Done {
-            return found;
+    let mut pause = tokio::time::interval(std::time::Duration::from_millis(20));
+    let waiting = async {
+        loop {
+            let found = run(stage, shim).await;
+            if found.state == RunState::Done {
+                return found;
+            }
+            stage.app.sessions.complete_runs().await.unwrap();
+            pause.tick().await;
         }
-        stage.app.sessions.complete_runs().await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("the run is not completed: {:?}", run(stage, shim).await);
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await.expect("in time")
 }
 
 async fn a_run_is_listed_from_its_start_and_completed_by_its_record(on: On) {

@@ -316,7 +316,7 @@ fn select() -> String {
 
 fn read(row: &AnyRow) -> Result<RunRow, StoreError> {
     let reason: Option<String> = row.try_get("why")?;
-    let count = |name| Ok::<_, StoreError>(rows::count(row.try_get(name)?)?);
+    let count = |name| rows::count(row.try_get(name)?);
     Ok(RunRow {
         id: rows::parse(&row.try_get::<String, _>("session")?)?,
         repository: row.try_get("repository")?,

@@ -97,7 +97,7 @@ pub fn write_sarif(
         findings.take(&moment);
         Ok::<(), ExportError>(())
     })?;
-    let log = sarif::log(&story, findings.into_list(), policy);
+    let log = sarif::log(&story, &findings.into_list(), policy);
     serde_json::to_writer_pretty(&mut *out, &log)?;
     out.write_all(b"\n").map_err(ExportError::Write)
 }

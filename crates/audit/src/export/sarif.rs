@@ -17,10 +17,10 @@ const SECOND_ATTEMPT: &str = "second-attempt";
 const MAX_SHOWN: usize = 500;
 
 /// The log of one run.
-pub(super) fn log(story: &Story, findings: Vec<Finding>, policy: Option<&str>) -> Value {
+pub(super) fn log(story: &Story, findings: &[Finding], policy: Option<&str>) -> Value {
     let opening = story.opening();
     let mut rules: BTreeMap<String, String> = BTreeMap::new();
-    for finding in &findings {
+    for finding in findings {
         let (id, words) = rule(finding);
         rules.entry(id).or_insert(words);
     }

@@ -229,11 +229,9 @@ impl Listing {
     }
 
     fn finished(&mut self, open: Open, outcome: &Outcome) {
-        let fate = match open.fate {
-            // A detector may have found what no mask was for.
-            Fate::Allowed if outcome.masked > 0 => Fate::Masked,
-            fate => fate,
-        };
+        // A detector may have found what no mask was for.
+        let found = open.fate == Fate::Allowed && outcome.masked > 0;
+        let fate = if found { Fate::Masked } else { open.fate };
         self.plot.add(open.at, fate);
         let Some(line) = open.line.and_then(|place| self.lines.get_mut(place)) else { return };
         line.fate = fate;

@@ -25,10 +25,7 @@ pub fn without_literals(text: &str) -> String {
             '/' if after.starts_with('*') => {
                 Some(after_comment(after.get(1..).unwrap_or_default()))
             }
-            '$' if !in_name => match dollar_tag(after) {
-                Some(tag) => Some(after_dollars(after, tag)),
-                None => None,
-            },
+            '$' if !in_name => dollar_tag(after).map(|tag| after_dollars(after, tag)),
             '0'..='9' if !in_name => Some(Some(after_number(after))),
             '.' if !in_name && after.starts_with(|c: char| c.is_ascii_digit()) => {
                 Some(Some(after_number(after)))
