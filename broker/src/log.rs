@@ -18,7 +18,7 @@ use guard_core::{Digest, SessionId, Timestamp};
 
 pub(crate) use keys::Keyring;
 
-use crate::store::{LeafRow, Store, StoreError};
+use crate::store::{LeafRow, Store, StoreError, Tombstone};
 
 /// Leaves that are added at once.
 const TOGETHER: usize = 64;
@@ -325,6 +325,14 @@ impl Log {
         let hashes = spans.iter().map(|span| span.hash(&nodes));
         let hashes = hashes.collect::<Option<_>>().ok_or(LogError::Changed { size: to })?;
         Ok(Consistency { from, to, hashes })
+    }
+
+    /// What is left of a record, if it is deleted.
+    pub(crate) async fn tombstone(
+        &self,
+        session: SessionId,
+    ) -> Result<Option<Tombstone>, LogError> {
+        Ok(self.store.tombstone(session).await?)
     }
 
     /// Leaves from a place on, as many as one answer has.

@@ -61,6 +61,9 @@ pub(crate) enum RunError {
     /// It could not be found.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// It is deleted.
+    #[error("{0}")]
+    Deleted(String),
     /// The keys of the log cannot be had.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -96,6 +99,10 @@ impl Runs {
         filed: bool,
         values: Values,
     ) -> Result<Arc<Digested>, RunError> {
+        // Before what is remembered of it.
+        if let Some(tombstone) = self.log.tombstone(session).await? {
+            return Err(RunError::Deleted(tombstone.to_string()));
+        }
         if let Some(known) = self.cache.find(session, values) {
             return Ok(known);
         }
@@ -137,6 +144,7 @@ impl From<RunError> for Refusal {
     fn from(error: RunError) -> Self {
         match error {
             RunError::NoRecord => Self::NoSession,
+            RunError::Deleted(message) => Self::Deleted(message),
             RunError::Read(_) | RunError::Record(_) | RunError::Log(_) => {
                 Self::Internal(chain(&error))
             }

@@ -64,6 +64,62 @@ fn a_run_reads_and_its_report_says_so() {
 }
 
 #[test]
+fn the_sealing_key_is_replaced_while_the_broker_runs_and_the_first_key_verifies_on() {
+    let stage = Stage::builder().shop(10).start().unwrap();
+    let first = stage.key().unwrap();
+    let _run = stage.psql("SELECT 1").unwrap().ok();
+    let rotated = stage.broker_tool(&["key", "rotate"]).unwrap().ok();
+    assert!(rotated.text().contains("is replaced by"), "{}", rotated.text());
+    let second = stage.key().unwrap();
+    assert_ne!(first, second);
+    // The broker takes it up within seconds.
+    let sealed_by_second = || {
+        let _run = stage.psql("SELECT 2").ok()?.ok();
+        let report = stage.report_dirs().pop()?;
+        let file = report.join("record.jsonl").display().to_string();
+        let verify = ["audit", "verify", &file, "--key", &first, "--json"];
+        let answer = stage.tool(&verify).ok()?.ok().text();
+        let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+        let keys = answer["log"]["keys"].as_array()?.clone();
+        (keys.len() == 2 && answer["key_id"] == keys[1]).then_some((report, file))
+    };
+    let (report, file) = wait_for("record sealed by the new key", sealed_by_second).unwrap();
+    // Without the proof, its own key has to be given.
+    std::fs::remove_file(report.join("record.proof")).unwrap();
+    let _broken = stage.tool(&["audit", "verify", &file, "--key", &first]).unwrap().code(1);
+    let _whole = stage.tool(&["audit", "verify", &file, "--key", &second]).unwrap().ok();
+}
+
+#[test]
+fn a_record_is_deleted_where_that_is_allowed_and_not_while_it_is_held() {
+    let stage = Stage::builder().shop(10).start().unwrap();
+    let _run = stage.psql("SELECT 1").unwrap().ok();
+    let record = stage.records().pop().unwrap();
+    let session =
+        record.file_name().unwrap().to_string_lossy().split('.').next().unwrap().to_owned();
+    let delete = ["records", "delete", &session, "--reason", "a test"];
+    let refused = stage.broker_tool(&delete).unwrap().code(1);
+    let _refused = refused.says("delete_by_hand");
+    let config = stage.dir().join("guard.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "retention: { delete_by_hand: true }\n").unwrap();
+    let hold = ["records", "hold", "--repo", "acme/shop", "--reason", "case 17"];
+    let held = stage.broker_tool(&hold).unwrap().ok().text();
+    let refused = stage.broker_tool(&delete).unwrap().code(1);
+    let _refused = refused.says("case 17");
+    assert!(stage.broker_tool(&["records", "list"]).unwrap().ok().text().contains("acme/shop"));
+    let hold = held.split(' ').next().unwrap();
+    let _released = stage.broker_tool(&["records", "release", hold]).unwrap().ok();
+    let deleted = stage.broker_tool(&delete).unwrap().ok().text();
+    assert!(deleted.contains("deleted under retention on"), "{deleted}");
+    assert!(stage.records().is_empty() && !record.exists());
+    // Its place in the log stays, and the copy of the run is whole.
+    let file = stage.report_dirs().pop().unwrap().join("record.jsonl").display().to_string();
+    let key = stage.key().unwrap();
+    let _whole = stage.tool(&["audit", "verify", &file, "--key", &key]).unwrap().ok();
+}
+
+#[test]
 fn a_refused_statement_is_named_everywhere() {
     let stage = Stage::builder().shop(10).policy(policies::READ_ONLY).start().unwrap();
     let run = stage.psql("DROP TABLE public.orders").unwrap().code(1);

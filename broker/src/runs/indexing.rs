@@ -38,7 +38,9 @@ impl Sessions {
                 let facts = RunFacts::of(&digested.report);
                 Ok(self.store.complete_run(id, Some(&facts)).await?)
             }
-            Err(RunError::NoRecord) => Ok(self.store.complete_run(id, None).await?),
+            Err(RunError::NoRecord | RunError::Deleted(_)) => {
+                Ok(self.store.complete_run(id, None).await?)
+            }
             Err(error @ (RunError::Read(_) | RunError::Record(_) | RunError::Log(_))) => {
                 Err(Refusal::Internal(chain(&error)))
             }
