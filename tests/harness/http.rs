@@ -29,6 +29,18 @@ impl Answer {
 
 /// Sends one request to `http://host:port/path` and reads the whole answer.
 pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    let bytes = exchange(method, url, headers, body)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n").context("the answer has no end of its head")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Ok(Answer {
+        status: status.context("the answer has no status")?,
+        body: if chunked { unchunk(body) } else { body.to_owned() },
+    })
+}
+
+fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Vec<u8>> {
     let rest = url.strip_prefix("http://").context("only http:// here")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = TcpStream::connect(host).with_context(|| format!("cannot reach {host}"))?;
@@ -45,14 +57,16 @@ pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Re
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").context("the answer has no end of its head")?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Ok(Answer {
-        status: status.context("the answer has no status")?,
-        body: if chunked { unchunk(body) } else { body.to_owned() },
-    })
+    Ok(bytes)
+}
+
+/// `GET` of what is no text; in one piece, as a store sends it.
+pub fn get_bytes(url: &str) -> Result<(u16, Vec<u8>)> {
+    let bytes = exchange("GET", url, &[], "")?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let (head, body) = bytes.split_at(end.context("the answer has no end of its head")? + 4);
+    let status = String::from_utf8_lossy(head).split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.context("the answer has no status")?, body.to_vec()))
 }
 
 /// `GET`.

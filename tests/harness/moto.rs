@@ -52,8 +52,8 @@ impl Moto {
     }
 
     /// What is in a bucket under a key.
-    pub fn object(&self, bucket: &str, key: &str) -> Result<http::Answer> {
-        http::get(&format!("{}/{bucket}/{key}", self.url), &[])
+    pub fn object(&self, bucket: &str, key: &str) -> Result<(u16, Vec<u8>)> {
+        http::get_bytes(&format!("{}/{bucket}/{key}", self.url))
     }
 }
 

@@ -218,25 +218,26 @@ fn records_of_three_brokers_are_in_the_bucket_and_verify_there_whichever_broker_
     moto.make_bucket(BUCKET).unwrap();
     let guard = Programs::built().unwrap().guard;
     under_fire(3, Some(&moto), |shim, public| {
-        let key = format!("eu/{}.jsonl", shim.id);
+        let key = format!("eu/{}.jsonl.zst", shim.id);
         // A record is sealed first and is in the bucket then.
         let object = wait_for("object", || {
-            moto.object(BUCKET, &key).ok().filter(|answer| answer.status == 200)
+            moto.object(BUCKET, &key).ok().filter(|(status, _)| *status == 200)
         });
         let folder = tempfile::tempdir().unwrap();
-        let record = folder.path().join("record.jsonl");
-        fs::write(&record, object.unwrap().body).unwrap();
-        let verify = || {
+        let record = folder.path().join("record.jsonl.zst");
+        fs::write(&record, object.unwrap().1).unwrap();
+        let verify = |record: &Path| {
             let mut command = Command::new(&guard);
-            command.args(["audit", "verify"]).arg(&record).args(["--key", &public.to_string()]);
+            command.args(["audit", "verify"]).arg(record).args(["--key", &public.to_string()]);
             command.output().unwrap()
         };
-        let verified = verify();
+        let verified = verify(&record);
         assert!(verified.status.success(), "{verified:?}");
-        let text = fs::read_to_string(&record).unwrap();
+        let text = guard_tests::record_text(&record).unwrap();
         check(&text, shim, public);
+        let record = folder.path().join("record.jsonl");
         fs::write(&record, text.replacen("lease-taken", "lease-takes", 1)).unwrap();
-        assert_eq!(verify().status.code(), Some(1), "a changed byte is found");
+        assert_eq!(verify(&record).status.code(), Some(1), "a changed byte is found");
     });
 }
 
