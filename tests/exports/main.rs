@@ -1,4 +1,4 @@
-//! Exports of real records, checked by the schemas and libraries of others.
+//! What is made of real records: exports, checked by the schemas and libraries of others, replay and search.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     reason = "tests"
 )]
+
+mod replayed;
 
 use std::{path::Path, process::Command};
 

@@ -134,7 +134,7 @@ fn keys(given: &[String]) -> Result<Vec<PublicKey>, Unusable> {
 }
 
 /// A record, compressed or not.
-fn open(path: &Path) -> Result<Plain<BufReader<File>>, Unusable> {
+pub(super) fn open(path: &Path) -> Result<Plain<BufReader<File>>, Unusable> {
     let failed = |source| Unusable::Read { path: path.display().to_string(), source };
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {

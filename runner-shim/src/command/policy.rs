@@ -1,9 +1,10 @@
-//! `guard policy`: check, test and explain policies, offline and without a server.
+//! `guard policy`: check, test, explain and replay policies, offline and without a server.
 
 mod analysis;
 mod check;
 mod explain;
 mod files;
+mod replay;
 mod test;
 
 use std::{
@@ -33,6 +34,7 @@ const STACK: usize = 256 << 20;
 Examples:
   guard policy check policies/
   guard policy test policies/
+  guard policy replay policies/nightly-backup.yaml --records recordings/ --runs 30d
   guard policy explain --policy policies/nightly-backup.yaml \"DELETE FROM orders\"")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -45,6 +47,8 @@ enum Command {
     Check(check::Args),
     /// Run the cases beside policies
     Test(test::Args),
+    /// Say which rulings on past runs a proposed policy would change
+    Replay(replay::Args),
     /// Say what a statement does and what a policy makes of it
     Explain(explain::Args),
 }
@@ -68,6 +72,10 @@ enum Unusable {
     Problems(Problems),
     #[error("`{0}` holds no statement")]
     NoStatement(String),
+    #[error("found no run under policy `{policy}` in `{folder}`; `--policy` names another one")]
+    NoRuns { policy: guard_core::PolicyName, folder: String },
+    #[error(transparent)]
+    Records(#[from] super::audit::Unusable),
     #[error("cannot write the answer: {0}")]
     Write(io::Error),
     #[error("cannot start: {0}")]
@@ -81,6 +89,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     let run = move || match args.command {
         Command::Check(args) => check::main(&args),
         Command::Test(args) => test::main(&args),
+        Command::Replay(args) => replay::main(&args),
         Command::Explain(args) => explain::main(&args),
     };
     let done = std::thread::Builder::new()
