@@ -185,7 +185,7 @@ impl Sessions {
         let (_, source) = session.live_grant(&ask.resource)?;
         let terms = terms_of(source, ask.policy, &ask.rules)?;
         let row = self.approval_of(session, id).await?;
-        let digests = (ask.text_digest, ask.parameters_digest);
+        let digests = (ask.text_digest, ask.details_digest);
         let wait = strictest_wait(&terms);
         let digest = key(session, source, &ask.resource, &ask.rules, wait, &digests);
         if digest != row.digest {
@@ -450,7 +450,7 @@ fn is_met(terms: &ApprovalTerms, votes: &[Vote]) -> bool {
 }
 
 fn subject_digests(subject: &guard_core::ApprovalSubject) -> (Digest, Digest) {
-    (subject.text_digest, subject.parameters_digest)
+    (subject.text_digest, subject.details_digest)
 }
 
 /// For what exactly a request counts.
@@ -460,7 +460,7 @@ fn key(
     resource: &ResourceName,
     rules: &[RuleId],
     wait: ApprovalWait,
-    (text_digest, parameters_digest): &(Digest, Digest),
+    (text_digest, details_digest): &(Digest, Digest),
 ) -> Digest {
     let run = &session.row.identity.run;
     let scope = match wait {
@@ -478,7 +478,7 @@ fn key(
         policy_digest: policy.digest,
         rules,
         text_digest: *text_digest,
-        parameters_digest: *parameters_digest,
+        details_digest: *details_digest,
     };
     key.digest()
 }

@@ -20,7 +20,7 @@ const MAX_OF_SESSION: i64 = 200;
 /// Requests that are over are kept for people to look at for so long, in milliseconds: 90 days.
 const KEPT: i64 = 90 * 24 * 3600 * 1000;
 
-const COLUMNS: &str = "id, session, digest, resource, policy, terms, subject, identity, so_far, what,
+pub(super) const COLUMNS: &str = "id, session, digest, resource, policy, terms, subject, identity, so_far, what,
     trust_rule, wait, asked_at, until, decided_at, used_at, used_by,
     CASE WHEN state IN ('waiting', 'granted') AND until <= {now} THEN 'expired' ELSE state END AS state";
 

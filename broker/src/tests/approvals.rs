@@ -96,7 +96,7 @@ fn using(question: &Value) -> Value {
     json!({
         "session": question["session"], "resource": question["resource"], "policy": question["policy"],
         "rules": question["rules"], "text_digest": question["subject"]["text_digest"],
-        "parameters_digest": Digest::ZERO,
+        "details_digest": Digest::ZERO,
     })
 }
 
@@ -203,7 +203,7 @@ async fn a_yes_is_for_one_statement_its_parameters_its_resource_its_rules_and_it
     let id = granted(&stage, &shim, &question).await;
     for (name, value) in [
         ("text_digest", json!(Digest::of("DELETE FROM users"))),
-        ("parameters_digest", json!(Digest::of("2"))),
+        ("details_digest", json!(Digest::of("2"))),
         ("rules", json!(["one", "two"])),
         ("rules", json!(["two"])),
     ] {

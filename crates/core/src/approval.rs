@@ -176,9 +176,9 @@ pub struct ApprovalSubject {
     /// How many there are.
     #[serde(default)]
     pub parameter_count: u64,
-    /// SHA-256 over all of them as they came, with their types and forms; all zero without any.
+    /// SHA-256 over what else decides what it does: all of them as they came, with their types and forms, and its effects.
     #[serde(default = "Digest::zero")]
-    pub parameters_digest: Digest,
+    pub details_digest: Digest,
     /// What it would do.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub effects: Vec<Effect>,
@@ -252,8 +252,8 @@ pub struct ApprovalKey<'a> {
     pub rules: &'a [RuleId],
     /// SHA-256 of the operation's text.
     pub text_digest: Digest,
-    /// SHA-256 over its parameters.
-    pub parameters_digest: Digest,
+    /// SHA-256 over its parameters and effects.
+    pub details_digest: Digest,
 }
 
 impl ApprovalKey<'_> {
@@ -287,7 +287,7 @@ impl ApprovalKey<'_> {
             part(rule.as_str().as_bytes());
         }
         part(self.text_digest.as_bytes());
-        part(self.parameters_digest.as_bytes());
+        part(self.details_digest.as_bytes());
         Digest::from_bytes(hash.finalize().into())
     }
 }
@@ -315,7 +315,7 @@ mod tests {
             policy_digest: Digest::of("policy"),
             rules: &rules,
             text_digest: Digest::of("text"),
-            parameters_digest: Digest::ZERO,
+            details_digest: Digest::ZERO,
         };
         let job = |trust_rule| ApprovalScope::Job { trust_rule, issuer: "i", repository_id: "1" };
         let keys = [
@@ -329,7 +329,7 @@ mod tests {
             ApprovalKey { rules: &swapped, ..key() },
             ApprovalKey { rules: &rules[..1], ..key() },
             ApprovalKey { text_digest: Digest::of("other"), ..key() },
-            ApprovalKey { parameters_digest: Digest::of("1"), ..key() },
+            ApprovalKey { details_digest: Digest::of("1"), ..key() },
         ];
         let digests: BTreeSet<_> = keys.iter().map(ApprovalKey::digest).collect();
         assert_eq!(digests.len(), keys.len());

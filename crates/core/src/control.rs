@@ -301,8 +301,8 @@ pub struct UseApproval {
     pub rules: Vec<RuleId>,
     /// SHA-256 of its text.
     pub text_digest: Digest,
-    /// SHA-256 over its parameters.
-    pub parameters_digest: Digest,
+    /// SHA-256 over its parameters and effects.
+    pub details_digest: Digest,
 }
 
 /// Body of `POST /v1/approvals/{id}/cancel`: whoever asked asks no more.

@@ -5,8 +5,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use guard_audit::Event;
 use guard_core::{
-    LeaseId, SessionId,
-    control::{AppendEvents, Appended, AskLease, Authorize, Enforcement, Lease, SessionState},
+    ApprovalId, LeaseId, SessionId,
+    control::{
+        AppendEvents, Appended, ApprovalStatus, AskApproval, AskLease, Authorize, Enforcement,
+        Lease, SessionState, UseApproval,
+    },
 };
 
 /// Why the broker did not do what it was asked.
@@ -87,6 +90,34 @@ pub trait ControlPlane: Send + Sync {
         &'a self,
         events: &'a AppendEvents<Event>,
     ) -> BoxFuture<'a, Result<Appended, ControlError>>;
+
+    /// Asks people about an operation.
+    fn ask_approval<'a>(
+        &'a self,
+        ask: &'a AskApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>>;
+
+    /// A long poll of a request: answers when it does not wait any more, or after `wait`.
+    fn approval_state(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>>;
+
+    /// Uses a granted request up.
+    fn use_approval<'a>(
+        &'a self,
+        id: ApprovalId,
+        ask: &'a UseApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>>;
+
+    /// Takes a request back.
+    fn cancel_approval(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>>;
 
     /// A long poll of a session's state: answers when something changed, or after `wait`.
     fn state(

@@ -14,10 +14,12 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
-    Digest, EndReason, EnforceAt, Grant, Identity, LeaseId, PolicyName, ResourceKind, ResourceName,
-    ResourceSpec, Secret, SessionId, Timestamp, TlsMode,
+    ApprovalId, ApprovalState, ApprovalWait, Digest, EndReason, EnforceAt, Grant, Identity,
+    LeaseId, PolicyName, ResourceKind, ResourceName, ResourceSpec, Secret, SessionId, Timestamp,
+    TlsMode,
     control::{
-        AppendEvents, Appended, AskLease, Authorize, Enforcement, Lease, PolicySource, SessionState,
+        AppendEvents, Appended, ApprovalStatus, AskApproval, AskLease, Authorize, Enforcement,
+        Lease, PolicySource, SessionState, UseApproval,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -48,6 +50,10 @@ pub(crate) struct FakeBroker {
     /// When the next lease ends.
     pub(crate) lease_until: Mutex<Timestamp>,
     pub(crate) released: AtomicUsize,
+    /// What was done with requests for approval.
+    pub(crate) approvals: Mutex<Vec<(&'static str, ApprovalId)>>,
+    /// Where they all stand.
+    pub(crate) approval: watch::Sender<ApprovalState>,
 }
 
 impl FakeBroker {
@@ -69,6 +75,8 @@ impl FakeBroker {
             leases: AtomicUsize::new(0),
             lease_until: Mutex::new(Timestamp::MAX),
             released: AtomicUsize::new(0),
+            approvals: Mutex::default(),
+            approval: watch::Sender::new(ApprovalState::Waiting),
         })
     }
 }
@@ -79,6 +87,18 @@ pub(crate) fn refused(status: u16, code: &str) -> ControlError {
         code: code.to_owned(),
         message: "because".into(),
         decision_id: None,
+    }
+}
+
+fn approval(id: ApprovalId, state: ApprovalState) -> ApprovalStatus {
+    ApprovalStatus {
+        id,
+        state,
+        wait: ApprovalWait::Hold,
+        until: Timestamp::MAX,
+        address: "http://broker/approvals/1".into(),
+        by: Vec::new(),
+        reason: None,
     }
 }
 
@@ -146,6 +166,52 @@ impl ControlPlane for FakeBroker {
             Ok(Appended { next: events.len() as u64 })
         }
         .boxed()
+    }
+
+    fn ask_approval<'a>(
+        &'a self,
+        ask: &'a AskApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        self.approvals.lock().unwrap().push(("asked", ask.id));
+        let state = *self.approval.borrow();
+        std::future::ready(Ok(approval(ask.id, state))).boxed()
+    }
+
+    fn approval_state(
+        &self,
+        _: SessionId,
+        id: ApprovalId,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        async move {
+            if let Some(error) = self.failures.lock().unwrap().pop_front() {
+                return Err(error);
+            }
+            let mut state = self.approval.subscribe();
+            let decided = state.wait_for(|state| *state != ApprovalState::Waiting);
+            let _ = tokio::time::timeout(wait, decided).await;
+            let state = *self.approval.borrow();
+            Ok(approval(id, state))
+        }
+        .boxed()
+    }
+
+    fn use_approval<'a>(
+        &'a self,
+        id: ApprovalId,
+        _: &'a UseApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        self.approvals.lock().unwrap().push(("used", id));
+        std::future::ready(Ok(approval(id, ApprovalState::Used))).boxed()
+    }
+
+    fn cancel_approval(
+        &self,
+        _: SessionId,
+        id: ApprovalId,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        self.approvals.lock().unwrap().push(("cancelled", id));
+        std::future::ready(Ok(approval(id, ApprovalState::Cancelled))).boxed()
     }
 
     fn state(

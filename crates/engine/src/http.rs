@@ -5,11 +5,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::{Event, PublicKey};
 use guard_core::{
-    LeaseId, Secret, SessionId, Timestamp,
+    ApprovalId, LeaseId, Secret, SessionId, Timestamp,
     control::{
-        ApiError, AppendEvents, Appended, AskEnforcement, AskLease, Audience, Authorize,
-        EndSession, Enforcement, EnrolGateway, Lease, RegisterGateway, RenewSession, Renewed,
-        SealingKeyInfo, SealingKeys, SessionEnded, SessionState,
+        ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
+        Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, Lease,
+        RegisterGateway, RenewSession, Renewed, SealingKeyInfo, SealingKeys, SessionEnded,
+        SessionState, UseApproval,
     },
 };
 use reqwest::Method;
@@ -414,6 +415,45 @@ impl ControlPlane for BrokerClient {
         events: &'a AppendEvents<Event>,
     ) -> BoxFuture<'a, Result<Appended, ControlError>> {
         self.post("/v1/record", events, REQUEST_TIMEOUT).boxed()
+    }
+
+    fn ask_approval<'a>(
+        &'a self,
+        ask: &'a AskApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        self.post_again("/v1/approvals", ask, REQUEST_TIMEOUT).boxed()
+    }
+
+    fn approval_state(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        let path = format!("/v1/approvals/{id}/state?session={session}&wait={}", wait.as_secs());
+        async move { self.get(&path, wait + REQUEST_TIMEOUT).await }.boxed()
+    }
+
+    fn use_approval<'a>(
+        &'a self,
+        id: ApprovalId,
+        ask: &'a UseApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        // Once: whether an answer that is lost was a yes is not known, and so it is a no.
+        async move { self.post(&format!("/v1/approvals/{id}/use"), ask, REQUEST_TIMEOUT).await }
+            .boxed()
+    }
+
+    fn cancel_approval(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        async move {
+            let path = format!("/v1/approvals/{id}/cancel");
+            self.post_again(&path, &CancelApproval { session }, REQUEST_TIMEOUT).await
+        }
+        .boxed()
     }
 
     fn state(

@@ -3,6 +3,7 @@
 //! What a statement means and whether it may pass is decided elsewhere; here bytes move, deadlines
 //! pass and sessions end. The same [`session::ServedSession`] runs in a gateway and in the shim.
 
+mod approvals;
 pub mod control;
 pub mod end;
 pub mod exchange;

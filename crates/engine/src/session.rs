@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    approvals::BrokerApprovals,
     control::ControlPlane,
     end::EndSignal,
     recorder::StreamRecorder,
@@ -117,6 +118,8 @@ impl ServedSession {
             ResourceKind::Postgres => PostgresHandler::new(resource.clone()),
         };
         let writer = format!("{}-{}-{}", point.name, grant.resource, uuid::Uuid::new_v4().simple());
+        let approvals =
+            BrokerApprovals::new(control.clone(), session, grant.resource.clone(), writer.clone());
         let recorder = StreamRecorder::start(control, session, writer, end.clone());
         let (policy, policies) = watch::channel(policy);
         let gate = SessionGate::new(
@@ -129,6 +132,7 @@ impl ServedSession {
             policies,
             end.subscribe(),
             recorder.clone(),
+            approvals,
             Timestamp::now,
             point.at,
             point.name.clone(),

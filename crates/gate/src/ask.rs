@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guard_audit::StatementPhase;
 use guard_core::{Denial, Operation, Sensitive};
 
-use crate::{Estimate, Permit};
+use crate::{Context, Estimate, Held, Permit};
 
 /// One operation to be judged.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Ask {
     pub text: Option<Arc<str>>,
     /// How many rows it is about. Leave it at its default until the gate wants to know.
     pub estimate: Estimate,
+    /// What else decides what it does. Leave it at its default where the policy asks nobody.
+    pub context: Context,
 }
 
 /// What becomes of a message.
@@ -33,6 +35,9 @@ pub enum Verdict {
         /// Why.
         denial: Box<Denial>,
     },
+    /// People are asked, and nothing may be sent before they have said yes. Wait for that with [`Held::decided`], and go on with
+    /// [`Gate::go_on`](crate::Gate::go_on).
+    Held(Box<Held>),
     /// Nothing is decided or recorded yet: what becomes of these operations, counted from 0, depends on how many rows
     /// they are about. Everything else of them is allowed. Find that out, and ask again.
     Estimate(Vec<usize>),

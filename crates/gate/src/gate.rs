@@ -8,12 +8,12 @@ use std::{
 use futures_util::future::{Either, select};
 use guard_audit::{Event, StatementPhase};
 use guard_core::{
-    Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason, Exceeded,
-    Operation, Ruling, Sensitive, Verb,
+    ApprovalId, Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason,
+    Exceeded, Operation, Ruling, Sensitive, Verb,
 };
 
 use crate::{
-    Ask, Durability, Estimate, Meter, Permit, SessionGate, Used, Verdict,
+    Ask, Durability, Held, Meter, Permit, SessionGate, Used, Verdict,
     budget::Transaction,
     session::{FOR_ALL_ROWS, Known},
 };
@@ -29,7 +29,7 @@ pub struct ConnectionInfo {
 
 /// One client's connection to one resource: every operation is asked here.
 pub struct Gate {
-    session: Arc<SessionGate>,
+    pub(crate) session: Arc<SessionGate>,
     connection: u64,
     transaction: Transaction,
     closed_by: Option<String>,
@@ -140,11 +140,18 @@ impl Gate {
     ///
     /// Cancel-safe: dropped before it answers, operations may be recorded that are never sent.
     pub async fn judge(&self, asks: &[Ask]) -> Verdict {
-        let judging = pin!(self.judge_now(asks));
+        self.unless_over(self.judge_now(asks)).await
+    }
+
+    async fn unless_over(&self, judging: impl Future<Output = Verdict>) -> Verdict {
+        let judging = pin!(judging);
         let ended = pin!(self.ended());
         match select(judging, ended).await {
             Either::Right((reason, _)) => self.over(reason),
-            Either::Left((verdict @ (Verdict::Refuse { .. } | Verdict::Estimate(_)), _)) => verdict,
+            Either::Left((
+                verdict @ (Verdict::Refuse { .. } | Verdict::Estimate(_) | Verdict::Held(_)),
+                _,
+            )) => verdict,
             // It may have ended between the record and this.
             Either::Left((Verdict::Forward(permits), _)) => match self.session.over() {
                 Some(reason) => self.over(reason),
@@ -153,7 +160,20 @@ impl Gate {
         }
     }
 
-    fn over(&self, reason: EndReason) -> Verdict {
+    /// Whether a rule of the policy asks people, so that it matters what parameters are.
+    pub fn asks_people(&self) -> bool {
+        self.session.policy.borrow().asks_people()
+    }
+
+    /// Goes on with a message whose statements waited for people: it must be the one that was asked about, by the policy that
+    /// asked. What was granted is used up by this.
+    ///
+    /// Cancel-safe: dropped before it answers, an approval may be used up for what is never sent.
+    pub async fn go_on(&self, held: Held, asks: &[Ask]) -> Verdict {
+        self.unless_over(self.go_on_now(held, asks)).await
+    }
+
+    pub(crate) fn over(&self, reason: EndReason) -> Verdict {
         let denial = self.session.built_in(
             DenialCode::SessionOver,
             "blocked the statement",
@@ -206,7 +226,6 @@ impl Gate {
                 Err(needed) => return Verdict::Estimate(needed),
             },
         };
-        let first = session.statements.fetch_add(asks.len() as u64, Ordering::Relaxed);
         let mut events = Vec::with_capacity(asks.len() + 1);
         for (known, new) in &judged {
             if *new {
@@ -217,16 +236,40 @@ impl Gate {
         let refused = judged.iter().enumerate().find_map(|(index, (known, _))| {
             let denial = known.refuses()?;
             let estimate = asks.get(index).map(|ask| &ask.estimate)?;
-            Some((index, known, known.explained(denial, estimate)))
+            Some((index, known.explained(denial, estimate)))
         });
         let over_budget = self.over_budget(asks, refused.is_some());
         let observes = !session.policy.borrow().mode().enforces();
-        let refused = match (refused, &over_budget, judged.first()) {
-            (Some(refused), _, _) => Some(refused),
-            (None, Some(denial), Some((known, _))) if !observes => Some((0, known, denial.clone())),
-            (None, _, _) => None,
+        let refused = match (refused, &over_budget) {
+            (Some(refused), _) => Some(refused),
+            (None, Some(denial)) if !observes => Some((0, denial.clone())),
+            (None, _) => None,
         };
-        if let Some((index, known, denial)) = refused {
+        if let Some((index, denial)) = refused {
+            return self.refuse_judged(asks, &judged, events, (index, denial), None).await;
+        }
+        // What is made ready is asked for when it is executed.
+        let asks_people = judged.iter().zip(asks).any(|((known, _), ask)| {
+            known.asks().is_some() && ask.phase == StatementPhase::Execute
+        });
+        if asks_people {
+            return self.ask_people(asks, judged, events).await;
+        }
+        self.permit(asks, judged, events, over_budget, &[]).await
+    }
+
+    /// Records the refusal of a message because of one of its operations.
+    pub(crate) async fn refuse_judged(
+        &self,
+        asks: &[Ask],
+        judged: &[(Known, bool)],
+        mut events: Vec<Event>,
+        (index, denial): (usize, Denial),
+        approval: Option<ApprovalId>,
+    ) -> Verdict {
+        let session = &self.session;
+        let first = session.statements.fetch_add(asks.len() as u64, Ordering::Relaxed);
+        if let Some((known, _)) = judged.get(index) {
             events.push(Event::Refused {
                 statement: first + index as u64,
                 connection: self.connection,
@@ -234,42 +277,51 @@ impl Gate {
                 denial: denial.clone(),
                 estimated_rows: asks.get(index).and_then(|ask| ask.estimate.rows()),
                 text: asks.get(index).and_then(Ask::own_text),
-                approval: None,
+                approval,
             });
-            let denial = Box::new(denial);
-            // The answer is the same whether or not the refusal could be recorded: nothing is sent.
-            // If it could not, the stream is broken and the next statement is refused for that.
-            if session.recorder.append(events, Durability::Acknowledged).await.is_ok() {
-                for (known, _) in judged.iter().filter(|(_, new)| *new) {
-                    session.remember(known, Durability::Acknowledged);
-                }
-            }
-            return Verdict::Refuse { index, denial };
         }
+        session.count(|so_far| so_far.refused += 1);
+        // The answer is the same whether or not the refusal could be recorded: nothing is sent.
+        // If it could not, the stream is broken and the next statement is refused for that.
+        if session.recorder.append(events, Durability::Acknowledged).await.is_ok() {
+            for (known, _) in judged.iter().filter(|(_, new)| *new) {
+                session.remember(known, Durability::Acknowledged);
+            }
+        }
+        Verdict::Refuse { index, denial: Box::new(denial) }
+    }
 
-        let queued = judged
-            .iter()
-            .all(|(known, _)| session.durability(&known.operation) == Durability::Queued);
+    /// Records what goes on, and permits it. `approvals`: by which request an operation goes on, by its place.
+    pub(crate) async fn permit(
+        &self,
+        asks: &[Ask],
+        judged: Vec<(Known, bool)>,
+        mut events: Vec<Event>,
+        over_budget: Option<Denial>,
+        approvals: &[(usize, ApprovalId)],
+    ) -> Verdict {
+        let session = &self.session;
+        let first = session.statements.fetch_add(asks.len() as u64, Ordering::Relaxed);
+        let queued = approvals.is_empty()
+            && judged
+                .iter()
+                .all(|(known, _)| session.durability(&known.operation) == Durability::Queued);
         let durability = if queued { Durability::Queued } else { Durability::Acknowledged };
         for (offset, ((known, _), ask)) in judged.iter().zip(asks).enumerate() {
+            let by = approvals.iter().find(|(index, _)| *index == offset);
             events.push(Event::Statement {
                 statement: first + offset as u64,
                 connection: self.connection,
                 operation: known.number,
                 phase: ask.phase,
-                would_refuse: would_refuse(known, &ask.estimate, over_budget.as_ref()),
+                would_refuse: would_refuse(known, ask, over_budget.as_ref()),
                 estimated_rows: ask.estimate.rows(),
                 text: ask.own_text(),
-                approval: None,
+                approval: by.map(|(_, approval)| *approval),
             });
         }
         if let Err(error) = session.recorder.append(events, durability).await {
-            let denial = session.built_in(
-                DenialCode::Unrecorded,
-                "blocked the statement",
-                error.reason,
-                "nothing is sent while the record cannot be written: see that the broker is up and its disk has room",
-            );
+            let denial = session.unrecorded(error.reason);
             return Verdict::Refuse { index: 0, denial: Box::new(denial) };
         }
 
@@ -277,6 +329,13 @@ impl Gate {
         for (offset, (known, new)) in judged.into_iter().enumerate() {
             if new {
                 session.remember(&known, durability);
+            }
+            let executed = asks.get(offset).is_some_and(|a| a.phase == StatementPhase::Execute);
+            if executed && session.policy.borrow().asks_people() {
+                session.count(|so_far| {
+                    so_far.statements += 1;
+                    so_far.changes += u64::from(!known.operation.is_passive());
+                });
             }
             let statement = first + offset as u64;
             let Known { operation, ruling, .. } = known;
@@ -347,14 +406,15 @@ impl Gate {
 }
 
 /// Why an operation that goes on would not, if the policy did not only observe.
-fn would_refuse(
-    known: &Known,
-    estimate: &Estimate,
-    over_budget: Option<&Denial>,
-) -> Option<Box<Denial>> {
+fn would_refuse(known: &Known, ask: &Ask, over_budget: Option<&Denial>) -> Option<Box<Denial>> {
+    let estimate = &ask.estimate;
     let denial = match &known.ruling.decision {
         Decision::Block(denial) => Some(known.explained(denial, estimate)),
-        Decision::Approve(spec) => Some(known.explained(&spec.ask, estimate)),
+        Decision::Approve(spec) if known.ruling.observed => match ask.phase {
+            StatementPhase::Execute => Some(known.explained(&spec.ask, estimate)),
+            StatementPhase::Prepare => over_budget.cloned(),
+        },
+        Decision::Approve(_) => over_budget.cloned(),
         Decision::Allow => over_budget.cloned(),
     };
     denial.map(Box::new)

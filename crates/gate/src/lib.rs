@@ -1,12 +1,14 @@
 //! The one place where a judged operation becomes a permit.
 //!
-//! The order is fixed: judge, append to the record, permit. Nothing else in guard can make a
+//! The order is fixed: judge, append to the record, wait for people where a rule asks them, permit. Nothing else in guard can make a
 //! [`Permit`], and nothing can be sent to a resource without one.
 
+mod approvals;
 mod ask;
 mod budget;
 mod estimate;
 mod gate;
+mod people;
 mod permit;
 mod recorder;
 mod session;
@@ -15,6 +17,7 @@ mod tests;
 
 pub use guard_audit::{Outcome, StatementPhase};
 
+pub use approvals::{Approvals, BoundParameters, CannotAsk, Context, Held, Parameters, Question};
 pub use ask::{Ask, Verdict};
 pub use budget::{Admitted, Meter, Used};
 pub use estimate::Estimate;

@@ -7,13 +7,14 @@ use std::{
 
 use guard_audit::{Event, MaskedColumn, StatementPhase};
 use guard_core::{
-    ColumnName, Decision, DecisionKind, Denial, DenialCode, Digest, EndReason, EnforceAt, MaskPlan,
-    Operation, Outputs, ResourceName, RuleId, Ruling, SessionView, Timestamp,
+    ApprovalSpec, ColumnName, Decision, DecisionKind, Denial, DenialCode, Digest, EndReason,
+    EnforceAt, MaskPlan, Operation, Outputs, ResourceName, RuleId, Ruling, SessionView, Timestamp,
+    control::SoFar,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
 
-use crate::{Durability, Estimate, Recorder, ask::Ask, budget::Ledger};
+use crate::{Approvals, Durability, Estimate, Recorder, ask::Ask, budget::Ledger};
 
 /// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
 /// judgement, and memory stays bounded whatever a client sends.
@@ -35,6 +36,8 @@ pub struct SessionGate {
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     pub(crate) ended: watch::Receiver<Option<EndReason>>,
     pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) approvals: Arc<dyn Approvals>,
+    pub(crate) so_far: Mutex<SoFar>,
     pub(crate) clock: fn() -> Timestamp,
     pub(crate) enforced_at: EnforceAt,
     pub(crate) point: String,
@@ -71,9 +74,18 @@ impl Known {
     pub(crate) fn refuses(&self) -> Option<&Denial> {
         match &self.ruling.decision {
             Decision::Allow => None,
-            Decision::Block(_) | Decision::Approve(_) if self.ruling.observed => None,
-            Decision::Approve(spec) => Some(&spec.ask),
+            Decision::Block(_) if self.ruling.observed => None,
+            // Not yet: people are asked.
+            Decision::Approve(_) => None,
             Decision::Block(denial) => Some(denial),
+        }
+    }
+
+    /// What people have to be asked before it goes on.
+    pub(crate) fn asks(&self) -> Option<&Arc<ApprovalSpec>> {
+        match &self.ruling.decision {
+            Decision::Approve(spec) if !self.ruling.observed => Some(spec),
+            Decision::Approve(_) | Decision::Allow | Decision::Block(_) => None,
         }
     }
 
@@ -87,11 +99,16 @@ impl SessionGate {
     /// The gate of one resource in one session.
     ///
     /// `point` names the enforcement point; `clock` is the wall clock.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the engine, named once where it is made"
+    )]
     pub fn new(
         view: SessionView,
         policy: watch::Receiver<Arc<Policy>>,
         ended: watch::Receiver<Option<EndReason>>,
         recorder: Arc<dyn Recorder>,
+        approvals: Arc<dyn Approvals>,
         clock: fn() -> Timestamp,
         enforced_at: EnforceAt,
         point: String,
@@ -101,6 +118,8 @@ impl SessionGate {
             policy,
             ended,
             recorder,
+            approvals,
+            so_far: Mutex::default(),
             clock,
             enforced_at,
             point,
@@ -251,6 +270,21 @@ impl SessionGate {
             masks: ruling.masks.masks(),
             masked_columns: masked_columns(operation, &ruling.masks),
         }
+    }
+
+    /// Counts what the run did, for people who are asked.
+    pub(crate) fn count(&self, with: impl FnOnce(&mut SoFar)) {
+        with(&mut self.so_far.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The refusal of what cannot be recorded.
+    pub(crate) fn unrecorded(&self, reason: String) -> Denial {
+        self.built_in(
+            DenialCode::Unrecorded,
+            "blocked the statement",
+            reason,
+            "nothing is sent while the record cannot be written: see that the broker is up and its disk has room",
+        )
     }
 
     pub(crate) fn built_in(

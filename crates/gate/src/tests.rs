@@ -10,16 +10,16 @@ use std::sync::{
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::{Event, Outcome, StatementPhase};
 use guard_core::{
-    Certainty, DenialCode, Digest, Effect, EndReason, EnforceAt, Identity, Object, ObjectKind,
-    ObjectName, Operation, Outputs, Protocol, ResourceName, Sensitive, SessionId, SessionView,
-    Timestamp, Verb,
+    ApprovalId, Certainty, DenialCode, Digest, Effect, EndReason, EnforceAt, Identity, Object,
+    ObjectKind, ObjectName, Operation, Outputs, Protocol, ResourceName, Sensitive, SessionId,
+    SessionView, Timestamp, Verb, control::ApprovalStatus,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
 
 use crate::{
-    Ask, ConnectionInfo, Durability, Estimate, Gate, RecordUnavailable, Recorder, SessionGate,
-    Verdict,
+    Approvals, Ask, CannotAsk, ConnectionInfo, Context, Durability, Estimate, Gate, Question,
+    RecordUnavailable, Recorder, SessionGate, Verdict,
 };
 
 const POLICY: &str = "
@@ -75,6 +75,32 @@ impl Recorder for Memory {
     }
 }
 
+/// Nobody can be asked.
+struct Nobody;
+
+impl Approvals for Nobody {
+    fn ask(&self, _: Question) -> BoxFuture<'_, Result<ApprovalStatus, CannotAsk>> {
+        async { Err(CannotAsk { reason: "nobody is there".into() }) }.boxed()
+    }
+
+    fn decided(
+        self: Arc<Self>,
+        _: ApprovalId,
+    ) -> BoxFuture<'static, Result<ApprovalStatus, CannotAsk>> {
+        async { Err(CannotAsk { reason: "nobody is there".into() }) }.boxed()
+    }
+
+    fn spend<'a>(
+        &'a self,
+        _: ApprovalId,
+        _: &'a Question,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, CannotAsk>> {
+        async { Err(CannotAsk { reason: "nobody is there".into() }) }.boxed()
+    }
+
+    fn cancel(&self, _: ApprovalId) {}
+}
+
 struct Fixture {
     memory: Arc<Memory>,
     gate: Gate,
@@ -106,6 +132,7 @@ async fn fixture_with(until: i64, policy: &str) -> Fixture {
         policies,
         ended,
         memory.clone(),
+        Arc::new(Nobody),
         clock,
         EnforceAt::Gateway,
         "gw".into(),
@@ -137,6 +164,7 @@ fn ask(operation: &Arc<Operation>) -> Ask {
         phase: StatementPhase::Execute,
         text: None,
         estimate: Estimate::NotAsked,
+        context: Context::default(),
     }
 }
 
@@ -287,6 +315,7 @@ async fn more_statements_than_a_minute_has_are_refused_and_refusals_count() {
         codes.push(match f.gate.judge(&[one]).await {
             Verdict::Forward(_) => None,
             Verdict::Refuse { denial, .. } => Some(denial.code),
+            Verdict::Held(held) => panic!("{held:?}"),
             Verdict::Estimate(_) => panic!("no rule bounds rows"),
         });
     }
@@ -337,6 +366,7 @@ async fn a_refusal_for_a_budget_has_the_statements_own_text() {
         codes.push(match f.gate.judge(&[ask]).await {
             Verdict::Forward(_) => None,
             Verdict::Refuse { denial, .. } => Some(denial.code),
+            Verdict::Held(held) => panic!("{held:?}"),
             Verdict::Estimate(_) => panic!("no rule bounds rows"),
         });
     }
@@ -393,6 +423,7 @@ async fn what_depends_on_an_estimate_is_neither_decided_nor_recorded_without_one
                 assert_eq!(index, 1);
                 denial.detail
             }
+            Verdict::Held(held) => panic!("{held:?}"),
             Verdict::Estimate(_) => panic!("asked twice"),
         };
         assert_eq!(found.as_deref(), expected);
@@ -447,4 +478,38 @@ async fn an_observing_policy_says_what_an_estimate_would_have_refused() {
     });
     let would: Vec<_> = would.collect();
     assert_eq!(would, [(false, Some(5)), (true, Some(5_000)), (true, None)]);
+}
+
+const ASKS: &str = "
+policy: test
+rules:
+  - { name: deletes, sql: { effects: [delete] }, decide: approve, approvers: [dba], within: 5m }
+";
+
+#[tokio::test]
+async fn what_people_must_decide_on_is_recorded_and_refused_where_nobody_can_be_asked() {
+    let fixture = fixture_with(2_000, ASKS).await;
+    let delete = operation(Verb::Delete, "DELETE FROM orders");
+    // It may be made ready: nothing is executed by that.
+    let prepare = Ask { phase: StatementPhase::Prepare, ..ask(&delete) };
+    assert!(matches!(fixture.gate.judge(&[prepare]).await, Verdict::Forward(_)));
+    let Verdict::Refuse { denial, .. } = fixture.gate.judge(&[ask(&delete)]).await else {
+        panic!("it went on")
+    };
+    assert_eq!(denial.code, DenialCode::ApprovalUnavailable);
+    assert_eq!(fixture.memory.names().last().map(String::as_str), Some("refused"));
+}
+
+#[tokio::test]
+async fn a_policy_that_observes_asks_nobody_and_says_so() {
+    let fixture =
+        fixture_with(2_000, &ASKS.replace("policy: test", "policy: test\nmode: observe")).await;
+    let delete = operation(Verb::Delete, "DELETE FROM orders");
+    assert!(matches!(fixture.gate.judge(&[ask(&delete)]).await, Verdict::Forward(_)));
+    let events = fixture.memory.events.lock().unwrap();
+    let would = events.iter().find_map(|(event, _)| match event {
+        Event::Statement { would_refuse, .. } => would_refuse.clone(),
+        _ => None,
+    });
+    assert_eq!(would.map(|denial| denial.code), Some(DenialCode::ApprovalNeeded));
 }

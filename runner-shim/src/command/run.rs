@@ -30,6 +30,8 @@ use crate::{
     words::{chain, say},
 };
 
+/// Exit code of a run that is parked: people have to approve something, and it is to be run again (`EX_TEMPFAIL`).
+pub(crate) const PARKED: u8 = 75;
 /// Exit code of guard's own failures.
 pub(crate) const FAILED: u8 = 125;
 /// Connections that are open when the child is gone may end by themselves for this long.
@@ -45,7 +47,8 @@ Examples:
 The command finds its resources in PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, \
 DATABASE_URL and GUARD_<RESOURCE>_URL.
 
-Exit codes: the command's own, or 128 + the signal that ended it · 125 guard failed · \
+Exit codes: the command's own, or 128 + the signal that ended it · 75 people have to approve something: \
+run it again then · 125 guard failed · \
 126 the command cannot be started · 127 there is no such command")]
 pub(crate) struct Args {
     /// The broker's address
@@ -157,6 +160,10 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     let end = EndSignal::default();
     let tokens = renew::Tokens { source: &source, audience };
     let code = guarded(&args, &session, &tokens, threads, &end, &mut refusals).await;
+    // What was parked at the last moment parks the run, too.
+    drop(refusals.ask(&session, Duration::ZERO).await);
+    let parked = *refusals.parked.borrow();
+    let code = if parked { code.map(|_| PARKED) } else { code };
     let exit_code = match &code {
         Ok(code) => *code,
         Err(_) => FAILED,
@@ -204,6 +211,8 @@ async fn guarded(
         }
     };
     let mut over = false;
+    let mut parked = refusals.parked.subscribe();
+    let mut told = false;
     let code = {
         let watching = async {
             tokio::select! {
@@ -216,6 +225,11 @@ async fn guarded(
             tokio::select! {
                 code = process.wait() => break code,
                 signal = signals.next() => process.forward(signal),
+                Ok(_) = parked.wait_for(|parked| *parked), if !told => {
+                    told = true;
+                    say("the run ends here: run the job again when it is approved");
+                    process.forward(rustix::process::Signal::TERM);
+                }
                 reason = &mut watching, if !over => {
                     over = true;
                     say(&format!("the session is over: {reason}"));

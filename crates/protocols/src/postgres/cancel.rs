@@ -12,7 +12,7 @@ use bytes::{BufMut as _, BytesMut};
 use rand::Rng as _;
 use subtle::ConstantTimeEq as _;
 
-use super::frame::put_sized;
+use super::{frame::put_sized, holding::SharedBell};
 
 /// The code in place of a protocol version that makes a start-up packet a CancelRequest.
 pub(super) const CANCEL_REQUEST: i32 = 80_877_102;
@@ -30,7 +30,7 @@ pub(super) struct CancelKey {
 /// Guard's keys and the server's keys that they stand for.
 #[derive(Default)]
 pub(super) struct CancelKeys {
-    known: Mutex<HashMap<i32, (CancelKey, CancelKey)>>,
+    known: Mutex<HashMap<i32, (CancelKey, CancelKey, SharedBell)>>,
 }
 
 /// One connection's key; it means nothing any more when this is dropped.
@@ -38,6 +38,8 @@ pub(super) struct Registered {
     keys: Arc<CancelKeys>,
     /// The key that the client is told.
     pub(super) own: CancelKey,
+    /// Rings when the client takes back what waits for people.
+    pub(super) bell: SharedBell,
 }
 
 impl CancelKey {
@@ -70,15 +72,16 @@ impl CancelKeys {
             random.random::<[u8; 4]>().to_vec()
         };
         let own = CancelKey { process, secret };
-        known.insert(process, (own.clone(), server));
-        Registered { keys: self.clone(), own }
+        let bell = SharedBell::default();
+        known.insert(process, (own.clone(), server, bell.clone()));
+        Registered { keys: self.clone(), own, bell }
     }
 
-    /// The server's key behind a key that a client shows.
-    pub(super) fn find(&self, shown: &CancelKey) -> Option<CancelKey> {
+    /// The server's key behind a key that a client shows, and the bell of its connection.
+    pub(super) fn find(&self, shown: &CancelKey) -> Option<(CancelKey, SharedBell)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (own, server) = known.get(&shown.process)?;
-        bool::from(own.secret.ct_eq(&shown.secret)).then(|| server.clone())
+        let (own, server, bell) = known.get(&shown.process)?;
+        bool::from(own.secret.ct_eq(&shown.secret)).then(|| (server.clone(), bell.clone()))
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, BytesMut};
-use guard_gate::StatementPhase;
+use guard_gate::{Parameters, StatementPhase};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
     expect::{Change, Copy, Expect, Step},
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
+    holding,
+    judging::{Asking, Judged},
     likeness::Bound,
     names::{Found, Portal},
     naming::too_many,
@@ -24,7 +26,12 @@ impl Session {
     /// Looks at what the client sent, as far as it is there and its turn has come.
     pub(super) async fn hear_client(&mut self) -> Result<(), ProtocolError> {
         loop {
-            if self.goodbye || self.budgeting.is_busy() || !self.move_on() || self.is_held() {
+            if self.holding.is_some()
+                || self.goodbye
+                || self.budgeting.is_busy()
+                || !self.move_on()
+                || self.is_held()
+            {
                 return Ok(());
             }
             let Some(header) = Header::peek(&self.client.input).map_err(client)? else {
@@ -171,7 +178,7 @@ impl Session {
                 self.upstream.carry(Carried::Flush, frame);
                 Ok(true)
             }
-            b'F' => self.function_call(body, frame).await.map(|()| true),
+            b'F' => self.function_call(body, frame).await,
             b'X' => {
                 self.goodbye = true;
                 self.ask_for_answers();
@@ -237,10 +244,14 @@ impl Session {
             return Ok(false);
         }
         let phase = StatementPhase::Execute;
-        let (statements, bound) = (&understood.statements, None);
-        let Some(permits) = self.judge_text(statements, own, bound, phase, true).await else {
-            self.settling |= one_at_a_time;
-            return Ok(true);
+        let asking = Asking { own, ..Asking::of(&understood) };
+        let permits = match self.judge_text(&understood.statements, asking, phase, true).await {
+            Judged::Permits(permits) => permits,
+            Judged::Refused => {
+                self.settling |= one_at_a_time;
+                return Ok(true);
+            }
+            Judged::Held => return Ok(false),
         };
         self.group += 1;
         let mut steps = Vec::with_capacity(permits.len());
@@ -271,7 +282,7 @@ impl Session {
         let mut types = Vec::new();
         for _ in 0..fields.count().map_err(client)? {
             let number = fields.int32().map_err(client)?;
-            if self.likeness.is_some() {
+            if self.keeps_types() {
                 types.push(number);
             }
         }
@@ -283,10 +294,12 @@ impl Session {
         if !types.is_empty() {
             understood = Arc::new(understood.with_types(types.into()));
         }
-        let Some(permits) =
-            self.judge(&understood.statements, StatementPhase::Prepare, false).await
-        else {
-            return Ok(());
+        let asking = Asking::default();
+        let phase = StatementPhase::Prepare;
+        let permits = match self.judge_text(&understood.statements, asking, phase, false).await {
+            Judged::Permits(permits) => permits,
+            // What is made ready waits for nobody.
+            Judged::Refused | Judged::Held => return Ok(()),
         };
         for permit in &permits {
             self.reached |= permit.masks().reach;
@@ -321,11 +334,16 @@ impl Session {
         }
         fields.end().map_err(client)?;
         let mut bound = None;
+        let mut parameters = Parameters::Unknown;
         let source = match self.names.statements.find(&statement, self.group) {
             // Here its plan is made again if a definition has changed; the portal keeps the one it gets.
             Found::This(known) => {
                 if self.likeness.is_some() {
                     bound = Bound::keep(known.types.clone(), values);
+                }
+                if self.gate.asks_people() {
+                    let found = holding::parameters(known.types.as_deref(), values);
+                    parameters = Parameters::Bound(Arc::new(found));
                 }
                 Some(self.shared.understanding.again(&known, &self.names).await?)
             }
@@ -335,6 +353,7 @@ impl Session {
         let bound = Portal {
             source,
             bound,
+            parameters,
             columns: Arc::new(OnceLock::new()),
             described: false,
             used: Arc::default(),
@@ -381,6 +400,7 @@ impl Session {
             Found::Nothing => Portal {
                 source: None,
                 bound: None,
+                parameters: Parameters::Unknown,
                 columns: Arc::new(OnceLock::new()),
                 described: false,
                 used: Arc::default(),
@@ -401,10 +421,16 @@ impl Session {
         if self.is_uncounted(&understood.statements, part, false).await {
             return Ok(true);
         }
-        let (statements, bound) = (&understood.statements, portal.bound.as_ref());
         let phase = StatementPhase::Execute;
-        let Some(permits) = self.judge_text(statements, None, bound, phase, false).await else {
-            return Ok(true);
+        let asking = Asking {
+            bound: portal.bound.as_ref(),
+            parameters: portal.parameters.clone(),
+            ..Asking::of(&understood)
+        };
+        let permits = match self.judge_text(&understood.statements, asking, phase, false).await {
+            Judged::Permits(permits) => permits,
+            Judged::Refused => return Ok(true),
+            Judged::Held => return Ok(false),
         };
         let mut step = None;
         for (statement, permit) in understood.statements.iter().zip(&permits) {
@@ -457,17 +483,26 @@ impl Session {
         Ok(())
     }
 
-    async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<(), ProtocolError> {
+    async fn function_call(&mut self, body: &[u8], frame: &[u8]) -> Result<bool, ProtocolError> {
         let oid = Fields::new(body).int32().map_err(client)?.cast_unsigned();
         let operation = Arc::new(guard_sql::fastpath(oid));
         let statement =
             Statement { operation, role: StatementRole::Plain, uncounted: false, follows: false };
         let statements = [Arc::new(statement)];
         if self.is_uncounted_call(&statements[0].operation).await {
-            return Ok(());
+            return Ok(true);
         }
-        let Some(permits) = self.judge(&statements, StatementPhase::Execute, true).await else {
-            return Ok(());
+        // Its arguments are the whole of the message.
+        let parameters = match self.gate.asks_people() {
+            true => Parameters::Bound(Arc::new(holding::arguments(body))),
+            false => Parameters::Unknown,
+        };
+        let asking = Asking { parameters, ..Asking::default() };
+        let phase = StatementPhase::Execute;
+        let permits = match self.judge_text(&statements, asking, phase, true).await {
+            Judged::Permits(permits) => permits,
+            Judged::Refused => return Ok(true),
+            Judged::Held => return Ok(false),
         };
         for permit in &permits {
             self.note(permit.operation(), permit.masks());
@@ -475,7 +510,7 @@ impl Session {
         let running = self.upstream.forward(permits, frame);
         self.expected.push_back(Expect::FunctionCall { running });
         self.group += 1;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -3,36 +3,64 @@
 use std::sync::Arc;
 
 use guard_core::{DenialCode, MaskPlan, Operation, Verb};
-use guard_gate::{Ask, Estimate, Permit, StatementPhase, Verdict};
+use guard_gate::{Ask, Estimate, Parameters, Permit, StatementPhase, Verdict};
 use guard_sql::Statement;
 
-use super::{definitions::Definitions, likeness::Bound, session::Session, settled::Settled};
+use super::{
+    definitions::Definitions, likeness::Bound, session::Session, settled::Settled,
+    understood::Understood,
+};
+
+/// What stands beside the statements that are judged.
+#[derive(Default)]
+pub(super) struct Asking<'a> {
+    /// The statement's own text, if it was understood by a text without its literals.
+    pub(super) own: Option<Arc<str>>,
+    /// Parameters of the portal that is executed, for the planner.
+    pub(super) bound: Option<&'a Arc<Bound>>,
+    /// The whole text of the message, if there is more in it than the statement.
+    pub(super) message: Option<Arc<str>>,
+    /// Texts that names in it stand for.
+    pub(super) behind: Vec<Arc<str>>,
+    /// The parameters, for people.
+    pub(super) parameters: Parameters,
+}
+
+/// What becomes of a message.
+pub(super) enum Judged {
+    /// It may be sent.
+    Permits(Vec<Permit>),
+    /// Its refusal is under way.
+    Refused,
+    /// It waits for people. It is judged again when they have decided.
+    Held,
+}
+
+impl Asking<'_> {
+    /// Of a text, as it was understood.
+    pub(super) fn of(understood: &Understood) -> Self {
+        let message = (understood.statements.len() > 1).then(|| understood.text.clone());
+        Self { message, behind: understood.behind.clone(), ..Self::default() }
+    }
+}
 
 impl Session {
-    /// [`Self::judge_text`] of statements that have no other text than their operation.
-    pub(super) async fn judge(
-        &mut self,
-        statements: &[Arc<Statement>],
-        phase: StatementPhase,
-        simple: bool,
-    ) -> Option<Vec<Permit>> {
-        self.judge_text(statements, None, None, phase, simple).await
-    }
-
-    /// Permits for all of the statements; or nothing, and the refusal is under way. `bound`: parameters of the portal
-    /// that is executed. `simple`: ReadyForQuery follows the refusal by itself.
+    /// Permits for all of the statements; or none, and the refusal is under way, or people are asked. `simple`: ReadyForQuery
+    /// follows the refusal by itself.
     pub(super) async fn judge_text(
         &mut self,
         statements: &[Arc<Statement>],
-        own: Option<Arc<str>>,
-        bound: Option<&Arc<Bound>>,
+        asking: Asking<'_>,
         phase: StatementPhase,
         simple: bool,
-    ) -> Option<Vec<Permit>> {
+    ) -> Judged {
+        // What was decided is for this message, whatever becomes of it.
+        let mut decided = self.decided.take();
         // Nothing is asked: an empty text.
         if statements.is_empty() {
-            return Some(Vec::new());
+            return Judged::Permits(Vec::new());
         }
+        let Asking { own, bound, message, behind, parameters } = asking;
         if phase == StatementPhase::Execute
             && let Some(statement) = self.reads_what_changed(statements)
         {
@@ -41,7 +69,7 @@ impl Session {
             let (operation, code) = (&statement.operation, DenialCode::Mask);
             let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
             self.refuse(Box::new(denial), simple);
-            return None;
+            return Judged::Refused;
         }
         if phase == StatementPhase::Execute
             && let Some(statement) = self.cannot_be_masked(statements)
@@ -51,19 +79,36 @@ impl Session {
             let (operation, code) = (&statement.operation, DenialCode::Mask);
             let denial = self.gate.refuse(operation, code, detail.to_owned(), hint).await;
             self.refuse(Box::new(denial), simple);
-            return None;
+            return Judged::Refused;
         }
+        let context = match self.gate.asks_people() {
+            true => guard_gate::Context { message, behind, parameters },
+            false => guard_gate::Context::default(),
+        };
         let asks = self.as_of_now(statements);
         let estimate = Estimate::NotAsked;
-        let ask =
-            |operation| Ask { operation, phase, text: own.clone(), estimate: estimate.clone() };
+        let ask = |operation| Ask {
+            operation,
+            phase,
+            text: own.clone(),
+            estimate: estimate.clone(),
+            context: context.clone(),
+        };
         let mut asks: Vec<_> = asks.map(ask).collect();
         loop {
-            match self.gate.judge(&asks).await {
-                Verdict::Forward(permits) => return Some(permits),
+            let verdict = match decided.take() {
+                Some(held) => self.gate.go_on(held, &asks).await,
+                None => self.gate.judge(&asks).await,
+            };
+            match verdict {
+                Verdict::Forward(permits) => return Judged::Permits(permits),
                 Verdict::Refuse { index: _, denial } => {
                     self.refuse(denial, simple);
-                    return None;
+                    return Judged::Refused;
+                }
+                Verdict::Held(held) => {
+                    self.hold(*held);
+                    return Judged::Held;
                 }
                 // Once: after this the estimate of each is asked for.
                 Verdict::Estimate(needed) => {
@@ -71,6 +116,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether the types of parameters that come with a text are kept.
+    pub(super) fn keeps_types(&self) -> bool {
+        self.likeness.is_some() || self.gate.asks_people()
     }
 
     /// Whether nothing may be sent before the server has said how it reads: masks go by the encoding of what

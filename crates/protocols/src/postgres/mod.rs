@@ -32,6 +32,7 @@ mod expect;
 mod frame;
 mod from_client;
 mod from_server;
+mod holding;
 mod judging;
 mod likeness;
 pub(crate) mod mask;
@@ -231,6 +232,9 @@ impl PostgresHandler {
             budgeting: budgeting::Budgeting::default(),
             grown: session::Grown::default(),
             goodbye: false,
+            holding: None,
+            decided: None,
+            bell: registered.bell.clone(),
         };
         let closed = session.run().await;
         drop(registered);
@@ -247,7 +251,10 @@ impl PostgresHandler {
         let (parameters, minor) = match client.wish().await? {
             Wish::Connect { parameters, minor } => (parameters, minor),
             Wish::Cancel(key) => {
-                if let Some(key) = self.cancel_keys.find(&key) {
+                if let Some((key, bell)) = self.cancel_keys.find(&key)
+                    // What waits for people is taken back; nothing of it is at the server.
+                    && !bell.ring()
+                {
                     upstream::cancel(&*self.shared.resource, &key).await?;
                 }
                 return Ok(None);

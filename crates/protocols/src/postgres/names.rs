@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use guard_gate::Used;
+use guard_gate::{Parameters, Used};
 
 use super::{likeness::Bound, results::Field, understood::Understood};
 
@@ -58,6 +58,8 @@ pub(super) struct Portal {
     pub(super) source: Option<Arc<Understood>>,
     /// Its parameters, where a rule bounds rows.
     pub(super) bound: Option<Arc<Bound>>,
+    /// Its parameters as people see them, where a rule asks people.
+    pub(super) parameters: Parameters,
     /// Its columns, once the server has said them.
     pub(super) columns: Arc<OnceLock<Vec<Field>>>,
     /// Whether the server was asked for them.

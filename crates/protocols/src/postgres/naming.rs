@@ -47,6 +47,7 @@ impl Session {
                 let portal = Portal {
                     source: Some(Understood::part(of, &statement.role)),
                     bound: None,
+                    parameters: guard_gate::Parameters::None,
                     columns: Arc::new(OnceLock::new()),
                     described: false,
                     used: Arc::default(),

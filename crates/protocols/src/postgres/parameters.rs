@@ -148,6 +148,7 @@ impl Asked {
                 phase: StatementPhase::Execute,
                 text: None,
                 estimate: Estimate::Unknown("it is no statement"),
+                context: guard_gate::Context::default(),
             });
         };
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -176,6 +177,10 @@ impl Asked {
             match gate.judge(&asks).await {
                 Verdict::Forward(permits) => permits,
                 Verdict::Refuse { index: _, denial } => return Err(NotAllowed::Denied(denial)),
+                // A connection that is not there yet does not wait: what it asked is taken back.
+                Verdict::Held(held) => {
+                    return Err(NotAllowed::Denied(gate.not_at_the_start(*held)));
+                }
                 Verdict::Estimate(_) => {
                     let error = "the gate wants an estimate of a setting".to_owned();
                     return Err(NotAllowed::Broken(ProtocolError::Guard(error)));

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use guard_core::{Detectors, EndReason};
-use guard_gate::Gate;
+use guard_gate::{Gate, Held};
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     time::timeout,
@@ -27,6 +27,7 @@ use super::{
     encoding::Reading,
     expect::{Copy, Expect},
     frame,
+    holding::{Holding, SharedBell},
     likeness::Likeness,
     mask::detect::Found,
     names::Known,
@@ -112,6 +113,12 @@ pub(super) struct Session {
     pub(super) grown: Grown,
     /// The client said goodbye.
     pub(super) goodbye: bool,
+    /// The client's next message waits for people.
+    pub(super) holding: Option<Holding>,
+    /// What they decided, until the message is looked at again.
+    pub(super) decided: Option<Held>,
+    /// Rings when the client takes it back.
+    pub(super) bell: SharedBell,
 }
 
 /// Which sides have sent much at once: their buffers are what a stream of rows needs, until nothing is under way.
@@ -132,6 +139,7 @@ enum Event {
     Ended(EndReason),
     Late,
     Cancelled,
+    Decided,
 }
 
 impl Session {
@@ -176,6 +184,9 @@ impl Session {
         // What came behind the start-up packet is there already.
         self.hear_client().await?;
         while !self.goodbye || self.is_finishing() {
+            if self.gives_up_waiting() {
+                return Ok(Closed::Client);
+            }
             match poll_fn(|cx| self.poll(ended, cx)).await? {
                 Event::Input => {}
                 Event::ClientGone => return Ok(Closed::Client),
@@ -185,7 +196,7 @@ impl Session {
                 }
                 Event::Ended(reason) => return Ok(Closed::Session(reason)),
                 Event::Late => self.out_of_time(),
-                Event::Cancelled => {}
+                Event::Cancelled | Event::Decided => {}
             }
             self.hear_server()?;
             let mut hearing = pin!(self.hear_client());
@@ -214,6 +225,10 @@ impl Session {
         if self.poll_clock(cx) {
             return Poll::Ready(Ok(Event::Late));
         }
+        if self.poll_holding(cx) {
+            return Poll::Ready(Ok(Event::Decided));
+        }
+        self.tell_holding();
         let mut input = false;
         if self.poll_cancelling(cx) {
             return Poll::Ready(Ok(Event::Cancelled));

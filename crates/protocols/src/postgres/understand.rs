@@ -4,7 +4,7 @@
 //! while: the parser can be made to take long, and other clients go on meanwhile.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
@@ -164,11 +164,30 @@ struct Asked<'a> {
     depth: usize,
     asked: Cell<bool>,
     missing: Cell<bool>,
+    /// Texts of what was found.
+    behind: RefCell<Vec<Arc<str>>>,
 }
 
 impl<'a> Asked<'a> {
     const fn new(known: &'a Known, snapshot: &'a Snapshot, depth: usize) -> Self {
-        Self { known, snapshot, depth, asked: Cell::new(false), missing: Cell::new(false) }
+        Self {
+            known,
+            snapshot,
+            depth,
+            asked: Cell::new(false),
+            missing: Cell::new(false),
+            behind: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Keeps the text of what a name stands for, and what that stands for.
+    fn note_behind(&self, found: &Understood) {
+        let mut behind = self.behind.borrow_mut();
+        for text in std::iter::once(&found.text).chain(&found.behind) {
+            if !behind.contains(text) {
+                behind.push(text.clone());
+            }
+        }
     }
 
     /// What was prepared, as it would be planned now.
@@ -199,6 +218,7 @@ impl Names for Asked<'_> {
         for before in self.known.prepared(name) {
             let now = self.now(before);
             self.missing.set(self.missing.get() || now.missing);
+            self.note_behind(&now);
             all.extend(now.statements.iter().cloned());
         }
         all
@@ -206,8 +226,11 @@ impl Names for Asked<'_> {
 
     fn cursor(&self, name: &str) -> Vec<Arc<Statement>> {
         self.asked.set(true);
-        let sources = self.known.cursor(name);
-        sources.flat_map(|source| source.statements.iter().cloned()).collect()
+        let sources: Vec<_> = self.known.cursor(name).collect();
+        for source in &sources {
+            self.note_behind(source);
+        }
+        sources.into_iter().flat_map(|source| source.statements.iter().cloned()).collect()
     }
 }
 
@@ -253,6 +276,7 @@ fn analyze_here(text: &Arc<str>, snapshot: &Snapshot, names: &Known, depth: usiz
         version: snapshot.version,
         depends_on_names: names.asked.get(),
         missing: analysis.missing || names.missing.get(),
+        behind: names.behind.take(),
     }
 }
 

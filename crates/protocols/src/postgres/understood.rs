@@ -20,6 +20,8 @@ pub(super) struct Understood {
     pub(super) depends_on_names: bool,
     /// Whether it names what that catalog does not have, and what may have been made since.
     pub(super) missing: bool,
+    /// Texts of what its names stand for.
+    pub(super) behind: Vec<Arc<str>>,
 }
 
 /// How the statements follow from the text.
@@ -80,6 +82,7 @@ impl Understood {
             version: self.version,
             depends_on_names: self.depends_on_names,
             missing: self.missing,
+            behind: self.behind.clone(),
         }
     }
 
@@ -122,6 +125,7 @@ impl Understood {
             version: 0,
             depends_on_names: true,
             missing: false,
+            behind: Vec::new(),
         }
     }
 }

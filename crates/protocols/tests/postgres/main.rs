@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod approvals;
 mod attacks;
 mod budgets;
 mod literals;

@@ -10,10 +10,13 @@ use fallible_iterator::FallibleIterator as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
-    Denial, EndReason, EnforceAt, Identity, ResourceKind, ResourceName, ResourceSpec, Secret,
-    SessionId, SessionView, Timestamp, TlsMode,
+    ApprovalId, ApprovalState, ApprovalWait, Denial, EndReason, EnforceAt, Identity, ResourceKind,
+    ResourceName, ResourceSpec, Secret, SessionId, SessionView, Timestamp, TlsMode,
+    control::ApprovalStatus,
 };
-use guard_gate::{Durability, RecordUnavailable, Recorder, SessionGate};
+use guard_gate::{
+    Approvals, CannotAsk, Durability, Question, RecordUnavailable, Recorder, SessionGate,
+};
 use guard_policy::Policy;
 use guard_protocols::{
     ClientAuth, Closed, Credential, CredentialUnavailable, ProtocolError, ProtocolHandler as _,
@@ -49,6 +52,7 @@ rules:
 pub(crate) struct Stage {
     pub(crate) port: u16,
     pub(crate) postgres: Arc<Postgres>,
+    pub(crate) people: Arc<People>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) end: watch::Sender<Option<EndReason>>,
     handler: Arc<PostgresHandler>,
@@ -114,6 +118,7 @@ impl Stage {
         let (policy_sender, policy) = watch::channel(Arc::new(policy));
         let (end, ended) = watch::channel(None);
         let recorder = Memory::default();
+        let people = Arc::new(People::default());
         let events = recorder.0.clone();
         let view = SessionView {
             id: SessionId::from_uuid(uuid::Uuid::nil()),
@@ -126,6 +131,7 @@ impl Stage {
             policy,
             ended,
             Arc::new(recorder),
+            people.clone(),
             Timestamp::now,
             EnforceAt::Gateway,
             "test".into(),
@@ -151,6 +157,7 @@ impl Stage {
         Self {
             port,
             postgres,
+            people,
             events,
             end,
             handler: own_handler,
@@ -340,5 +347,130 @@ impl Recorder for Memory {
 
     fn note(&self, event: Event) {
         self.0.lock().unwrap().push(event);
+    }
+}
+
+/// People who decide when the test does.
+#[derive(Default)]
+pub(crate) struct People {
+    /// What was asked, and where it stands.
+    pub(crate) asked: watch::Sender<Vec<(ApprovalId, Question, ApprovalState)>>,
+    /// Statements do not wait.
+    pub(crate) parks: std::sync::atomic::AtomicBool,
+}
+
+impl People {
+    /// Waits until so many requests are in a state.
+    pub(crate) async fn until(&self, count: usize, state: ApprovalState) {
+        let mut asked = self.asked.subscribe();
+        let reached = asked.wait_for(|asked| {
+            asked.iter().filter(|(_, _, found)| *found == state).count() == count
+        });
+        let reached = tokio::time::timeout(std::time::Duration::from_secs(20), reached).await;
+        let all: Vec<_> =
+            self.asked.borrow().iter().map(|(_, q, s)| (q.what.clone(), *s)).collect();
+        assert!(reached.is_ok(), "{count} × {state}: {all:?}");
+    }
+
+    /// Decides on everything that waits.
+    pub(crate) fn decide(&self, to: ApprovalState) {
+        self.asked.send_modify(|asked| {
+            for (_, _, state) in asked.iter_mut().filter(|a| a.2 == ApprovalState::Waiting) {
+                *state = to;
+            }
+        });
+    }
+
+    /// What was asked, by its shown text.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.asked.borrow().iter().map(|(_, question, _)| question.subject.text.clone()).collect()
+    }
+
+    fn status(&self, id: ApprovalId) -> ApprovalStatus {
+        let asked = self.asked.borrow();
+        let found = asked.iter().find(|(known, _, _)| *known == id);
+        let parks = self.parks.load(std::sync::atomic::Ordering::Relaxed);
+        ApprovalStatus {
+            id,
+            state: found.map_or(ApprovalState::Cancelled, |(_, _, state)| *state),
+            wait: if parks { ApprovalWait::Park } else { ApprovalWait::Hold },
+            until: Timestamp::MAX,
+            address: "https://guard.example/approvals/1".into(),
+            by: Vec::new(),
+            reason: None,
+        }
+    }
+}
+
+impl Approvals for People {
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<ApprovalStatus, CannotAsk>> {
+        let id =
+            ApprovalId::from_uuid(uuid::Uuid::from_u128(self.asked.borrow().len() as u128 + 1));
+        let known = {
+            let asked = self.asked.borrow();
+            let same = |q: &Question| {
+                q.subject.text_digest == question.subject.text_digest
+                    && q.subject.details_digest == question.subject.details_digest
+            };
+            // Of parked ones the same is found again.
+            let parks = self.parks.load(std::sync::atomic::Ordering::Relaxed);
+            asked
+                .iter()
+                .find(|(_, q, state)| {
+                    parks
+                        && same(q)
+                        && matches!(state, ApprovalState::Waiting | ApprovalState::Granted)
+                })
+                .map(|(id, _, _)| *id)
+        };
+        let id = known.unwrap_or_else(|| {
+            self.asked.send_modify(|asked| asked.push((id, question, ApprovalState::Waiting)));
+            id
+        });
+        let status = self.status(id);
+        async { Ok(status) }.boxed()
+    }
+
+    fn decided(
+        self: Arc<Self>,
+        id: ApprovalId,
+    ) -> BoxFuture<'static, Result<ApprovalStatus, CannotAsk>> {
+        async move {
+            let mut asked = self.asked.subscribe();
+            let waits = |asked: &Vec<(ApprovalId, Question, ApprovalState)>| {
+                asked
+                    .iter()
+                    .all(|(known, _, state)| *known != id || *state != ApprovalState::Waiting)
+            };
+            let _ = asked.wait_for(waits).await;
+            Ok(self.status(id))
+        }
+        .boxed()
+    }
+
+    fn spend<'a>(
+        &'a self,
+        id: ApprovalId,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, CannotAsk>> {
+        self.asked.send_modify(|asked| {
+            for (known, asked, state) in asked.iter_mut() {
+                let same = asked.subject.text_digest == question.subject.text_digest
+                    && asked.subject.details_digest == question.subject.details_digest;
+                if *known == id && *state == ApprovalState::Granted && same {
+                    *state = ApprovalState::Used;
+                }
+            }
+        });
+        let status = self.status(id);
+        async { Ok(status) }.boxed()
+    }
+
+    fn cancel(&self, id: ApprovalId) {
+        self.asked.send_modify(|asked| {
+            for (_, _, state) in asked.iter_mut().filter(|(known, _, _)| *known == id) {
+                *state = ApprovalState::Cancelled;
+            }
+        });
     }
 }

@@ -1,14 +1,17 @@
 //! Follows the session at the broker while the child runs: its heartbeat, its refusals, its end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use guard_core::{EndReason, control::SessionState};
+use guard_core::{DenialCode, EndReason, control::SessionState};
 use guard_engine::{
     control::{ControlError, ControlPlane as _},
     end::EndSignal,
     exchange::Session,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::words::say;
 
@@ -24,6 +27,8 @@ pub(super) struct Refusals {
     after: u64,
     /// How many there were.
     pub(super) count: u64,
+    /// Told when a statement was refused that people may still approve, for a later run.
+    pub(super) parked: Arc<watch::Sender<bool>>,
 }
 
 impl Refusals {
@@ -36,8 +41,12 @@ impl Refusals {
         let state = session.client.state(session.info.id, self.after, wait).await?;
         self.after = state.next;
         for notice in &state.notices {
-            self.count += 1;
             let denial = &notice.denial;
+            // What waits is not refused, and what is parked is not only refused.
+            self.count += u64::from(!notice.held);
+            if !notice.held && denial.code == DenialCode::ApprovalNeeded {
+                self.parked.send_replace(true);
+            }
             say(&format!("{}: {denial}", notice.resource));
             if let Some(detail) = &denial.detail {
                 say(&format!("  {detail}"));
