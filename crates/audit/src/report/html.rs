@@ -13,7 +13,7 @@ use guard_core::{Digest, EndReason, Verb};
 
 use self::rows::{OperationView, RefusedView};
 use super::{
-    Class, Holds, OverBudget, Report, Whole,
+    ApprovalReport, Class, Holds, OverBudget, Report, Whole,
     text::{duration, grouped, size},
     words::{MAX_EFFECTS, detected, end_words, masked_columns, short, time},
 };
@@ -24,7 +24,7 @@ const STYLE: &str = include_str!("../../templates/report.css");
 const WHOLE: Room = Room { refused: 2_000_000, operations: 5_000_000 };
 /// Room for parts of a page that has the full list besides.
 const PARTS: Room = Room { refused: 150_000, operations: 400_000 };
-/// Budgets that a page lists.
+/// Budgets that a page lists, and requests for approval.
 const MAX_BUDGETS: usize = 200;
 /// Connections that a page lists.
 const MAX_CONNECTIONS: usize = 200;
@@ -79,6 +79,7 @@ struct Page<'a> {
     refused: Vec<String>,
     observed: Option<String>,
     would_refuse: Vec<String>,
+    approvals: Vec<[String; 5]>,
     budgets: Vec<[String; 6]>,
     masked_note: String,
     who: Vec<Fact>,
@@ -206,6 +207,7 @@ impl Report {
                 format!("{} that would be refused went on.", grouped(counts.would_refuse))
             }),
             would_refuse,
+            approvals: self.approval_rows(),
             budgets: self.budget_rows(),
             masked_note: self.masked_note(),
             who: self.who(),
@@ -261,6 +263,22 @@ impl Report {
             figure("failed", counts.failed, "amb"),
             figure("outcome unknown", counts.lost, "red"),
         ]
+    }
+
+    fn approval_rows(&self) -> Vec<[String; 5]> {
+        let row = |approval: &ApprovalReport| {
+            let text = approval.statement.as_ref().map_or("", |statement| &statement.text);
+            let rules: Vec<_> = approval.terms.iter().map(|terms| terms.rule.as_str()).collect();
+            let by: Vec<_> = approval.by.iter().map(|person| person.name.as_str()).collect();
+            [
+                short(text),
+                short(&rules.join(", ")),
+                approval.state.to_string(),
+                short(&by.join(", ")),
+                short(&approval.reasons.join("; ")),
+            ]
+        };
+        self.approvals.listed.iter().take(MAX_BUDGETS).map(row).collect()
     }
 
     fn budget_rows(&self) -> Vec<[String; 6]> {

@@ -75,6 +75,7 @@ impl Report {
 
         refusals(out, "Refused", &self.refused)?;
         refusals(out, "Would be refused", &self.would_refuse)?;
+        self.approvals(out)?;
         if !self.budgets.listed.is_empty() {
             writeln!(out, "#### Over a budget\n")?;
             for over in self.budgets.listed.iter().take(MAX_REFUSED) {
@@ -169,6 +170,32 @@ impl Report {
             writeln!(out, "- {gap}")?;
         }
         writeln!(out, "- check it: {}", code(&integrity.verify))
+    }
+}
+
+impl Report {
+    /// What people were asked, if they were.
+    fn approvals(&self, out: &mut String) -> std::fmt::Result {
+        if self.approvals.listed.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "#### Asked people\n")?;
+        for approval in self.approvals.listed.iter().take(MAX_REFUSED) {
+            let text = approval.statement.as_ref().map_or("", |statement| &statement.text);
+            let rules: Vec<_> =
+                approval.terms.iter().map(|terms| code(terms.rule.as_str())).collect();
+            writeln!(out, "- {}: {} ({})", code(text), approval.state, rules.join(", "))?;
+            for (place, person) in approval.by.iter().enumerate() {
+                let reason = approval.reasons.get(place).map_or("", String::as_str);
+                let (name, subject) = (code(&person.name), code(&person.subject));
+                writeln!(out, "  - by {name} ({subject}): {}", code(reason))?;
+            }
+        }
+        let more = self.approvals.total.saturating_sub(MAX_REFUSED as u64);
+        if more > 0 {
+            writeln!(out, "- and {} more: see the report", grouped(more))?;
+        }
+        writeln!(out)
     }
 }
 
