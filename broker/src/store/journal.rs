@@ -15,6 +15,9 @@ use super::{
 /// Parts that one question brings at most.
 const PARTS: i64 = 16;
 
+/// The row of it.
+type EndOfRecord = (i64, String, String, i64, i64, Option<String>, String);
+
 /// The end of a record.
 #[derive(Debug, Clone)]
 pub(crate) struct Head<W> {
@@ -49,7 +52,7 @@ impl Store {
         &self,
         id: SessionId,
     ) -> Result<Option<Head<W>>, StoreError> {
-        let row: Option<(i64, String, String, i64, i64, Option<String>, String)> = sqlx::query_as(
+        let row: Option<EndOfRecord> = sqlx::query_as(
             "SELECT entries, head, writers, notices, sealed, leaf, segment FROM records WHERE session = $1",
         )
         .bind(id.to_string())

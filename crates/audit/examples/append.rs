@@ -12,7 +12,7 @@ use guard_audit::{AtRest, ChainWriter, Event, Outcome, SealingKey, StatementPhas
 use guard_core::Timestamp;
 
 /// Statements of a round.
-const STATEMENTS: u64 = 200_000;
+const STATEMENTS: u64 = 50_000;
 /// Statements of a request.
 const TOGETHER: u64 = 64;
 
