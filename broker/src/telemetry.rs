@@ -81,7 +81,8 @@ impl Telemetry {
     }
 
     /// Sends what there is by now.
-    #[cfg(all(test, feature = "otel"))]
+    #[cfg(test)]
+    #[cfg(feature = "otel")]
     pub(crate) async fn flush(&self) {
         if let Some(provider) = self.0.clone() {
             let flushed = tokio::task::spawn_blocking(move || provider.force_flush()).await;

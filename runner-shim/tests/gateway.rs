@@ -4,7 +4,12 @@
 
 use std::{
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -62,29 +67,31 @@ fn a_gateway_ends_with_whoever_holds_its_standard_input() {
     assert!(running.wait().unwrap().success());
 }
 
-/// A broker that takes one token, and registers who showed it. Gives its address and the tokens that it saw.
-fn broker(takes: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
+/// A broker that takes one token, and registers who showed it. Gives its address and what happens there.
+fn broker(takes: &'static str) -> (String, mpsc::Receiver<String>) {
+    let (shown, seen) = mpsc::channel();
+    let (registered, taken) = (shown.clone(), Arc::new(AtomicBool::new(false)));
+    let was_taken = taken.clone();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (shown, registered) = (seen.clone(), seen.clone());
     let enrol = async move |Json(ask): Json<Value>| {
         let token = ask["token"].as_str().unwrap().to_owned();
-        shown.lock().unwrap().push(token.clone());
+        taken.fetch_or(token == takes, Ordering::SeqCst);
+        let right = token == takes;
+        shown.send(token).unwrap();
         let refused = json!({ "error": "unauthorized", "message": "no", "decision_id": "d-1" });
-        if token == takes {
+        if right {
             Ok(StatusCode::NO_CONTENT)
         } else {
             Err((StatusCode::UNAUTHORIZED, Json(refused)))
         }
     };
     let register = async move |_: String| {
-        let mut seen = registered.lock().unwrap();
-        if !seen.iter().any(|token| token == takes) {
+        if !was_taken.load(Ordering::SeqCst) {
             return StatusCode::UNAUTHORIZED;
         }
-        seen.push("registered".into());
+        registered.send("registered".into()).unwrap();
         StatusCode::NO_CONTENT
     };
     let router = Router::new()
@@ -105,9 +112,10 @@ fn a_gateway_shows_each_identity_token_of_its_file_once_until_one_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let (url, seen) = broker("fresh");
     let file = folder.path().join("token");
-    let wait_for = |what: &str| {
-        while !seen.lock().unwrap().iter().any(|token| token == what) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut all = Vec::new();
+    let mut wait_for = |what: &str| {
+        while all.last().is_none_or(|last| last != what) {
+            all.push(seen.recv_timeout(Duration::from_secs(60)).unwrap());
         }
     };
     let mut running = gateway()
@@ -131,9 +139,7 @@ fn a_gateway_shows_each_identity_token_of_its_file_once_until_one_is_taken() {
     drop(running.stdin.take());
     let output = running.wait_with_output().unwrap();
     assert!(output.status.success());
-    let shown: Vec<_> =
-        seen.lock().unwrap().iter().filter(|token| *token != "registered").cloned().collect();
-    assert_eq!(shown, ["stale", "fresh"]);
+    assert_eq!(all, ["stale", "fresh", "registered"]);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!log.contains("stale") && !log.contains("fresh"), "{log}");
 }

@@ -100,8 +100,7 @@ async fn a_collector_sees_the_steps_of_a_session_under_its_callers_trace_and_no_
         assert!(holds(&spans, step.as_bytes()), "no {step}");
     }
     // The caller's trace: its request, and the steps in it.
-    let trace: Vec<u8> =
-        (0..16).map(|at| u8::from_str_radix(&TRACE[at * 2..at * 2 + 2], 16).unwrap()).collect();
+    let trace = u128::from_str_radix(TRACE, 16).unwrap().to_be_bytes();
     assert!(spans.windows(16).filter(|window| *window == trace).count() >= 4);
     let password = lease["password"].as_str().unwrap();
     for secret in [&token, &shim.token, password, "acme/shop", "456789", "refs/heads/main"] {
