@@ -199,6 +199,8 @@ impl Sessions {
             self.metrics.approval(ApprovalState::Used);
         } else if row.state == ApprovalState::Granted || row.state == ApprovalState::Used {
             // Another one was quicker, here or at another broker.
+            let by = self.store.approval(id).await?.and_then(|row| row.used_by);
+            tracing::warn!(approval = %id, session = %session.row.id, ?by, "an approval was to be used twice");
             return Err(Refusal::Forbidden("the approval was used".into()));
         }
         let row = self.store.approval(id).await?.ok_or(Refusal::NoSession)?;

@@ -139,8 +139,8 @@ impl Gate {
         self.permit(asks, judged, events, None, &used).await
     }
 
-    /// Why a setting that a connection begins with is refused: for that nobody waits. What was asked is taken back.
-    pub fn not_at_the_start(&self, held: Held) -> Box<Denial> {
+    /// Why a setting that a connection begins with is refused: for that nobody waits. What was asked is taken back when it is dropped.
+    pub fn not_at_the_start(&self, held: &Held) -> Box<Denial> {
         let denial = held.requests().first().map(|request| {
             let detail = "a connection does not wait for people before it has begun";
             approvals::void(&request.spec, detail, "SET it when the connection is there")

@@ -507,9 +507,9 @@ async fn a_policy_that_observes_asks_nobody_and_says_so() {
     let delete = operation(Verb::Delete, "DELETE FROM orders");
     assert!(matches!(fixture.gate.judge(&[ask(&delete)]).await, Verdict::Forward(_)));
     let events = fixture.memory.events.lock().unwrap();
-    let would = events.iter().find_map(|(event, _)| match event {
-        Event::Statement { would_refuse, .. } => would_refuse.clone(),
-        _ => None,
+    let would = events.iter().find_map(|(event, _)| {
+        let Event::Statement { would_refuse, .. } = event else { return None };
+        would_refuse.clone()
     });
     assert_eq!(would.map(|denial| denial.code), Some(DenialCode::ApprovalNeeded));
 }

@@ -493,9 +493,10 @@ impl Session {
             return Ok(true);
         }
         // Its arguments are the whole of the message.
-        let parameters = match self.gate.asks_people() {
-            true => Parameters::Bound(Arc::new(holding::arguments(body))),
-            false => Parameters::Unknown,
+        let parameters = if self.gate.asks_people() {
+            Parameters::Bound(Arc::new(holding::arguments(body)))
+        } else {
+            Parameters::Unknown
         };
         let asking = Asking { parameters, ..Asking::default() };
         let phase = StatementPhase::Execute;

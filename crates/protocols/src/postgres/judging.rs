@@ -81,9 +81,10 @@ impl Session {
             self.refuse(Box::new(denial), simple);
             return Judged::Refused;
         }
-        let context = match self.gate.asks_people() {
-            true => guard_gate::Context { message, behind, parameters },
-            false => guard_gate::Context::default(),
+        let context = if self.gate.asks_people() {
+            guard_gate::Context { message, behind, parameters }
+        } else {
+            guard_gate::Context::default()
         };
         let asks = self.as_of_now(statements);
         let estimate = Estimate::NotAsked;

@@ -179,7 +179,7 @@ impl Asked {
                 Verdict::Refuse { index: _, denial } => return Err(NotAllowed::Denied(denial)),
                 // A connection that is not there yet does not wait: what it asked is taken back.
                 Verdict::Held(held) => {
-                    return Err(NotAllowed::Denied(gate.not_at_the_start(*held)));
+                    return Err(NotAllowed::Denied(gate.not_at_the_start(&held)));
                 }
                 Verdict::Estimate(_) => {
                     let error = "the gate wants an estimate of a setting".to_owned();
