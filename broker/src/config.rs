@@ -9,6 +9,7 @@ mod retention;
 mod store;
 mod telemetry;
 mod watched;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,7 @@ pub(crate) use resources::ResourceConfig;
 pub(crate) use retention::Retention;
 pub(crate) use store::{RecordingsAt, StoreAddress, StoreConfig, StoreTls};
 pub(crate) use watched::Watched;
+pub(crate) use webhooks::{Address, Form, Told, WebhookConfig, address as webhook_address};
 
 use watched::yaml_files;
 
@@ -64,6 +66,7 @@ const FIELDS: &[&str] = &[
     "sessions",
     "retention",
     "people",
+    "webhooks",
     "trust",
     "policies",
 ];
@@ -101,6 +104,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// Where people sign in, if they can.
     pub(crate) people: Option<PeopleConfig>,
+    /// Who is told of requests for people's approval.
+    pub(crate) webhooks: Vec<WebhookConfig>,
     /// Who gets what.
     pub(crate) trust: TrustRules,
     /// What it may do.
@@ -229,6 +234,10 @@ fn read(
         Some(node) => retention::read(node, problems),
         None => Some(Retention::default()),
     };
+    let webhooks = match fields.optional("webhooks") {
+        Some(node) => webhooks::read(node, base, problems),
+        None => Some(Vec::new()),
+    };
     let policy_files =
         fields.required("policies", problems).and_then(|n| folder(n, base, watched, problems));
     let policies = policy_files.as_ref().map(|files| policies(files, problems));
@@ -272,6 +281,7 @@ fn read(
             Some(people) => Some(people?),
             None => None,
         },
+        webhooks: webhooks?,
         trust: trust?,
         policies: policies?,
         watched: watched.clone(),

@@ -16,6 +16,7 @@ mod reloading;
 mod renewing;
 mod resting;
 mod session;
+pub(crate) mod webhooks;
 
 use std::{
     collections::{HashMap, HashSet},

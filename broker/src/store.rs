@@ -22,6 +22,7 @@ mod rows;
 mod runs;
 mod sessions;
 mod together;
+mod webhooks;
 
 use guard_core::Timestamp;
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
@@ -40,6 +41,7 @@ pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
 pub(crate) use runs::{Decided, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing};
 pub(crate) use sessions::Stored;
 use together::Together;
+pub(crate) use webhooks::Delivery;
 
 /// The store.
 #[derive(Debug, Clone)]

@@ -38,3 +38,4 @@ mod together;
 #[cfg(feature = "otel")]
 mod traces;
 mod vault;
+mod webhooks;

@@ -264,6 +264,7 @@ impl Sessions {
         }
         self.look_after_leases().await?;
         self.look_after_approvals().await?;
+        self.look_after_webhooks().await?;
         let sessions = self.clone();
         self.tasks.spawn(async move {
             if let Err(error) = sessions.complete_runs().await {
