@@ -12,7 +12,12 @@ pub(crate) mod view;
 
 use std::{io, sync::Arc};
 
-use guard_audit::report::{Listing, Report, ReportError};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use guard_audit::{
+    export,
+    report::{Listing, Report, ReportError},
+};
 use guard_core::{SessionId, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -49,6 +54,15 @@ pub(crate) enum Values {
     Hidden,
 }
 
+/// A form of others for what a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Activity and findings as OCSF events, one a line.
+    Ocsf,
+    /// Findings as SARIF.
+    Sarif,
+}
+
 /// A record cannot be told of.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
@@ -75,7 +89,7 @@ pub(crate) struct Runs {
     records: Records,
     log: Log,
     cache: Cache,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     /// The live pages of this broker.
     pub(crate) streams: live::Streams,
 }
@@ -86,7 +100,7 @@ impl Runs {
             records,
             log,
             cache: Cache::default(),
-            readers: Semaphore::new(READERS),
+            readers: Arc::new(Semaphore::new(READERS)),
             streams: live::Streams::default(),
         }
     }
@@ -126,6 +140,22 @@ impl Runs {
             self.cache.keep(session, values, digested.clone());
         }
         Ok(digested)
+    }
+
+    /// A record in a form of others, as it comes.
+    pub(crate) async fn export(
+        &self,
+        session: SessionId,
+        filed: bool,
+        form: Form,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, RunError> {
+        let pieces = self.records.read(session, filed).await?;
+        let place = self.readers.clone().acquire_owned().await;
+        let place = place.map_err(|error| RunError::Read(io::Error::other(error)))?;
+        Ok(reading::written(pieces, place, move |record, out| match form {
+            Form::Ocsf => export::write_ocsf(record, out),
+            Form::Sarif => export::write_sarif(record, None, out),
+        }))
     }
 
     async fn read(&self, session: SessionId, filed: bool) -> Result<(Report, Listing), RunError> {

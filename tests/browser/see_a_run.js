@@ -33,6 +33,10 @@ story(async (open) => {
     assert.match(answer.headers()['content-disposition'], /^attachment; filename="guard-[0-9a-f-]+\.report\.\w+"$/);
   }
 
+  const ocsf = await (await page.request.get(`${URL}/runs/${id}/events.ocsf.jsonl`)).text();
+  assert.ok(ocsf.trim().split('\n').map(JSON.parse).some((event) => event.class_uid === 6005), ocsf.slice(0, 500));
+  assert.equal((await (await page.request.get(`${URL}/runs/${id}/findings.sarif`)).json()).version, '2.1.0');
+
   await page.goto(`${URL}/runs?decision=blocked&repository=acme`);
   await look(page, 'runs');
   assert.equal(await page.locator('table.stack tbody tr').count(), 1);
@@ -43,6 +47,7 @@ story(async (open) => {
 
   await page.getByRole('button', { name: 'Sign out' }).click();
   assert.match(await page.locator('main').innerText(), /signed out/);
-  await page.goto(`${URL}/runs/${id}`);
-  assert.ok(!page.url().includes('/runs/'), page.url());
+  // The cookie that was is nobody's now; the provider may still know her, and would sign her in again.
+  const after = await page.request.get(`${URL}/runs/${id}/report.json`, { headers: { accept: 'application/json' } });
+  assert.equal(after.status(), 401);
 });

@@ -12,7 +12,9 @@ story(async (open) => {
   assert.match(await page.locator('main').innerText(), /your role is viewer/);
   await look(page, 'viewer');
   const id = page.url().match(/[0-9a-f-]{36}/)[0];
-  assert.equal((await page.request.get(`${URL}/runs/${id}/record.jsonl`)).status(), 403);
+  for (const name of ['record.jsonl', 'events.ocsf.jsonl', 'findings.sarif']) {
+    assert.equal((await page.request.get(`${URL}/runs/${id}/${name}`)).status(), 403);
+  }
   for (const name of ['report.html', 'report.json', 'report.md']) {
     const answer = await page.request.get(`${URL}/runs/${id}/${name}`);
     assert.equal(answer.status(), 200);

@@ -19,7 +19,7 @@ use crate::{
     people::{Role, SignedIn},
     record::RecordError,
     runs::{
-        Digested, Values,
+        Digested, Form, Values,
         live::{Feed, follow},
         view::{self, Other, RunPage, RunsQuery, StatementsQuery, file_name},
     },
@@ -78,15 +78,19 @@ pub(super) async fn download(
     let run = find(&app, &id).await?;
     let (kind, body) = match file.as_str() {
         "record.jsonl" => {
-            if values == Values::Hidden {
-                return Err(Refusal::Forbidden("a record is for auditors".into()));
-            }
-            let state = app.sessions.store.state(run.id).await?.ok_or(Refusal::NoSession)?;
-            if !state.sealed {
-                return Err(Refusal::NoSession);
-            }
-            let record = app.sessions.records().read(run.id, state.filed).await?;
+            let filed = sealed(&app, &run, values).await?;
+            let record = app.sessions.records().read(run.id, filed).await?;
             ("application/x-ndjson", Body::from_stream(record))
+        }
+        "events.ocsf.jsonl" => {
+            let filed = sealed(&app, &run, values).await?;
+            let events = app.sessions.runs.export(run.id, filed, Form::Ocsf).await?;
+            ("application/x-ndjson", Body::from_stream(events))
+        }
+        "findings.sarif" => {
+            let filed = sealed(&app, &run, values).await?;
+            let findings = app.sessions.runs.export(run.id, filed, Form::Sarif).await?;
+            ("application/sarif+json", Body::from_stream(findings))
         }
         "report.html" => {
             let html = digested(&app, &run, values).await?.report.to_html();
@@ -162,6 +166,15 @@ pub(super) async fn events(
 /// What somebody may see of statements.
 fn values(signed_in: &SignedIn) -> Values {
     if signed_in.person.may(Role::Auditor) { Values::Shown } else { Values::Hidden }
+}
+
+/// Whether a sealed record is in the recordings. What has values in it is for those who may see them.
+async fn sealed(app: &App, run: &RunRow, values: Values) -> Result<bool, Refusal> {
+    if values == Values::Hidden {
+        return Err(Refusal::Forbidden("a record is for auditors".into()));
+    }
+    let state = app.sessions.store.state(run.id).await?.ok_or(Refusal::NoSession)?;
+    if state.sealed { Ok(state.filed) } else { Err(Refusal::NoSession) }
 }
 
 async fn find(app: &App, id: &str) -> Result<RunRow, Refusal> {

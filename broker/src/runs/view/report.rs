@@ -128,6 +128,8 @@ impl RunPage<'_> {
         let mut commands = Vec::new();
         if sees_all && !live {
             downloads.insert(0, ("record.jsonl", "the record itself"));
+            downloads.push(("events.ocsf.jsonl", "events as OCSF"));
+            downloads.push(("findings.sarif", "findings as SARIF"));
             let file = file_name(id, "record.jsonl");
             commands.push(format!("guard audit verify {file} --key seal.pub"));
             commands.push(format!("guard audit report {file} --key seal.pub --out report.html"));
