@@ -75,6 +75,11 @@ fn pause(before: Option<Timestamp>, at: Timestamp, speed: f64, most: Duration) -
     between.div_f64(speed).min(most)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a session's pauses are what is shown")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// What ends a replay before the record does.
 enum Stopped {
     /// Nobody looks any more.
@@ -103,7 +108,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
             return Ok(());
         }
         if waits {
-            std::thread::sleep(pause(before, moment.at, args.speed, args.max_pause));
+            wait(pause(before, moment.at, args.speed, args.max_pause));
         }
         before = Some(moment.at);
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
