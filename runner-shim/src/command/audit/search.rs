@@ -33,7 +33,7 @@ Exit codes: 0, or 2 if the folder cannot be read.";
 
 /// Arguments of `guard audit search`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP, group(clap::ArgGroup::new("what").required(true).args(["table", "text", "fingerprint"])))]
+#[command(after_help = AFTER_HELP, group(clap::ArgGroup::new("what").required(true).multiple(true).args(["table", "text", "fingerprint"])))]
 pub(crate) struct Args {
     /// A table or another object: `schema.name`, or `name` in any schema; then the folder
     #[arg(value_name = "TABLE")]
