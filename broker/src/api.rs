@@ -8,6 +8,7 @@ mod health;
 mod log;
 mod oauth;
 pub(crate) mod openapi;
+mod people;
 mod session;
 
 use std::{
@@ -100,6 +101,13 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/v1/approvals/{id}/state"), get(approvals::state)),
         (("POST", "/v1/approvals/{id}/use"), post(approvals::spend)),
         (("POST", "/v1/approvals/{id}/cancel"), post(approvals::cancel)),
+        (("POST", "/v1/people/device"), post(people::device)),
+        (("POST", "/v1/people/device/token"), post(people::token)),
+        (("GET", "/v1/people/self"), get(people::me)),
+        (("POST", "/v1/people/sign-out"), post(people::sign_out)),
+        (("GET", "/v1/people/approvals"), get(people::list)),
+        (("GET", "/v1/people/approvals/{id}"), get(people::one)),
+        (("POST", "/v1/people/approvals/{id}"), post(people::decide)),
         (("POST", "/v1/record"), post(data::append).layer(events)),
     ]
 }

@@ -1,5 +1,6 @@
 //! Pages for people: runs, and what is made of their records. Served from the program itself, nothing from elsewhere.
 
+mod access;
 mod approvals;
 mod assets;
 pub(crate) mod frame;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use axum::{
     extract::Path,
     http::{HeaderValue, StatusCode, header},
+    middleware,
     response::{IntoResponse as _, Redirect, Response},
     routing::{MethodRouter, get, post},
 };
@@ -19,9 +21,11 @@ use crate::{
     people::{callback, sign_in, sign_out},
 };
 
+pub(crate) use approvals::why_not;
+
 /// The routes of pages. They are no part of the API and of its document.
 pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
-    vec![
+    let routes = vec![
         (("GET", "/"), get(async || Redirect::to("/runs"))),
         (("GET", "/assets/{name}"), get(asset)),
         (("GET", "/sign-in"), get(sign_in)),
@@ -30,12 +34,17 @@ pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/runs"), get(runs::list)),
         (("GET", "/runs/{id}"), get(runs::one)),
         (("GET", "/runs/{id}/{file}"), get(runs::download)),
+        (("GET", "/access"), get(access::access)),
         (("GET", "/approvals"), get(approvals::list)),
         (("GET", "/approvals/{id}"), get(approvals::one)),
         (("POST", "/approvals/{id}"), post(approvals::decide)),
         (("GET", "/live/{id}"), get(runs::live)),
         (("GET", "/live/{id}/events"), get(runs::events)),
-    ]
+    ];
+    let framed = |(name, route): (RouteName, MethodRouter<Arc<App>>)| {
+        (name, route.layer(middleware::map_response(frame::framed)))
+    };
+    routes.into_iter().map(framed).collect()
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

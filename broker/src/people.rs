@@ -3,6 +3,7 @@
 //! They come from one OpenID provider (`people` in the configuration). The provider says who somebody is and in which groups;
 //! the configuration says which groups have which role, and is asked at each request, so that a change counts at once.
 
+mod device;
 mod oidc;
 mod sign_in;
 mod signed_in;
@@ -18,6 +19,7 @@ use crate::{
     store::SignedInRow,
 };
 
+pub(crate) use device::{ByToken, poll, start};
 pub(crate) use oidc::Provider;
 pub(crate) use sign_in::{callback, sign_in, sign_out};
 pub(crate) use signed_in::SignedIn;

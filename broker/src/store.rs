@@ -4,6 +4,7 @@
 //! name in braces, see [`Store::sql`]. Times are the store's own (`{now}`, in milliseconds), so that brokers whose
 //! clocks differ agree on who was silent for how long.
 
+mod access;
 mod approvals;
 mod authorizations;
 mod brokers;
@@ -27,6 +28,7 @@ mod webhooks;
 use guard_core::Timestamp;
 use sqlx::{Any, AnyPool, AssertSqlSafe, PgPool, Transaction};
 
+pub(crate) use access::Used;
 pub(crate) use approvals::{ApprovalRow, Asked, Vote, Voted};
 pub(crate) use brokers::{Broker, BrokerRow};
 pub(crate) use changes::Change;

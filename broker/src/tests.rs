@@ -24,6 +24,7 @@ mod listener;
 mod log;
 mod mask_keys;
 mod operations;
+mod people;
 mod platforms;
 mod postgres_roles;
 mod records;

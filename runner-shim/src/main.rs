@@ -36,6 +36,16 @@ enum Command {
     Policy(command::policy::Args),
     /// Report on and verify records
     Audit(command::audit::Args),
+    /// Sign in at a broker, to decide on what people are asked
+    Login(command::people::LoginArgs),
+    /// Sign out
+    Logout(command::people::LogoutArgs),
+    /// List what people are asked
+    Approvals(command::people::ListArgs),
+    /// Let a held or parked operation go on
+    Approve(command::people::DecideArgs),
+    /// Refuse a held or parked operation
+    Deny(command::people::DecideArgs),
 }
 
 /// Exit code of a command line that cannot be understood, of every command but `run`.
@@ -52,7 +62,14 @@ fn main() -> ExitCode {
     // A job's log is for its own lines; a gateway's is for whoever runs it.
     let level = match &cli.command {
         Command::Gateway(_) => "info",
-        Command::Run(_) | Command::Policy(_) | Command::Audit(_) => "error",
+        Command::Run(_)
+        | Command::Policy(_)
+        | Command::Audit(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Approvals(_)
+        | Command::Approve(_)
+        | Command::Deny(_) => "error",
     };
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -65,6 +82,11 @@ fn main() -> ExitCode {
         Command::Gateway(args) => command::gateway::main(args),
         Command::Policy(args) => command::policy::main(args),
         Command::Audit(args) => command::audit::main(args),
+        Command::Login(args) => command::people::login(&args),
+        Command::Logout(args) => command::people::logout(&args),
+        Command::Approvals(args) => command::people::list(&args),
+        Command::Approve(args) => command::people::decide(&args, true),
+        Command::Deny(args) => command::people::decide(&args, false),
     }
 }
 

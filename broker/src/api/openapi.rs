@@ -12,6 +12,10 @@ use guard_core::control::{
     Lease, RegisterGateway, RenewSession, Renewed, SealingKeys, SessionEnded, SessionState,
     UseApproval,
 };
+use guard_core::people::{
+    ApprovalView, ApprovalViews, AskPersonToken, DecideApproval, DeviceSignIn, DeviceState,
+    PersonInfo,
+};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -85,6 +89,8 @@ enum By {
     Shim,
     Gateway,
     Either,
+    /// Somebody who signed in on the command line.
+    Person,
 }
 
 /// What a route does.
@@ -269,6 +275,41 @@ fn about(route: super::RouteName) -> Option<About> {
             refused: &[401, 403, 404, 410, 422, 503],
             ..asks("Take a request back", By::Either)
         },
+        ("POST", "/v1/people/device") => About {
+            answer: gives("DeviceSignIn"),
+            refused: &[403, 404, 422, 429, 503],
+            ..asks("Begin to sign somebody in on the command line (RFC 8628)", By::Anyone)
+        },
+        ("POST", "/v1/people/device/token") => About {
+            body: json("AskPersonToken"),
+            answer: gives("DeviceState"),
+            refused: &[403, 404, 422, 429, 503],
+            ..asks("Whether somebody has signed in", By::Anyone)
+        },
+        ("GET", "/v1/people/self") => About {
+            answer: gives("PersonInfo"),
+            refused: &[401, 403, 404, 503],
+            ..asks("Who is signed in", By::Person)
+        },
+        ("POST", "/v1/people/sign-out") => {
+            About { answer: done, refused: &[401, 403, 404, 503], ..asks("Sign out", By::Person) }
+        }
+        ("GET", "/v1/people/approvals") => About {
+            answer: gives("ApprovalViews"),
+            refused: &[401, 403, 404, 503],
+            ..asks("What waits for people", By::Person)
+        },
+        ("GET", "/v1/people/approvals/{id}") => About {
+            answer: gives("ApprovalView"),
+            refused: &[401, 403, 404, 503],
+            ..asks("What people are asked", By::Person)
+        },
+        ("POST", "/v1/people/approvals/{id}") => About {
+            body: json("DecideApproval"),
+            answer: gives("ApprovalView"),
+            refused: &[401, 403, 404, 422, 503],
+            ..asks("Say yes or no", By::Person)
+        },
         ("POST", "/v1/record") => About {
             body: json("AppendEvents"),
             answer: gives("Appended"),
@@ -347,6 +388,7 @@ fn operation(route: super::RouteName, about: &About) -> Operation {
         By::Key => operation.security(SecurityRequirement::new("proof", empty)),
         By::Shim => operation.security(session()),
         By::Gateway => operation.security(gateway()),
+        By::Person => operation.security(SecurityRequirement::new("person", empty)),
         By::Either => operation.security(session()).security(gateway()),
     };
     let content = |name: &str| match name {
@@ -407,6 +449,13 @@ fn components() -> utoipa::openapi::Components {
     add::<ApprovalStatus>(all, "ApprovalStatus");
     add::<UseApproval>(all, "UseApproval");
     add::<CancelApproval>(all, "CancelApproval");
+    add::<DeviceSignIn>(all, "DeviceSignIn");
+    add::<AskPersonToken>(all, "AskPersonToken");
+    add::<DeviceState>(all, "DeviceState");
+    add::<PersonInfo>(all, "PersonInfo");
+    add::<ApprovalView>(all, "ApprovalView");
+    add::<ApprovalViews>(all, "ApprovalViews");
+    add::<DecideApproval>(all, "DecideApproval");
     add::<AnyEvent>(all, "Event");
     add::<AppendEvents<AnyEvent>>(all, "AppendEvents");
     add::<Appended>(all, "Appended");
@@ -418,10 +467,13 @@ fn components() -> utoipa::openapi::Components {
     let proof = "A proof of possession (RFC 9449), new for each request";
     let assertion = "A JWT that the gateway signs itself, of type `guard-gateway+jwt`";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(assertion));
+    let person = "What `POST /v1/people/device/token` gave";
+    let person = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(person));
     ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .security_scheme("session", header("Authorization", dpop))
         .security_scheme("proof", header("DPoP", proof))
+        .security_scheme("person", SecurityScheme::Http(person.build()))
         .security_scheme("gateway", SecurityScheme::Http(bearer.build()))
         .build()
 }

@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub(super) use list::ListQuery;
+pub(crate) use list::why_not;
 
 /// What the form of a decision sends.
 #[derive(Debug, Deserialize)]

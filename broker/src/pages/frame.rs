@@ -7,12 +7,17 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 
+use guard_core::control::ApiError;
+
 use super::assets;
 use crate::people::SignedIn;
 
 /// Nothing runs or loads but what this broker serves; a page is in nobody's frame; forms go nowhere else.
 const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What callers are told is short.
+const MAX_REFUSAL: usize = 64 * 1024;
 
 #[derive(Template)]
 #[template(path = "base.html")]
@@ -67,7 +72,7 @@ pub(crate) fn page(page: Page<'_>, signed_in: &SignedIn, body: &str) -> Response
 pub(crate) fn plain(status: StatusCode, title: &str, words: &str) -> Response {
     #[derive(Template)]
     #[template(
-        source = "<div class=\"narrow\"><h1>{{ title }}</h1><p>{{ words }}</p><p><a class=\"button\" href=\"/sign-in\">Sign in</a></p></div>",
+        source = "<div class=\"narrow\"><h1>{{ title }}</h1><p>{{ words }}</p><p><a class=\"button\" href=\"/\">To the runs</a></p></div>",
         ext = "html"
     )]
     struct Words<'a> {
@@ -85,6 +90,32 @@ pub(crate) fn no_role(name: &str) -> Response {
         "{name} is signed in, and none of the groups that the provider names has a role here. Ask whoever looks after this broker."
     );
     plain(StatusCode::FORBIDDEN, "No role", &words)
+}
+
+/// An answer to a browser: a refusal in the frame of pages, anything else as it is.
+pub(crate) async fn framed(answer: Response) -> Response {
+    let status = answer.status();
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || kind.is_none_or(|kind| kind != "application/json") {
+        return answer;
+    }
+    let body = axum::body::to_bytes(answer.into_body(), MAX_REFUSAL).await.unwrap_or_default();
+    let error: Option<ApiError> = serde_json::from_slice(&body).ok();
+    let title = match status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => "Not allowed",
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => "Not understood",
+        _ => "This did not work",
+    };
+    let words = match error {
+        Some(ApiError { message, decision_id: Some(id), .. }) => {
+            format!("{message}. The broker's log has it under {id}.")
+        }
+        Some(ApiError { message, decision_id: None, .. }) => message,
+        None => String::new(),
+    };
+    plain(status, title, &words)
 }
 
 fn render(status: StatusCode, base: &Base<'_>) -> Response {

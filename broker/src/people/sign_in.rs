@@ -209,7 +209,7 @@ fn set_cookie(answer: &mut Response, name: &str, value: &str, age: u32) {
     }
 }
 
-fn random() -> Result<String, Refusal> {
+pub(super) fn random() -> Result<String, Refusal> {
     let mut bytes = [0_u8; 32];
     rand::rngs::OsRng
         .try_fill_bytes(&mut bytes)

@@ -33,7 +33,7 @@ on_both_stores!(
     who_waits_is_woken_by_another_brokers_decision,
 );
 
-const POLICY: &str = "policy: reads
+pub(super) const POLICY: &str = "policy: reads
 rules:
   - { name: one, sql: { effects: [delete] }, decide: approve, approvers: [dba], within: 15m }
   - { name: two, sql: { effects: [update] }, decide: approve, approvers: { from: [dba, lead], count: 2 }, within: 15m, reason_required: true }
@@ -79,7 +79,7 @@ async fn stage(on: On) -> Stage {
 }
 
 /// What is asked, with the statement's text and the rules.
-fn question(shim: &Shim, text: &str, rules: &[&str]) -> Value {
+pub(super) fn question(shim: &Shim, text: &str, rules: &[&str]) -> Value {
     json!({
         "id": uuid::Uuid::now_v7(), "session": shim.id, "resource": "near",
         "policy": Digest::of(POLICY), "rules": rules, "writer": format!("shim-{}", unique()),
@@ -100,7 +100,7 @@ fn using(question: &Value) -> Value {
     })
 }
 
-async fn ask(stage: &Stage, shim: &Shim, question: &Value) -> Value {
+pub(super) async fn ask(stage: &Stage, shim: &Shim, question: &Value) -> Value {
     let (status, answer) = stage.as_shim(shim, Method::POST, "/v1/approvals", question).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     answer

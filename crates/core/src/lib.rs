@@ -14,6 +14,7 @@ mod ids;
 mod mask;
 mod operation;
 mod pattern;
+pub mod people;
 mod ruling;
 mod sensitive;
 mod session;

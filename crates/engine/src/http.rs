@@ -1,5 +1,7 @@
 //! The broker's API over HTTP: one client with kept connections, deadlines and bounded answers.
 
+mod people;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -109,6 +111,8 @@ pub enum Proof {
     Session(Arc<SessionKey>, Secret),
     /// A gateway.
     Gateway(Arc<GatewayIdentity>),
+    /// Somebody who signed in: what the broker gave for it.
+    Person(Secret),
 }
 
 /// A client of the broker's API.
@@ -302,6 +306,9 @@ impl BrokerClient {
                     .header("Authorization", sensitive(&format!("DPoP {}", token.expose()))?)
                     .header("DPoP", proof)
             }
+            Proof::Person(token) => {
+                request.header("Authorization", sensitive(&format!("Bearer {}", token.expose()))?)
+            }
             Proof::Gateway(identity) => {
                 let assertion =
                     identity.assertion(self.broker.as_str(), Timestamp::now()).map_err(unproven)?;
@@ -465,7 +472,9 @@ impl ControlPlane for BrokerClient {
         let query = format!("after={after}&wait={}", wait.as_secs());
         let path = match &self.proof {
             Proof::Gateway(_) => format!("/v1/sessions/{session}/state?{query}"),
-            Proof::Session(..) | Proof::None => format!("/v1/session/state?{query}"),
+            Proof::Session(..) | Proof::Person(_) | Proof::None => {
+                format!("/v1/session/state?{query}")
+            }
         };
         async move { self.get(&path, wait + REQUEST_TIMEOUT).await }.boxed()
     }

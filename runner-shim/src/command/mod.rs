@@ -2,5 +2,6 @@
 pub(crate) mod audit;
 pub(crate) mod gateway;
 mod paint;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod run;

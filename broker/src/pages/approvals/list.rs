@@ -110,7 +110,7 @@ pub(super) async fn render(
 }
 
 /// Why somebody's word would not count. Empty, if it would.
-pub(super) fn why_not(person: &Person, row: &ApprovalRow, said: bool) -> String {
+pub(crate) fn why_not(person: &Person, row: &ApprovalRow, said: bool) -> String {
     if row.state != ApprovalState::Waiting {
         return format!("it is {}", row.state);
     }
