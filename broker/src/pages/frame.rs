@@ -7,6 +7,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 
+use guard_audit::report::short;
 use guard_core::control::ApiError;
 
 use super::assets;
@@ -25,13 +26,13 @@ struct Base<'a> {
     title: &'a str,
     style: String,
     script: Option<String>,
-    person: Option<PersonView<'a>>,
+    person: Option<PersonView>,
     at: &'a str,
     body: &'a str,
 }
 
-struct PersonView<'a> {
-    name: &'a str,
+struct PersonView {
+    name: String,
     roles: String,
     csrf: String,
 }
@@ -58,7 +59,7 @@ pub(crate) fn page(page: Page<'_>, signed_in: &SignedIn, body: &str) -> Response
             style: assets::style(),
             script: page.live.then(assets::live),
             person: Some(PersonView {
-                name: &person.name,
+                name: short(&person.name),
                 roles: roles.join(", "),
                 csrf: signed_in.csrf(),
             }),
@@ -87,7 +88,8 @@ pub(crate) fn plain(status: StatusCode, title: &str, words: &str) -> Response {
 /// What somebody is told who is signed in and may see nothing.
 pub(crate) fn no_role(name: &str) -> Response {
     let words = format!(
-        "{name} is signed in, and none of the groups that the provider names has a role here. Ask whoever looks after this broker."
+        "{} is signed in, and none of the groups that the provider names has a role here. Ask whoever looks after this broker.",
+        short(name)
     );
     plain(StatusCode::FORBIDDEN, "No role", &words)
 }

@@ -607,28 +607,19 @@ async fn somebody_signs_in_on_the_command_line_approves_and_signs_out() {
     let (_, answer) = by_token(&stage, Method::POST, poll, "", &code).await;
     assert_eq!(answer["state"], "waiting");
     // Ben opens the page, and says that the code is the one that he sees.
-    let mut at = begun["verification_uri_complete"].as_str().unwrap().to_owned();
-    for _ in 0..4 {
-        let (url, body) = certified.follow(at.clone(), "ben").await;
-        if body.contains("Done") {
-            break;
-        }
-        let mut fields = Vec::new();
-        for part in body.split("<input").skip(1) {
-            let value = |name: &str| {
-                let (_, rest) = part.split_once(&format!("{name}=\""))?;
-                Some(rest.split('"').next().unwrap().to_owned())
-            };
-            fields.extend(value("name").zip(value("value")));
-        }
-        let url = url::Url::parse(&url).unwrap().join("/device").unwrap();
-        let request = certified.http.post(url).form(&fields);
-        match certified.send(request).await {
-            (Some(to), _) => at = to,
-            (None, body) if body.contains("Done") => break,
-            (None, body) => panic!("{body}"),
-        }
-    }
+    let at = begun["verification_uri_complete"].as_str().unwrap().to_owned();
+    let (url, form) = certified.follow(at, "ben").await;
+    let (_, rest) = form.split_once("name=\"xsrf\" value=\"").unwrap();
+    let xsrf = rest.split('"').next().unwrap();
+    let code_seen = begun["user_code"].as_str().unwrap();
+    let fields = [("xsrf", xsrf), ("user_code", code_seen), ("confirm", "yes")];
+    let url = url::Url::parse(&url).unwrap().join("/device").unwrap();
+    let request = certified.http.post(url).form(&fields);
+    let done = match certified.send(request).await {
+        (Some(to), _) => certified.follow(to, "ben").await.1,
+        (None, body) => body,
+    };
+    assert!(done.contains("Done"), "{done}");
     let (_, answer) = by_token(&stage, Method::POST, poll, "", &code).await;
     assert_eq!(answer["state"], "signed-in", "{answer}");
     assert_eq!(answer["person"]["name"], "Ben");
