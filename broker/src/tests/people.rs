@@ -414,7 +414,12 @@ async fn whoever_started_the_run_has_no_role_or_only_looks_does_not_decide() {
     let mut nobody = fake.signs_in(&stage, |claims| claims["groups"] = json!(["guests"])).await;
     assert_eq!(nobody.get(&stage, &path).await.status, StatusCode::FORBIDDEN);
     // And another approver does.
-    let mut ben = fake.signs_in(&stage, |claims| claims["preferred_username"] = "ben".into()).await;
+    let mut ben = fake
+        .signs_in(&stage, |claims| {
+            claims["sub"] = "ben".into();
+            claims["preferred_username"] = "ben".into();
+        })
+        .await;
     let field = csrf(&ben.get(&stage, &path).await);
     let page = ben
         .post(&stage, &path, &[("csrf", &field), ("decision", "refuse"), ("reason", "no")], &[])
