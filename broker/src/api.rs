@@ -87,6 +87,7 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("POST", "/oauth/token"), post(oauth::token)),
         (("GET", "/v1/session/state"), get(session::state)),
         (("POST", "/v1/session/enforce"), post(session::enforce)),
+        (("POST", "/v1/session/isolation"), post(session::isolation)),
         (("POST", "/v1/session/renew"), post(session::renew)),
         (("POST", "/v1/session/end"), post(session::end)),
         (("GET", "/v1/session/record"), get(session::record)),

@@ -7,6 +7,7 @@
 pub(crate) mod approvals;
 mod ending;
 mod gateways;
+mod isolation;
 mod leases;
 mod mask_keys;
 mod opening;
@@ -362,6 +363,7 @@ impl Sessions {
             | Event::SessionEnded { .. }
             | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
+            | Event::Isolated { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
@@ -437,6 +439,7 @@ fn is_for_writers(event: &Event) -> bool {
         Event::SessionOpened { .. }
         | Event::AttemptRefused { .. }
         | Event::SessionRenewed { .. }
+        | Event::Isolated { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

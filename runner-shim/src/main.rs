@@ -46,6 +46,8 @@ enum Command {
     Approve(command::people::DecideArgs),
     /// Refuse a held or parked operation
     Deny(command::people::DecideArgs),
+    /// Say what works here, what does not, and how to mend it
+    Doctor(command::run::doctor::Args),
 }
 
 /// Exit code of a command line that cannot be understood, of every command but `run`.
@@ -54,6 +56,14 @@ const MISUSED: u8 = 2;
 const LOG: &str = "GUARD_LOG";
 
 fn main() -> ExitCode {
+    // The process inside is this program again, before anything of it is set up.
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == sandbox::strict::INSIDE
+        && let Some(code) = sandbox::strict::inside::main(rest)
+    {
+        return code;
+    }
     guard_engine::install_crypto_provider();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -69,7 +79,8 @@ fn main() -> ExitCode {
         | Command::Logout(_)
         | Command::Approvals(_)
         | Command::Approve(_)
-        | Command::Deny(_) => "error",
+        | Command::Deny(_)
+        | Command::Doctor(_) => "error",
     };
     let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -87,6 +98,7 @@ fn main() -> ExitCode {
         Command::Approvals(args) => command::people::list(&args),
         Command::Approve(args) => command::people::decide(&args, true),
         Command::Deny(args) => command::people::decide(&args, false),
+        Command::Doctor(args) => command::run::doctor::main(&args),
     }
 }
 

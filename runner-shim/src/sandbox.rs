@@ -1,15 +1,22 @@
-//! What the kernel is asked for: keep the shim's memory to itself, and let no child outlive it
-//! unnoticed. The only place with `unsafe` code.
+//! What the kernel is asked for: keep the shim's memory to itself, and keep the child to what it is given. The
+//! only place with `unsafe` code.
+
+mod confine;
+mod descendants;
+pub(crate) mod landlock;
+mod memory;
+mod platform;
+mod seccomp;
+pub(crate) mod strict;
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior};
+use rustix::process::Signal;
 
-/// Hides this process from others of the same user: `/proc/<pid>/{mem,environ,fd}` and `ptrace` are
-/// then for root only, and no core is ever written (prctl(2), `PR_SET_DUMPABLE`).
-pub(crate) fn hide_memory() -> io::Result<()> {
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
-}
+pub(crate) use confine::Confined;
+pub(crate) use descendants::{adopt_descendants, end_descendants};
+pub(crate) use memory::{hide_memory, lock_memory};
+pub(crate) use platform::{give_platform, platform_secrets, platform_variable, take_platform};
 
 /// Has the kernel send SIGTERM to the child when the thread that starts it ends, which is the
 /// main thread: with a shim that was killed its child loses its resources, and is told so.

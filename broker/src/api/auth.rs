@@ -205,6 +205,7 @@ mod tests {
             ("/v1/approvals", Scope::AllBrokers),
             ("/v1/leases", Scope::AllBrokers),
             ("/v1/session/end", Scope::AllBrokers),
+            ("/v1/session/isolation", Scope::AllBrokers),
             ("/v1/session/renew", Scope::AllBrokers),
             ("/v1/session/record", Scope::AllBrokers),
             ("/v1/session/attestation", Scope::AllBrokers),

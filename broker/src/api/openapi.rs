@@ -9,8 +9,8 @@ use axum::Json;
 use guard_core::control::{
     ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
     Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, ExchangeAnswer,
-    Lease, RegisterGateway, RenewSession, Renewed, SealingKeys, SessionEnded, SessionState,
-    UseApproval,
+    Lease, ReachedIsolation, RegisterGateway, RenewSession, Renewed, SealingKeys, SessionEnded,
+    SessionState, UseApproval,
 };
 use guard_core::people::{
     ApprovalView, ApprovalViews, AskPersonToken, DecideApproval, DeviceSignIn, DeviceState,
@@ -193,6 +193,12 @@ fn about(route: super::RouteName) -> Option<About> {
             answer: gives("Enforcement"),
             refused: &[401, 403, 410, 422, 503],
             ..asks("What is needed to enforce a grant in the shim", By::Shim)
+        },
+        ("POST", "/v1/session/isolation") => About {
+            body: json("ReachedIsolation"),
+            answer: done,
+            refused: &[401, 403, 410, 422, 503, 507],
+            ..asks("Say at which level of isolation a command is about to be run", By::Shim)
         },
         ("POST", "/v1/session/renew") => About {
             body: json("RenewSession"),
@@ -436,6 +442,7 @@ fn components() -> utoipa::openapi::Components {
     add::<SessionState>(all, "SessionState");
     add::<AskEnforcement>(all, "AskEnforcement");
     add::<Enforcement>(all, "Enforcement");
+    add::<ReachedIsolation>(all, "ReachedIsolation");
     add::<RenewSession>(all, "RenewSession");
     add::<Renewed>(all, "Renewed");
     add::<EndSession>(all, "EndSession");

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::{Query, State},
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use guard_core::{
@@ -60,6 +60,16 @@ pub(super) async fn enforce(
             Err(Refusal::Forbidden(format!("`{}` is enforced at a gateway", ask.resource)))
         }
     }
+}
+
+pub(super) async fn isolation(
+    State(app): State<Arc<App>>,
+    shim: Shim,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let session = shim.live()?;
+    app.sessions.isolated(&session, parse(&body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn renew(

@@ -92,6 +92,7 @@ impl Writers {
             | Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
+            | Event::Isolated { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }

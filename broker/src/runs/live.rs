@@ -199,6 +199,7 @@ impl Feed {
             }
             Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
+            | Event::Isolated { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }

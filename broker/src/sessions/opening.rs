@@ -257,6 +257,7 @@ impl Sessions {
             heartbeat_secs: config.sessions.heartbeat.as_secs(),
             renew_secs: renews.then_some(config.sessions.renew.as_secs()),
             grants: grants.collect(),
+            isolation: config.trust.isolation(&row.trust_rule),
         })
     }
 }

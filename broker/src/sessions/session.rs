@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(super) attempts: AtomicU64,
     /// Renewals that were recorded here.
     pub(super) renewals: AtomicU64,
+    /// Words of its shim on the isolation of commands that were recorded here.
+    pub(super) isolated: AtomicU64,
 }
 
 impl Session {
@@ -45,6 +47,7 @@ impl Session {
             noted: AtomicU64::new(noted),
             attempts: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
+            isolated: AtomicU64::new(0),
         }
     }
 

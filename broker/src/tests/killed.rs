@@ -185,6 +185,7 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
             Event::SessionOpened { session, .. } => assert_eq!(session.to_string(), shim.id),
             other @ (Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
+            | Event::Isolated { .. }
             | Event::Connected { .. }
             | Event::Operation { .. }
             | Event::Statement { .. }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
-    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Exceeded, Grant, Identity, LeaseId,
-    Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, Sensitive, SessionId,
-    Step, Timestamp,
+    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Exceeded, Grant, Identity, Isolation,
+    LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, Sensitive,
+    SessionId, Step, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,17 @@ pub enum Event {
     SessionRenewed {
         /// When it ends unless it is renewed again.
         until: Timestamp,
+    },
+    /// A command was about to be run at this level of isolation: what its shim said.
+    Isolated {
+        /// The level.
+        level: Isolation,
+        /// The level that the trust rule asks for, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        required: Option<Isolation>,
+        /// Why it is no better one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        why_not: Vec<String>,
     },
     /// A credential was taken for this session.
     LeaseTaken {

@@ -323,6 +323,7 @@ impl Story {
             }
             event @ (Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
+            | Event::Isolated { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::ApprovalAsked { .. }

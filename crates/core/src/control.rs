@@ -7,6 +7,7 @@
 //! | `GET /v1/keys` | anyone | none | [`SealingKeys`] |
 //! | `GET /v1/session/state?after=&wait=` | shim | session | [`SessionState`]; counts as heartbeat |
 //! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
+//! | `POST /v1/session/isolation` | shim | session | [`ReachedIsolation`] → 204 |
 //! | `POST /v1/session/renew` | shim | session | [`RenewSession`] → [`Renewed`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
 //! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
@@ -41,8 +42,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EndReason, Grant,
-    Identity, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId, Secret,
-    SessionId, Timestamp,
+    Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId,
+    Secret, SessionId, Timestamp,
 };
 
 /// RFC 8693 section 2.1: the grant type of a token exchange.
@@ -91,6 +92,9 @@ pub struct SessionInfo {
     pub renew_secs: Option<u64>,
     /// What it may reach.
     pub grants: Vec<GrantInfo>,
+    /// The level of isolation that the trust rule asks for: a shim that does not reach it runs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
 }
 
 /// One grant as the shim may see it.
@@ -375,6 +379,18 @@ pub struct Notice {
 pub struct AskEnforcement {
     /// The resource.
     pub resource: ResourceName,
+}
+
+/// Body of `POST /v1/session/isolation`: at which level of isolation a command is about to be run. The shim's word: it is
+/// as good as the shim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReachedIsolation {
+    /// The level.
+    pub level: Isolation,
+    /// Why it is no better one, a line each.
+    #[serde(default)]
+    pub why_not: Vec<String>,
 }
 
 /// Body of `POST /v1/session/renew`: the platform still gives the job identity tokens, so the job still runs.

@@ -11,6 +11,7 @@ pub mod document;
 mod grant;
 mod identity;
 mod ids;
+mod isolation;
 mod mask;
 mod operation;
 mod pattern;
@@ -31,6 +32,7 @@ pub use identity::{Identity, Platform, RunKey};
 pub use ids::{
     ApprovalId, Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId,
 };
+pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;
 pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Predicates, Stability};
 pub use operation::{

@@ -11,8 +11,8 @@ use guard_core::{
     control::{
         ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
         Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, Lease,
-        RegisterGateway, RenewSession, Renewed, SealingKeyInfo, SealingKeys, SessionEnded,
-        SessionState, UseApproval,
+        ReachedIsolation, RegisterGateway, RenewSession, Renewed, SealingKeyInfo, SealingKeys,
+        SessionEnded, SessionState, UseApproval,
     },
 };
 use reqwest::Method;
@@ -174,6 +174,15 @@ impl BrokerClient {
     /// Shows a fresh identity token of the session's job.
     pub async fn renew(&self, renew: &RenewSession) -> Result<Renewed, ControlError> {
         self.post_again("/v1/session/renew", renew, REQUEST_TIMEOUT).await
+    }
+
+    /// Says at which level of isolation a command is about to be run.
+    pub async fn isolated(&self, reached: &ReachedIsolation) -> Result<(), ControlError> {
+        let request = || {
+            let request = self.request(&Method::POST, "/v1/session/isolation", REQUEST_TIMEOUT)?;
+            Ok(request.json(reached))
+        };
+        self.answer_again(request, MAX_ANSWER).await.map(drop)
     }
 
     /// Says that the child is over; the record is sealed when this answers.

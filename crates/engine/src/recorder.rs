@@ -281,6 +281,7 @@ fn estimate(event: &Event) -> usize {
         | Event::SessionEnded { .. }
         | Event::AttemptRefused { .. }
         | Event::SessionRenewed { .. }
+        | Event::Isolated { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use guard_core::{
-    Digest, Grant, Identity, Platform, PolicyName, ResourceName, RuleId, Timestamp,
+    Digest, Grant, Identity, Isolation, Platform, PolicyName, ResourceName, RuleId, Timestamp,
     document::Problems,
 };
 
@@ -95,6 +95,7 @@ struct TrustRule {
     claims: Conditions,
     grants: Vec<GrantRule>,
     allow_broad: Option<String>,
+    isolation: Option<Isolation>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +121,11 @@ impl TrustRules {
         self.rules
             .iter()
             .filter_map(|rule| Some((rule.name.as_str(), rule.allow_broad.as_deref()?)))
+    }
+
+    /// The level of isolation that a rule asks for.
+    pub fn isolation(&self, rule: &str) -> Option<Isolation> {
+        self.rules.iter().find(|known| known.name.as_str() == rule)?.isolation
     }
 
     /// Which policies are granted over which resources, by whichever rule.

@@ -9,6 +9,7 @@ mod cost;
 mod exchange;
 mod measure;
 mod memory;
+mod run;
 mod table;
 
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub(crate) struct Options {
 enum Other {
     /// Measures what an exchange of an identity token costs the broker, with each store
     Exchange(exchange::Options),
+    /// Measures what a run costs at each level of isolation, and what its output passes
+    Run(run::Options),
 }
 
 /// How `pgbench` is called in each cell.
@@ -86,8 +89,10 @@ masks:
 
 /// Runs the bench, prints the table and writes `target/bench.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some(Other::Exchange(options)) = &options.other {
-        return exchange::run(options);
+    match &options.other {
+        Some(Other::Exchange(options)) => return exchange::run(options),
+        Some(Other::Run(options)) => return run::run(options),
+        None => {}
     }
     install::need(&install::BENCH)?;
     println!("building release programs");

@@ -5,9 +5,12 @@
 //! sealed and the report written.
 
 mod child;
+pub(crate) mod doctor;
 mod environment;
 mod finish;
+mod isolation;
 mod listener;
+mod output;
 mod renew;
 mod route;
 mod token;
@@ -15,7 +18,10 @@ mod watch;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use guard_core::{EndReason, EnforceAt, ResourceName, control::SessionInfo};
+use guard_core::{
+    EndReason, EnforceAt, Isolation, ResourceName,
+    control::{ReachedIsolation, SessionInfo},
+};
 use guard_engine::{
     control::ControlError,
     end::EndSignal,
@@ -62,6 +68,18 @@ pub(crate) struct Args {
     report: PathBuf,
     #[command(flatten)]
     token: token::Said,
+    /// How much of the machine the command is kept from: `strict`, `landlock` or `env`, and nothing is run where that cannot be
+    /// reached; `auto` takes the best that the machine gives
+    #[arg(long, env = "GUARD_ISOLATION", value_name = "LEVEL", default_value = "auto")]
+    isolation: isolation::Asked,
+    /// Let the command write to this file or folder, too (at `landlock` and `strict`)
+    #[arg(long, value_name = "PATH")]
+    writable: Vec<PathBuf>,
+    #[command(flatten)]
+    passed: environment::Passed,
+    /// Leave the command's output as it is: nothing that guard knows to be secret is hidden in it
+    #[arg(long)]
+    raw: bool,
     /// End the command (SIGTERM) when its session is over before it; left alone otherwise
     #[arg(long)]
     kill_on_end: bool,
@@ -85,6 +103,10 @@ enum RunError {
     Control(#[from] ControlError),
     #[error(transparent)]
     Route(#[from] route::RouteError),
+    #[error(transparent)]
+    Isolation(#[from] isolation::IsolationError),
+    #[error("the command's output cannot be taken")]
+    Output(#[source] std::io::Error),
     #[error("no listener for the command can be opened")]
     Listener(#[source] std::io::Error),
     #[error("the shim's memory cannot be hidden from the command")]
@@ -102,6 +124,13 @@ fn workers() -> usize {
 
 /// Runs the command.
 pub(crate) fn main(args: Args) -> ExitCode {
+    // Before there are threads, and before anybody could look.
+    let own = environment::IDENTITY.into_iter().chain(args.token.token_env.as_deref());
+    let hidden = sandbox::hide_memory().and_then(|()| sandbox::take_platform(own));
+    if let Err(error) = hidden.map_err(RunError::Sandbox) {
+        say(&chain(&error));
+        return ExitCode::from(FAILED);
+    }
     // This one is for what is not of a connection: the session's life and the child.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let started =
@@ -127,7 +156,6 @@ pub(crate) fn main(args: Args) -> ExitCode {
 }
 
 async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
-    sandbox::hide_memory().map_err(RunError::Sandbox)?;
     let (source, broker) = token::find(&args.token, args.broker.as_deref())?;
     let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
     let client = BrokerClient::new(BrokerUrl::parse(&broker)?)?;
@@ -135,6 +163,17 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
         say(
             "DEVELOPMENT: this identity comes from `guard-broker dev` on this machine and proves nothing",
         );
+    }
+    // It has its own processes and takes a moment, in which the broker is asked.
+    let outputs = output::Outputs::new(args.raw).map_err(RunError::Output)?;
+    let hidden = args.token.files().into_iter().collect();
+    let attempt =
+        isolation::Attempt::begin(args.isolation, &args.command, &args.writable, hidden, || {
+            outputs.for_command()
+        });
+    let known = output::Known::default();
+    for secret in sandbox::platform_secrets() {
+        known.add(&secret);
     }
     let key = SessionKey::generate()?;
     let (token, audience) = match source.presented() {
@@ -154,12 +193,17 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
             say("hint: a token that was there before guard is taken once, and only where its issuer has `bind: none`");
         }
     })?;
+    known.add(&token);
+    known.add(&session.token);
     drop(token);
+    let locked = sandbox::lock_memory();
+    tracing::debug!(?locked, "the session's key is made");
 
     let mut refusals = watch::Refusals::default();
     let end = EndSignal::default();
-    let tokens = renew::Tokens { source: &source, audience };
-    let code = guarded(&args, &session, &tokens, threads, &end, &mut refusals).await;
+    let tokens = renew::Tokens { source: &source, audience, known: &known };
+    let way = Way { attempt, outputs, known: &known };
+    let code = guarded(&args, &session, way, &tokens, threads, &end, &mut refusals).await;
     // What was parked at the last moment parks the run, too.
     drop(refusals.ask(&session, Duration::ZERO).await);
     let parked = *refusals.parked.borrow();
@@ -181,27 +225,51 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     }
 }
 
+/// What stands around the command.
+struct Way<'a> {
+    attempt: isolation::Attempt,
+    outputs: output::Outputs,
+    known: &'a output::Known,
+}
+
 /// From the session to the end of the child; everything that was opened is closed when it returns.
 async fn guarded(
     args: &Args,
     session: &Session,
+    way: Way<'_>,
     tokens: &renew::Tokens<'_>,
     threads: &Arc<Threads>,
     end: &EndSignal,
     refusals: &mut watch::Refusals,
 ) -> Result<u8, RunError> {
+    let reached = way.attempt.settle(session.info.isolation)?;
     let mut routes = Vec::new();
     for grant in &session.info.grants {
-        routes.push((grant, route::open(session, grant, threads).await?));
+        routes.push((grant, route::open(session, grant, threads, way.known).await?));
     }
-    introduce(&session.info);
-    let listeners = listener::Listeners::open(&routes, threads).map_err(RunError::Listener)?;
-    let environment =
-        environment::environment(listeners.endpoints(), args.token.token_env.as_deref());
+    introduce(&session.info, &reached.word);
+    // Recorded before the command can do anything.
+    session.client.isolated(&reached.word).await?;
+    let network = match (&reached.place, reached.word.level) {
+        (Some(_), _) => listener::Network::Inside,
+        (None, Isolation::Env) => listener::Network::Here,
+        (None, Isolation::Landlock | Isolation::Strict) => listener::Network::Ports,
+    };
+    let mut listeners =
+        listener::Listeners::open(&routes, threads, network).map_err(RunError::Listener)?;
+    let mut ports = Vec::new();
+    for endpoint in listeners.endpoints() {
+        way.known.add(&endpoint.password);
+        ports.push(endpoint.port);
+    }
+    let token = args.token.token_env.as_deref();
+    let environment = environment::environment(listeners.endpoints(), &args.passed, token);
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 
-    let started = child::start(&args.command, &environment);
+    let plan = child::Plan { command: &args.command, environment: &environment, reached, ports };
+    let started = child::start(plan, &way.outputs);
     drop(environment);
+    let filters = way.outputs.filter(way.known).map_err(RunError::Output)?;
     let mut process = match started {
         Ok(process) => process,
         Err(error) => {
@@ -210,6 +278,8 @@ async fn guarded(
             return Ok(error.code);
         }
     };
+    let opened = std::mem::take(&mut process.listeners);
+    listeners.adopt(opened).map_err(RunError::Listener)?;
     let mut over = false;
     let mut parked = refusals.parked.subscribe();
     let mut told = false;
@@ -243,6 +313,10 @@ async fn guarded(
             }
         }
     };
+    let hidden = tokio::task::spawn_blocking(|| filters.finish()).await.unwrap_or_default();
+    if hidden > 0 {
+        say(&format!("{hidden} secret(s) were hidden in the command's output"));
+    }
     close(listeners, &routes, EndReason::Finished).await;
     Ok(code)
 }
@@ -259,7 +333,7 @@ async fn close(
 }
 
 /// Who this is, what it may reach, where that is enforced, and until when.
-fn introduce(info: &SessionInfo) {
+fn introduce(info: &SessionInfo, isolation: &ReachedIsolation) {
     for grant in info.grants.iter().filter(|grant| !grant.mode.enforces()) {
         say(&format!(
             "policy `{}` only OBSERVES `{}`: what it blocks is recorded and not refused",
@@ -293,4 +367,9 @@ fn introduce(info: &SessionInfo) {
         info.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
         info.id
     ));
+    let why = match isolation.why_not.as_slice() {
+        [] => String::new(),
+        reasons => format!(" ({})", reasons.join("; ")),
+    };
+    say(&format!("isolation of the command: {}{why}", isolation.level));
 }

@@ -18,11 +18,11 @@ use axum::{
 };
 use guard_audit::{ChainWriter, Event, Seal, SealingKey};
 use guard_core::{
-    Denial, DenialCode, Digest, EndReason, EnforceAt, Grant, Identity, PolicyName, ResourceKind,
-    ResourceName, RuleId, RunKey, Secret, SessionId, Timestamp,
+    Denial, DenialCode, Digest, EndReason, EnforceAt, Grant, Identity, Isolation, PolicyName,
+    ResourceKind, ResourceName, RuleId, RunKey, Secret, SessionId, Timestamp,
     control::{
         ACCESS_TOKEN_TYPE, Audience, EndSession, ExchangeAnswer, GatewayInfo, GrantInfo, Notice,
-        SealingKeyInfo, SealingKeys, SessionEnded, SessionInfo, SessionState,
+        ReachedIsolation, SealingKeyInfo, SealingKeys, SessionEnded, SessionInfo, SessionState,
     },
 };
 use serde::Deserialize;
@@ -45,6 +45,8 @@ struct Inner {
     gateway: Mutex<bool>,
     refuses: Mutex<bool>,
     busy: Mutex<VecDeque<u16>>,
+    isolation: Mutex<Option<Isolation>>,
+    reached: Mutex<Vec<ReachedIsolation>>,
     platform: Mutex<VecDeque<u16>>,
     platform_asked: Mutex<Vec<String>>,
     exchanged: Mutex<Vec<String>>,
@@ -63,6 +65,8 @@ impl FakeBroker {
             gateway: Mutex::new(true),
             refuses: Mutex::default(),
             busy: Mutex::default(),
+            isolation: Mutex::default(),
+            reached: Mutex::default(),
             platform: Mutex::default(),
             platform_asked: Mutex::default(),
             exchanged: Mutex::default(),
@@ -100,6 +104,16 @@ impl FakeBroker {
     /// The next answers to exchanges.
     pub(crate) fn busy(&self, answers: &[u16]) {
         self.state.busy.lock().unwrap().extend(answers);
+    }
+
+    /// What its trust rule asks for.
+    pub(crate) fn require(&self, isolation: Isolation) {
+        *self.state.isolation.lock().unwrap() = Some(isolation);
+    }
+
+    /// What shims said of the isolation of their commands.
+    pub(crate) fn reached(&self) -> Vec<ReachedIsolation> {
+        self.state.reached.lock().unwrap().clone()
     }
 
     pub(crate) fn without_gateway(&self) {
@@ -161,6 +175,7 @@ fn router(state: Arc<Inner>) -> Router {
         .route("/oauth/token", post(exchange))
         .route("/v1/keys", get(keys))
         .route("/v1/session/state", get(session_state))
+        .route("/v1/session/isolation", post(isolation))
         .route("/v1/session/end", post(end))
         .route("/v1/session/record", get(record))
         .with_state(state)
@@ -241,9 +256,18 @@ async fn exchange(
             heartbeat_secs: 1,
             renew_secs: None,
             grants: state.resources.iter().map(grant).collect(),
+            isolation: *state.isolation.lock().unwrap(),
         },
     })
     .into_response()
+}
+
+async fn isolation(
+    State(state): State<Arc<Inner>>,
+    Json(reached): Json<ReachedIsolation>,
+) -> StatusCode {
+    state.reached.lock().unwrap().push(reached);
+    StatusCode::NO_CONTENT
 }
 
 async fn keys(State(state): State<Arc<Inner>>) -> Json<SealingKeys> {

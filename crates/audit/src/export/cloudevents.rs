@@ -39,6 +39,7 @@ fn names(event: &Event) -> (&'static str, Option<String>) {
         Event::SessionRenewed { .. } => ("dev.guard.session.renewed", None),
         Event::SessionEnded { .. } => ("dev.guard.session.ended", None),
         Event::AttemptRefused { .. } => ("dev.guard.session.attempt-refused", None),
+        Event::Isolated { .. } => ("dev.guard.session.isolated", None),
         Event::LeaseTaken { lease, .. } => ("dev.guard.lease.taken", of("leases", lease)),
         Event::LeaseReleased { lease, .. } => ("dev.guard.lease.released", of("leases", lease)),
         Event::Connected { connection, .. } => {

@@ -257,6 +257,21 @@ fn api(common: &parts::Common<'_>, writer: &str, event: &Event) -> Option<Value>
             Action::Allowed,
             format!("the session goes on until {until}"),
         ),
+        Event::Isolated { level, required, .. } => (
+            create,
+            "command.isolate",
+            if required.is_some_and(|required| *level < required) {
+                Severity::High
+            } else {
+                Severity::Informational
+            },
+            if required.is_some_and(|required| *level < required) {
+                Action::Denied
+            } else {
+                Action::Allowed
+            },
+            format!("a command is run at isolation `{level}`"),
+        ),
         Event::ApprovalAsked { approval, resource, .. } => (
             create,
             "approval.ask",

@@ -66,6 +66,7 @@ impl Approvals {
             }
             Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
+            | Event::Isolated { .. }
             | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }

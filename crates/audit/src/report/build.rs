@@ -109,6 +109,7 @@ impl Report {
         let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
         let Gathering { refused, would_refuse, budgets, approvals, .. } = gathering;
         let Gathering { renewals, renewed_until, .. } = gathering;
+        let Gathering { isolation, .. } = gathering;
 
         let mut operations: Vec<_> =
             groups.into_iter().filter(|group| group.count + group.prepared > 0).collect();
@@ -132,6 +133,7 @@ impl Report {
                 reason: ended.map(|(_, reason, _)| reason),
                 exit_code: ended.and_then(|(_, _, code)| code),
             },
+            isolation,
             grants: opening.grants.into_iter().map(GrantReport::from).collect(),
             leases,
             connections: Listed::first(connections, MAX_CONNECTIONS),

@@ -60,6 +60,14 @@ impl Gathering {
                  their effects may be more than is listed"
             ));
         }
+        if let Some(isolation) = &self.isolation
+            && isolation.required.is_some_and(|required| isolation.level < required)
+        {
+            gaps.push(format!(
+                "a command was run at isolation `{}`, below what the trust rule asks for",
+                isolation.level
+            ));
+        }
         if self.attempts > 0 {
             gaps.push(format!(
                 "a second attempt: the job asked for {} more session(s) while this one lived, which were refused: a \

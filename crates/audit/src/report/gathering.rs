@@ -11,8 +11,8 @@ use guard_core::{
 };
 
 use super::{
-    Class, ConnectionReport, Counts, LeaseReport, OperationReport, OverBudget, Refusal,
-    StatementText, approvals::Approvals, text::beginning,
+    Class, ConnectionReport, Counts, IsolationReport, LeaseReport, OperationReport, OverBudget,
+    Refusal, StatementText, approvals::Approvals, text::beginning,
 };
 use crate::{Entry, Event, Outcome, StatementPhase};
 
@@ -53,6 +53,8 @@ pub(super) struct Gathering {
     live: HashMap<(usize, u64), usize>,
     pub(super) leases: Vec<LeaseReport>,
     pub(super) approvals: Approvals,
+    /// The lowest level of isolation of a command.
+    pub(super) isolation: Option<IsolationReport>,
     /// Sessions that the same job asked for besides.
     pub(super) attempts: u64,
     /// Fresh identity tokens of the job, and until when the last let the session go on.
@@ -86,6 +88,11 @@ impl Gathering {
             Event::SessionRenewed { until } => {
                 self.renewals += 1;
                 self.renewed_until = Some(until);
+            }
+            Event::Isolated { level, required, why_not } => {
+                if self.isolation.as_ref().is_none_or(|known| level < known.level) {
+                    self.isolation = Some(IsolationReport { level, required, why_not });
+                }
             }
             Event::LeaseTaken { lease, resource, username, holder } => {
                 self.leases.push(LeaseReport {

@@ -366,6 +366,15 @@ impl Report {
         if let Some(reason) = &self.trust.broad {
             facts.push(("broad rule, because", short(reason)));
         }
+        if let Some(isolation) = &self.isolation {
+            let required = isolation
+                .required
+                .map_or_else(String::new, |level| format!(" (the trust rule asks for `{level}`)"));
+            facts.push(("isolation", format!("{}{required}", isolation.level)));
+            for reason in &isolation.why_not {
+                facts.push(("why not more", short(reason)));
+            }
+        }
         facts.push(("trust rules' SHA-256", self.trust.digest.to_string()));
         for grant in &self.grants {
             facts.push(("grant", format!("{} under policy {}", grant.resource, grant.policy)));

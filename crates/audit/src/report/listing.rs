@@ -172,6 +172,7 @@ impl Listing {
             }
             Event::SessionOpened { .. } | Event::SessionEnded { .. } => self.plot.reach(at),
             Event::AttemptRefused { .. }
+            | Event::Isolated { .. }
             | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }

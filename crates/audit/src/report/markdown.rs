@@ -55,6 +55,9 @@ impl Report {
             code(&run.event),
             code(&self.session.to_string())
         )?;
+        if let Some(isolation) = &self.isolation {
+            writeln!(out, "Isolation of the commands: {}\n", code(isolation.level.as_str()))?;
+        }
         writeln!(
             out,
             "| refused | statements | changes | values masked | rows | row data | failed | outcome unknown |"

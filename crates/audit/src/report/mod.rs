@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Budget, Certainty, DecisionKind,
-    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity, LeaseId, Mask, Mode,
-    PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
+    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity, Isolation, LeaseId, Mask,
+    Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
 };
 use serde::Serialize;
 
@@ -56,6 +56,9 @@ pub struct Report {
     pub trust: Trust,
     /// When it was, and how it ended.
     pub window: Window,
+    /// From how much of the machine its commands were kept, if the shim said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<IsolationReport>,
     /// What it was given.
     pub grants: Vec<GrantReport>,
     /// Credentials taken for it.
@@ -103,6 +106,18 @@ pub struct Trust {
     pub key_thumbprint: String,
     /// The broker's version.
     pub broker_version: String,
+}
+
+/// From how much of the machine a session's commands were kept: the shim's word, which is as good as the shim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IsolationReport {
+    /// The lowest level that a command of the session was run at.
+    pub level: Isolation,
+    /// The level that the trust rule asks for, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required: Option<Isolation>,
+    /// Why it is no better one.
+    pub why_not: Vec<String>,
 }
 
 /// When a session was, and how it ended.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_core::{
-    Digest, RuleId,
+    Digest, Isolation, RuleId,
     document::{self, Node, Problems},
 };
 
@@ -75,7 +75,13 @@ fn rule(
         }
         None => None,
     };
-    fields.finish(&["name", "issuer", "claims", "grants", "allow_broad"], problems);
+    let isolation = match fields.optional("isolation") {
+        Some(node) => {
+            Some(node.one_of(&Isolation::ALL.map(|level| (level.as_str(), level)), problems)?)
+        }
+        None => None,
+    };
+    fields.finish(&["name", "issuer", "claims", "grants", "allow_broad", "isolation"], problems);
     let ((issuer, known), conditions) = (issuer?, conditions?);
     if allow_broad.is_none() {
         let or = ", or say why not in `allow_broad`";
@@ -90,6 +96,7 @@ fn rule(
         claims: conditions,
         grants: grants?,
         allow_broad,
+        isolation,
     })
 }
 

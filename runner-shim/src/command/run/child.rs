@@ -1,12 +1,25 @@
 //! The child: started, signalled, waited for.
 
-use std::{ffi::OsString, io, os::unix::process::ExitStatusExt as _, process};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::{net::UnixStream, process::ExitStatusExt as _},
+    process::{self, ExitStatus},
+};
 
+use guard_core::Isolation;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::signal::unix::{self, SignalKind};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    sync::oneshot,
+};
 
-use super::environment::Environment;
-use crate::sandbox;
+use super::{environment::Environment, isolation::Reached, output::Outputs};
+use crate::{
+    sandbox::{self, Confined, strict},
+    words::say,
+};
 
 /// Exit code of a command that is there and cannot be started.
 const CANNOT_START: u8 = 126;
@@ -23,28 +36,70 @@ pub(super) struct StartError {
 
 /// The running child.
 pub(super) struct Child {
-    process: tokio::process::Child,
-    pid: Option<Pid>,
+    process: Process,
+    /// What its listeners are, where it opened them itself.
+    pub(super) listeners: Vec<std::net::TcpListener>,
+}
+
+enum Process {
+    /// A child of this process.
+    Here(tokio::process::Child, Option<Pid>),
+    /// A process inside holds it: waited for is the one that ends as it does; signals go to the one that is its `init`.
+    Inside(Waiting, UnixStream),
+}
+
+/// A process whose end another thread waits for.
+struct Waiting(oneshot::Receiver<ExitStatus>);
+
+/// What is started, and how.
+pub(super) struct Plan<'a> {
+    pub(super) command: &'a [OsString],
+    pub(super) environment: &'a Environment,
+    pub(super) reached: Reached,
+    /// The ports of the listeners.
+    pub(super) ports: Vec<u16>,
 }
 
 /// Starts the command. Call it on the main thread: the child is told when that ends.
 ///
-/// It stays in this process group, so that a terminal's keys reach it as they would without guard.
-pub(super) fn start(command: &[OsString], environment: &Environment) -> Result<Child, StartError> {
-    let Some((program, arguments)) = command.split_first() else {
+/// With a terminal it stays in this process group, so that the terminal's keys reach it as they would without guard. Without
+/// one it gets a group of its own, and a signal to its group is not one to the shim.
+pub(super) fn start(plan: Plan<'_>, outputs: &Outputs) -> Result<Child, StartError> {
+    let Some((program, arguments)) = plan.command.split_first() else {
         return Err(StartError {
             message: "there is no command to run".into(),
             code: CANNOT_START,
         });
     };
-    let mut command = process::Command::new(program);
-    command.args(arguments);
-    for name in &environment.removed {
-        command.env_remove(name);
-    }
-    command.envs(environment.set.iter().map(|(name, value)| (name, value)));
-    sandbox::end_with_parent(&mut command);
-    let process = tokio::process::Command::from(command).spawn().map_err(|error| {
+    let own_group = File::open("/dev/tty").is_err();
+    let Reached { files, landlock, word, place } = plan.reached;
+    let started = if let Some(place) = place {
+        let start = strict::Start {
+            command: plan.command,
+            environment: plan.environment.all(),
+            ports: plan.ports,
+            landlock,
+            own_group,
+        };
+        place.start(start).map(Child::inside)
+    } else {
+        let mut command = process::Command::new(program);
+        command.args(arguments).env_clear().envs(plan.environment.all());
+        let ports = Some(plan.ports.as_slice());
+        let confined = match word.level {
+            Isolation::Env => Ok(Confined::lightly()),
+            Isolation::Landlock | Isolation::Strict => Confined::closely(Some(&files), ports),
+        };
+        confined.and_then(|confined| {
+            sandbox::adopt_descendants()?;
+            let (stdout, stderr) = outputs.for_command()?;
+            command.stdout(stdout).stderr(stderr);
+            sandbox::end_with_parent(&mut command);
+            confined.in_own_group(own_group).apply(&mut command);
+            tokio::process::Command::from(command).spawn().map(Child::here)
+        })
+    };
+    started.map_err(|error| {
         let missing = error.kind() == io::ErrorKind::NotFound;
         let name = program.to_string_lossy();
         StartError {
@@ -55,28 +110,54 @@ pub(super) fn start(command: &[OsString], environment: &Environment) -> Result<C
             },
             code: if missing { NOT_FOUND } else { CANNOT_START },
         }
-    })?;
-    let pid = process.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    Ok(Child { process, pid })
+    })
 }
 
 impl Child {
-    /// Waits for its end: its exit code, or 128 + the signal that ended it. Cancel-safe.
+    fn here(process: tokio::process::Child) -> Self {
+        let pid = process.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Self { process: Process::Here(process, pid), listeners: Vec::new() }
+    }
+
+    fn inside(running: strict::Running) -> Self {
+        let strict::Running { mut outer, signals, listeners } = running;
+        let (ended, waiting) = oneshot::channel();
+        std::thread::spawn(move || outer.wait().map(|status| ended.send(status)));
+        Self { process: Process::Inside(Waiting(waiting), signals), listeners }
+    }
+
+    /// Waits for its end: its exit code, or 128 + the signal that ended it. Cancel-safe. Its descendants end with it.
     pub(super) async fn wait(&mut self) -> u8 {
-        let code = match self.process.wait().await {
-            Ok(status) => status
-                .code()
-                .or_else(|| status.signal().map(|signal| SIGNALLED + signal))
-                .unwrap_or(SIGNALLED),
-            Err(_) => SIGNALLED,
+        let status = match &mut self.process {
+            Process::Here(process, _) => process.wait().await.ok(),
+            Process::Inside(Waiting(ended), _) => ended.await.ok(),
         };
+        let code = status
+            .and_then(|status| status.code().or_else(|| status.signal().map(|s| SIGNALLED + s)))
+            .unwrap_or(SIGNALLED);
+        match self.process {
+            Process::Here(..) => {
+                if !sandbox::end_descendants() {
+                    say("processes of the command are left that could not be ended");
+                }
+            }
+            Process::Inside(..) => {}
+        }
         u8::try_from(code & 0xff).unwrap_or(u8::MAX)
     }
 
     /// Passes a signal on. A child that is gone does not need it.
     pub(super) fn forward(&self, signal: Signal) {
-        if let Some(pid) = self.pid {
-            let _ = kill_process(pid, signal);
+        match &self.process {
+            Process::Here(_, Some(pid)) => {
+                let _ = kill_process(*pid, signal);
+            }
+            Process::Here(_, None) => {}
+            Process::Inside(_, signals) => {
+                let byte = u8::try_from(signal.as_raw()).unwrap_or_default();
+                let mut signals: &UnixStream = signals;
+                drop(signals.write_all(&[byte]));
+            }
         }
     }
 }
@@ -129,13 +210,23 @@ impl Signals {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::*;
+    use guard_core::control::ReachedIsolation;
 
-    fn environment() -> Environment {
-        Environment {
-            set: vec![("GIVEN".into(), "yes".into())],
-            removed: vec!["PATH_TO_NOWHERE".into()],
-        }
+    use super::*;
+    use crate::{
+        command::run::environment::{Passed, environment},
+        sandbox::landlock::Files,
+    };
+
+    /// Starts a command as `--isolation env` has it.
+    fn start_lightly(command: &[OsString]) -> Result<Child, StartError> {
+        let passed = Passed::default();
+        let mut environment = environment(&[], &passed, None);
+        environment.set.push(("GIVEN".into(), "yes".into()));
+        let word = ReachedIsolation { level: Isolation::Env, why_not: Vec::new() };
+        let reached = Reached { files: Files::default(), landlock: false, word, place: None };
+        let plan = Plan { command, environment: &environment, reached, ports: Vec::new() };
+        start(plan, &Outputs::new(true).unwrap())
     }
 
     /// Runs a command on this thread, which outlives it.
@@ -143,7 +234,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-            match start(&command, &environment()) {
+            match start_lightly(&command) {
                 Ok(mut child) => child.wait().await,
                 Err(error) => error.code,
             }
@@ -174,7 +265,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let code = runtime.block_on(async {
             let command = ["sleep".into(), "60".into()];
-            let mut child = start(&command, &environment()).ok().unwrap();
+            let mut child = start_lightly(&command).ok().unwrap();
             child.forward(Signal::USR1);
             child.wait().await
         });

@@ -1,5 +1,7 @@
 //! The child's environment: addresses in, the platform's identity and whatever leads past guard out.
 
+use std::ffi::{OsStr, OsString};
+
 use super::{
     listener::Endpoint,
     token::{
@@ -11,8 +13,8 @@ use super::{
 /// The user name that clients give. The lease's own goes to the server.
 const USER: &str = "guard";
 
-/// Whoever holds these can be this run towards anyone.
-const IDENTITY: [&str; 13] = [
+/// Whoever holds these can be this run towards anyone. The shim takes them out of its own environment, too.
+pub(crate) const IDENTITY: [&str; 13] = [
     REQUEST_URL,
     REQUEST_TOKEN,
     ID_TOKEN,
@@ -48,17 +50,95 @@ const DETOURS: [&str; 16] = [
     "PGTARGETSESSIONATTRS",
 ];
 
+/// With these a job speaks to its platform: not as itself to others, but more than a command with a database needs. Kept
+/// only where the command line says so.
+const PLATFORM: [&str; 10] = [
+    "ACTIONS_RUNTIME_TOKEN",
+    "ACTIONS_RUNTIME_URL",
+    "ACTIONS_RESULTS_URL",
+    "ACTIONS_CACHE_URL",
+    "CI_JOB_TOKEN",
+    "CI_REPOSITORY_URL",
+    "CI_REGISTRY_PASSWORD",
+    "CI_DEPLOY_PASSWORD",
+    "CI_DEPENDENCY_PROXY_PASSWORD",
+    "CIRCLE_TOKEN",
+];
+
+/// All that passes with `--clean-env`, besides what the command line names.
+const PLAIN: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "PWD",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "LANG",
+    "LANGUAGE",
+    "CI",
+    "XDG_RUNTIME_DIR",
+    "NO_COLOR",
+];
+
+/// What of the own environment passes to the child.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Passed {
+    /// Give the command only what every program needs (PATH, HOME, LANG, …), guard's addresses, and what `--keep-env` names
+    #[arg(long)]
+    clean_env: bool,
+    /// Give the command this variable, which it would not have otherwise; the run's identity is never given
+    #[arg(long, value_name = "NAME")]
+    keep_env: Vec<String>,
+}
+
+impl Passed {
+    fn passes(&self, name: &OsStr) -> bool {
+        let Some(name) = name.to_str() else { return !self.clean_env };
+        if IDENTITY.contains(&name) || DETOURS.contains(&name) {
+            return false;
+        }
+        if self.keep_env.iter().any(|kept| kept == name) {
+            return true;
+        }
+        if self.clean_env {
+            return PLAIN.contains(&name) || name.starts_with("LC_");
+        }
+        !PLATFORM.contains(&name)
+    }
+}
+
 /// What is changed in the child's environment.
 pub(super) struct Environment {
     /// Set.
     pub(super) set: Vec<(String, String)>,
-    /// Taken out.
-    pub(super) removed: Vec<String>,
+    /// What passes of the own.
+    passed: Passed,
+    /// The variable that held the identity token.
+    token: Option<String>,
+}
+
+impl Environment {
+    /// All of the child's environment.
+    pub(super) fn all(&self) -> Vec<(OsString, OsString)> {
+        let is_set = |name: &OsStr| self.set.iter().any(|(set, _)| name == set.as_str());
+        let token = |name: &OsStr| self.token.as_deref().is_some_and(|token| name == token);
+        let passed = std::env::vars_os()
+            .filter(|(name, _)| self.passed.passes(name) && !token(name) && !is_set(name));
+        let set = self.set.iter().map(|(name, value)| (name.into(), value.into()));
+        passed.chain(set).collect()
+    }
 }
 
 /// The environment for these resources; the first one gets libpq's variables. `token` is the variable that held the
 /// identity token, if the command line named one.
-pub(super) fn environment(endpoints: &[Endpoint<'_>], token: Option<&str>) -> Environment {
+pub(super) fn environment(
+    endpoints: &[Endpoint<'_>],
+    passed: &Passed,
+    token: Option<&str>,
+) -> Environment {
     let mut set = Vec::new();
     for endpoint in endpoints {
         let name = endpoint.grant.grant.resource.as_str().to_uppercase().replace('-', "_");
@@ -66,7 +146,8 @@ pub(super) fn environment(endpoints: &[Endpoint<'_>], token: Option<&str>) -> En
     }
     if let Some(first) = endpoints.first() {
         let mut put = |name: &str, value: String| set.push((name.to_owned(), value));
-        put("PGHOST", first.folder.display().to_string());
+        let folder = first.folder.as_ref().map(|folder| folder.display().to_string());
+        put("PGHOST", folder.unwrap_or_else(|| "127.0.0.1".into()));
         put("PGPORT", first.port.to_string());
         put("PGUSER", USER.into());
         put("PGPASSWORD", first.password.expose().to_owned());
@@ -74,8 +155,7 @@ pub(super) fn environment(endpoints: &[Endpoint<'_>], token: Option<&str>) -> En
         put("PGSSLMODE", "disable".into());
         put("DATABASE_URL", address(first));
     }
-    let removed = IDENTITY.into_iter().chain(DETOURS).chain(token).map(str::to_owned).collect();
-    Environment { set, removed }
+    Environment { set, passed: passed.clone(), token: token.map(str::to_owned) }
 }
 
 /// The address over TCP: not every driver knows Unix sockets.
@@ -120,11 +200,12 @@ mod tests {
         let (orders, archive) = (grant("orders", "shop"), grant("cold-archive", "a/b c?"));
         let endpoint = |grant, port| Endpoint {
             grant,
-            folder: PathBuf::from("/run/guard-x"),
+            folder: Some(PathBuf::from("/run/guard-x")),
             port,
             password: Secret::new("pw"),
         };
-        let environment = environment(&[endpoint(&orders, 5000), endpoint(&archive, 5001)], None);
+        let endpoints = [endpoint(&orders, 5000), endpoint(&archive, 5001)];
+        let environment = environment(&endpoints, &Passed::default(), None);
         let set: BTreeMap<_, _> =
             environment.set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let first = "postgresql://guard:pw@127.0.0.1:5000/shop?sslmode=disable";
@@ -149,17 +230,36 @@ mod tests {
 
     #[test]
     fn nothing_of_the_platforms_identity_and_no_way_around_guard_is_left() {
-        let removed = environment(&[], Some("MY_TOKEN")).removed;
-        for name in [
-            REQUEST_URL,
-            REQUEST_TOKEN,
-            ID_TOKEN,
-            "CI_JOB_JWT_V2",
-            "PGSERVICE",
-            "PGHOSTADDR",
-            "MY_TOKEN",
-        ] {
-            assert!(removed.iter().any(|removed| removed == name), "{name}");
+        let (usual, clean) = (Passed::default(), Passed { clean_env: true, ..Passed::default() });
+        let all =
+            [REQUEST_URL, REQUEST_TOKEN, ID_TOKEN, "CI_JOB_JWT_V2", "PGSERVICE", "PGHOSTADDR"];
+        for name in all {
+            let keep_env = vec![name.to_owned()];
+            for passed in [&usual, &clean, &Passed { keep_env, ..Passed::default() }] {
+                assert!(!passed.passes(OsStr::new(name)), "{name} {passed:?}");
+            }
         }
+        let keep_env = vec!["CI_JOB_TOKEN".to_owned(), "MINE".to_owned()];
+        let kept = Passed { keep_env: keep_env.clone(), ..Passed::default() };
+        let clean_kept = Passed { clean_env: true, keep_env };
+        for (name, expected) in [
+            ("PATH", [true, true, true, true]),
+            ("LC_ALL", [true, true, true, true]),
+            ("MINE", [true, false, true, true]),
+            ("OTHER", [true, false, true, false]),
+            ("CI_JOB_TOKEN", [false, false, true, true]),
+            ("ACTIONS_RUNTIME_TOKEN", [false, false, false, false]),
+        ] {
+            let found =
+                [&usual, &clean, &kept, &clean_kept].map(|passed| passed.passes(OsStr::new(name)));
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_variable_that_held_the_token_does_not_pass() {
+        // One that every test has.
+        let environment = environment(&[], &Passed::default(), Some("PATH"));
+        assert!(environment.all().iter().all(|(name, _)| name != "PATH"));
     }
 }

@@ -38,17 +38,33 @@ const FOLDER_BYTES: usize = 12;
 /// How the child reaches one resource.
 pub(super) struct Endpoint<'a> {
     pub(super) grant: &'a GrantInfo,
-    /// The folder of the socket `.s.PGSQL.<port>`.
-    pub(super) folder: PathBuf,
+    /// The folder of the socket `.s.PGSQL.<port>`, where the child may have Unix sockets.
+    pub(super) folder: Option<PathBuf>,
     /// The port on 127.0.0.1, and in the socket's name.
     pub(super) port: u16,
     pub(super) password: Secret,
 }
 
+/// Where the listeners are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// Here: a Unix socket and a port.
+    Here,
+    /// Here, for a child that has no Unix sockets: a port.
+    Ports,
+    /// In the child's own network: a port, opened there.
+    Inside,
+}
+
+/// The first port in a network where nobody else is.
+const FIRST_INSIDE: u16 = 5432;
+
 /// The open listeners of a run.
 pub(super) struct Listeners<'a> {
     endpoints: Vec<Endpoint<'a>>,
-    folder: PathBuf,
+    /// Those that are opened inside, in the order of the endpoints.
+    awaited: Vec<(Place, Secret)>,
+    folder: Option<PathBuf>,
     clients: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -59,20 +75,22 @@ impl<'a> Listeners<'a> {
     pub(super) fn open(
         routes: &[(&'a GrantInfo, Arc<Route>)],
         threads: &Arc<Threads>,
+        network: Network,
     ) -> io::Result<Self> {
         let password = Secret::new(random(PASSWORD_BYTES)?);
+        let folder = match network {
+            Network::Here => Some(private_folder()?),
+            Network::Ports | Network::Inside => None,
+        };
         let mut listeners = Self {
             endpoints: Vec::new(),
-            folder: private_folder()?,
+            awaited: Vec::new(),
+            folder,
             clients: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
         };
-        for (grant, route) in routes {
-            let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-            tcp.set_nonblocking(true)?;
-            let port = tcp.local_addr()?.port();
-            let socket = UnixListener::bind(listeners.folder.join(format!(".s.PGSQL.{port}")))?;
+        for ((grant, route), inside) in routes.iter().zip(FIRST_INSIDE..) {
             let place = Place {
                 route: route.clone(),
                 threads: threads.clone(),
@@ -81,12 +99,39 @@ impl<'a> Listeners<'a> {
                 stop: listeners.stop.clone(),
                 cut: listeners.cut.clone(),
             };
-            listeners.spawn_unix(socket, place.clone());
-            listeners.spawn_tcp(TcpListener::from_std(tcp)?, place, password.clone());
+            let port = match network {
+                Network::Here | Network::Ports => listeners.listen_here(place, password.clone())?,
+                Network::Inside => {
+                    listeners.awaited.push((place, password.clone()));
+                    inside
+                }
+            };
             let (folder, password) = (listeners.folder.clone(), password.clone());
             listeners.endpoints.push(Endpoint { grant, folder, port, password });
         }
         Ok(listeners)
+    }
+
+    /// Opens a port here, and a Unix socket of that number where there is a folder for it.
+    fn listen_here(&self, place: Place, password: Secret) -> io::Result<u16> {
+        let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        tcp.set_nonblocking(true)?;
+        let port = tcp.local_addr()?.port();
+        if let Some(folder) = &self.folder {
+            let socket = UnixListener::bind(folder.join(format!(".s.PGSQL.{port}")))?;
+            self.spawn_unix(socket, place.clone());
+        }
+        self.spawn_tcp(TcpListener::from_std(tcp)?, place, password);
+        Ok(port)
+    }
+
+    /// Takes the listeners that were opened inside, in the order of the endpoints.
+    pub(super) fn adopt(&mut self, opened: Vec<std::net::TcpListener>) -> io::Result<()> {
+        for (tcp, (place, password)) in opened.into_iter().zip(std::mem::take(&mut self.awaited)) {
+            tcp.set_nonblocking(true)?;
+            self.spawn_tcp(TcpListener::from_std(tcp)?, place, password);
+        }
+        Ok(())
     }
 
     /// How the child reaches its resources.
@@ -186,7 +231,9 @@ impl Drop for Listeners<'_> {
         self.stop.cancel();
         self.cut.cancel();
         // What is left there are sockets that nobody listens on.
-        drop(std::fs::remove_dir_all(&self.folder));
+        if let Some(folder) = &self.folder {
+            drop(std::fs::remove_dir_all(folder));
+        }
     }
 }
 
@@ -197,7 +244,7 @@ fn random(bytes: usize) -> io::Result<String> {
 }
 
 /// A folder that did not exist and that only this user can enter.
-fn private_folder() -> io::Result<PathBuf> {
+pub(super) fn private_folder() -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let parent = runtime.filter(|dir| dir.is_dir()).unwrap_or_else(|| Path::new("/tmp").to_owned());
     let folder = parent.join(format!("guard-{}", random(FOLDER_BYTES)?));

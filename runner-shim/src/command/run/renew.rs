@@ -6,7 +6,7 @@ use guard_core::{Timestamp, control::RenewSession};
 use guard_engine::exchange::Session;
 use tokio::time::sleep;
 
-use super::{RunError, token::Source};
+use super::{RunError, output::Known, token::Source};
 use crate::words::{chain, say};
 
 /// Between two tries, if there is so much time left.
@@ -19,6 +19,8 @@ pub(super) struct Tokens<'a> {
     pub(super) source: &'a Source,
     /// `None`: the token was there, and there is nobody to ask.
     pub(super) audience: Option<String>,
+    /// Where they are noted as what does not belong into a log.
+    pub(super) known: &'a Known,
 }
 
 /// Renews the session in half of each time that it has, until the future is dropped.
@@ -37,7 +39,7 @@ pub(super) async fn keep(session: &Session, tokens: &Tokens<'_>) -> Infallible {
     let mut told = false;
     loop {
         sleep(wait).await;
-        wait = match fresh(session, tokens.source, audience).await {
+        wait = match fresh(session, tokens, audience).await {
             Ok(left) => {
                 told = false;
                 left / 2
@@ -54,8 +56,13 @@ pub(super) async fn keep(session: &Session, tokens: &Tokens<'_>) -> Infallible {
 }
 
 /// Renews it. Gives how long it has then.
-async fn fresh(session: &Session, source: &Source, audience: &str) -> Result<Duration, RunError> {
-    let identity_token = source.request(audience).await?;
+async fn fresh(
+    session: &Session,
+    tokens: &Tokens<'_>,
+    audience: &str,
+) -> Result<Duration, RunError> {
+    let identity_token = tokens.source.request(audience).await?;
+    tokens.known.add(&identity_token);
     let renewed = session.client.renew(&RenewSession { identity_token }).await?;
     let left = renewed.until.duration_since(Timestamp::now());
     Ok(Duration::try_from(left).unwrap_or_default())

@@ -1,21 +1,28 @@
 //! The way from the listener to a resource: through a gateway, or through the engine in this process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
+use guard_audit::Event;
 use guard_core::{
-    EndReason, EnforceAt, ResourceName,
-    control::{AskEnforcement, GrantInfo},
+    ApprovalId, EndReason, EnforceAt, LeaseId, ResourceName, SessionId,
+    control::{
+        AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease, GrantInfo,
+        Lease, SessionState, UseApproval,
+    },
 };
 use guard_engine::{ClientAuth, ClientIo};
 use guard_engine::{
     TlsError,
-    control::ControlError,
+    control::{ControlError, ControlPlane},
     exchange::Session,
+    http::BrokerClient,
     session::{Point, ServedSession, StartError},
     threads::Threads,
     tunnel::Tunnel,
 };
 
+use super::output::Known;
 use crate::words::{chain, say};
 
 /// No way to a resource.
@@ -46,6 +53,7 @@ pub(super) async fn open(
     session: &Session,
     grant: &GrantInfo,
     threads: &Threads,
+    known: &Known,
 ) -> Result<Arc<Route>, RouteError> {
     let resource = grant.grant.resource.clone();
     let route = match grant.enforce_at {
@@ -71,13 +79,82 @@ pub(super) async fn open(
             let point = Point { at: EnforceAt::Shim, name: "shim".into() };
             // Its record is written where its clients are served, so that memory is freed where it was taken.
             let there = threads.next().enter();
-            let served =
-                ServedSession::start(enforcement, Arc::new(session.client.clone()), &point);
+            let served = ServedSession::start(
+                enforcement,
+                Arc::new(Noting(session.client.clone(), known.clone())),
+                &point,
+            );
             drop(there);
             Route::Here(served.map_err(|error| RouteError::Start(resource, error))?)
         }
     };
     Ok(Arc::new(route))
+}
+
+/// The broker, whose credentials are noted as what does not belong into a log.
+struct Noting(BrokerClient, Known);
+
+impl ControlPlane for Noting {
+    fn lease<'a>(&'a self, ask: &'a AskLease) -> BoxFuture<'a, Result<Lease, ControlError>> {
+        Box::pin(async move {
+            let lease = self.0.lease(ask).await?;
+            self.1.add(&lease.password);
+            Ok(lease)
+        })
+    }
+
+    fn release(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), ControlError>> {
+        self.0.release(lease)
+    }
+
+    fn append<'a>(
+        &'a self,
+        events: &'a AppendEvents<Event>,
+    ) -> BoxFuture<'a, Result<Appended, ControlError>> {
+        self.0.append(events)
+    }
+
+    fn ask_approval<'a>(
+        &'a self,
+        ask: &'a AskApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        self.0.ask_approval(ask)
+    }
+
+    fn approval_state(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        self.0.approval_state(session, id, wait)
+    }
+
+    fn use_approval<'a>(
+        &'a self,
+        id: ApprovalId,
+        ask: &'a UseApproval,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, ControlError>> {
+        self.0.use_approval(id, ask)
+    }
+
+    fn cancel_approval(
+        &self,
+        session: SessionId,
+        id: ApprovalId,
+    ) -> BoxFuture<'_, Result<ApprovalStatus, ControlError>> {
+        self.0.cancel_approval(session, id)
+    }
+
+    fn state(
+        &self,
+        session: SessionId,
+        after: u64,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<SessionState, ControlError>> {
+        // Its own has that name, too, and is the shim's.
+        ControlPlane::state(&self.0, session, after, wait)
+    }
 }
 
 impl Route {

@@ -4,7 +4,7 @@ mod command;
 mod request;
 
 use std::{
-    env, fs, io,
+    fs, io,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -77,6 +77,13 @@ pub(super) struct Said {
     /// What the identity token is asked for, if another than the broker says
     #[arg(long, env = "GUARD_AUDIENCE", value_name = "AUDIENCE")]
     pub(super) audience: Option<String>,
+}
+
+impl Said {
+    /// The files that the token may be in, wherever it is taken from.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.token_file.clone().into_iter().chain([PathBuf::from(POD_TOKEN)]).collect()
+    }
 }
 
 /// Where the token comes from.
@@ -162,7 +169,7 @@ fn of_platform() -> Option<Source> {
 }
 
 fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    crate::sandbox::platform_variable(name)
 }
 
 /// What to do, by the platform that this seems to be.

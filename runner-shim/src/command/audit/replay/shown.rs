@@ -242,6 +242,7 @@ fn other(event: &Event) -> Option<String> {
         Event::AttemptRefused { .. } => {
             "the same job asked for another session, and was refused".to_owned()
         }
+        Event::Isolated { level, .. } => format!("a command is run at isolation `{level}`"),
         Event::SessionRenewed { until } => format!("the session goes on until {until}"),
         Event::LeaseTaken { resource, username, holder, .. } => {
             format!("credential `{username}` of `{resource}` taken by {holder}")

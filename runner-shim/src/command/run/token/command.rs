@@ -7,6 +7,7 @@ use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 use zeroize::Zeroizing;
 
 use super::{MAX_TOKEN, TokenError};
+use crate::sandbox::give_platform;
 
 /// A program that has not printed its token by then is not going to.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ impl Program {
                 ("sh", command)
             }
         };
+        give_platform(command.as_std_mut());
         let failed = |reason: String| TokenError::Program { program: name.to_owned(), reason };
         match (timeout(TIMEOUT, printed(&mut command)).await, self) {
             (Ok(Ok(token)), _) => Ok(token),
