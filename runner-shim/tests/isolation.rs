@@ -146,6 +146,26 @@ os.execv(sys.argv[1], sys.argv[1:])
 }
 
 #[test]
+fn a_script_in_a_temporary_folder_is_there_at_strict_and_stays_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script.sh");
+    fs::write(&script, "echo from the script; ls /tmp\n").unwrap();
+    // Once with its folder around it, once alone.
+    for current in [folder.path(), Path::new("/")] {
+        let broker = FakeBroker::start(&[]);
+        let arguments = ["--isolation", "strict"];
+        let command = ["sh", script.to_str().unwrap()];
+        let mut guard = guard(&broker, folder.path(), &arguments, &command);
+        let (code, stdout, stderr) = text(&guard.current_dir(current).output().unwrap());
+        assert_eq!(code, 0, "{stderr}");
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(stdout, format!("from the script\n{name}\n"), "{stderr}");
+    }
+    let now = fs::read_to_string(&script).unwrap();
+    assert_eq!(now, "echo from the script; ls /tmp\n");
+}
+
+#[test]
 fn the_file_of_the_identity_token_is_not_for_the_command() {
     let folder = tempfile::tempdir().unwrap();
     // Where the job does not write. Where only root may make one, that is all that can be tried.

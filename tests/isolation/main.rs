@@ -17,6 +17,10 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use guard_tests::{Finished, Programs, Stage, process::is_root};
@@ -92,11 +96,12 @@ impl Job {
         let program = self.folder.join("attacks.py");
         fs::copy(attacks, &program).unwrap();
         let program = program.display().to_string();
-        let connecting = self.outside.connect_when_listening();
+        let over = Arc::new(AtomicBool::new(false));
+        let connecting = self.outside.connect_when_listening(over.clone());
         let run = self.run(user, level, &["python3", &program, &setup]).ok();
+        over.store(true, Ordering::Relaxed);
         connecting.join().unwrap();
-        let found: BTreeMap<String, String> = serde_json::from_str(&run.text()).unwrap();
-        let mut found = found;
+        let mut found: BTreeMap<String, String> = serde_json::from_str(&run.text()).unwrap();
         let left = self.outside.daemon_is_there();
         found
             .insert("daemon".into(), if left { "open".into() } else { "stopped: it ended".into() });

@@ -12,9 +12,12 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use guard_tests::process::free_port;
@@ -114,11 +117,10 @@ impl Outside {
     }
 
     /// Connects to the command's own server as soon as there is one, from outside.
-    pub(super) fn connect_when_listening(&self) -> JoinHandle<()> {
+    pub(super) fn connect_when_listening(&self, over: Arc<AtomicBool>) -> JoinHandle<()> {
         let port = self.listen;
         thread::spawn(move || {
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while Instant::now() < deadline {
+            while !over.load(Ordering::Relaxed) {
                 if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
                     drop(stream.write_all(b"x"));
                     drop(stream.read(&mut [0]));

@@ -86,13 +86,17 @@ pub(super) fn arrange(plan: &Plan) -> Result<(), Failed> {
     std::env::set_current_dir(&plan.folder).map_err(step("the current folder"))
 }
 
-/// Shows a file or folder in one that was replaced.
+/// Shows a file or folder in one that was replaced. What is there already is shown with a folder around it, and is the
+/// machine's own: nothing may be made in its place.
 fn show(path: &Path, file: &File) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
     if file.metadata()?.is_dir() {
         fs::create_dir_all(path)?;
     } else {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        File::create(path)?;
+        File::create_new(path)?;
     }
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(mount_bind_recursive(source, path)?)
