@@ -149,7 +149,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 fn a_script_in_a_temporary_folder_is_there_at_strict_and_stays_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script.sh");
-    fs::write(&script, "echo from the script; ls /tmp\n").unwrap();
+    fs::write(&script, "echo from the script; ls -A /tmp\n").unwrap();
     // Once with its folder around it, once alone.
     for current in [folder.path(), Path::new("/")] {
         let broker = FakeBroker::start(&[]);
@@ -162,7 +162,7 @@ fn a_script_in_a_temporary_folder_is_there_at_strict_and_stays_what_it_is() {
         assert_eq!(stdout, format!("from the script\n{name}\n"), "{stderr}");
     }
     let now = fs::read_to_string(&script).unwrap();
-    assert_eq!(now, "echo from the script; ls /tmp\n");
+    assert_eq!(now, "echo from the script; ls -A /tmp\n");
 }
 
 #[test]
