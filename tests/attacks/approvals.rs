@@ -16,7 +16,7 @@ fn a_statement_that_nobody_decided_on_is_refused_when_its_time_is_over() {
     let stage = Stage::builder().policy(&policy("within: 10s")).shop(20).start().unwrap();
     let before = stage.postgres.sql("shop", COUNT).unwrap();
     let refused = stage.psql("DELETE FROM orders").unwrap();
-    let said = refused.text();
+    let said = refused.stderr;
     assert!(said.contains("GRD-2401") && said.contains("/approvals/"), "{said}");
     assert!(said.contains("GRD-2403"), "{said}");
     assert_eq!(stage.postgres.sql("shop", COUNT).unwrap(), before);
@@ -30,14 +30,14 @@ fn a_run_that_is_parked_ends_with_its_own_exit_code_and_the_address() {
         Stage::builder().policy(&policy("within: 1h, wait: park")).shop(20).start().unwrap();
     let before = stage.postgres.sql("shop", COUNT).unwrap();
     let first = stage.psql("DELETE FROM orders").unwrap().code(75);
-    let said = first.text();
+    let said = first.stderr;
     assert!(said.contains("GRD-2401") && said.contains("/approvals/"), "{said}");
     assert_eq!(stage.postgres.sql("shop", COUNT).unwrap(), before);
     // A second run of the job asks nobody anew: it gets the same address.
     let address = |said: &str| {
-        let at = said.find("/approvals/").unwrap();
-        said[at..].chars().take("/approvals/".len() + 36).collect::<String>()
+        let (_, id) = said.split_once("/approvals/").unwrap();
+        id.chars().take(36).collect::<String>()
     };
-    let second = stage.psql("DELETE FROM orders").unwrap().code(75).text();
+    let second = stage.psql("DELETE FROM orders").unwrap().code(75).stderr;
     assert_eq!(address(&said), address(&second));
 }

@@ -112,3 +112,55 @@ fn a_run_is_followed_while_it_happens() {
     assert!(status.success(), "{}\n{}", said(), stage.broker.log());
     assert!(job.wait(std::time::Duration::from_secs(30)).unwrap().success());
 }
+
+/// Deletes wait for somebody of `dba`.
+const ASKS: &str = "\
+policy: stage
+rules:
+  - name: reads
+    sql: { effects: [read, session, transaction, lock] }
+    decide: allow
+  - name: deletes
+    sql: { effects: [delete] }
+    decide: approve
+    approvers: [dba]
+    within: 5m
+";
+
+/// A run that Ann of `dba` started by hand.
+fn asking() -> Stage {
+    let stage = Stage::builder()
+        .policy(ASKS)
+        .people()
+        .claim("event_name", "workflow_dispatch")
+        .claim("actor", "ann")
+        .start()
+        .unwrap();
+    stage.postgres.sql("shop", "CREATE TABLE users AS SELECT generate_series(1, 3) AS id").unwrap();
+    stage
+}
+
+#[test]
+fn a_delete_waits_for_somebody_else_than_who_started_the_run_and_then_goes_through() {
+    let stage = asking();
+    let delete = script("psql -XAtq -c 'DELETE FROM users WHERE id = 1'");
+    let mut job = stage.spawn("job", &delete).unwrap();
+    tell(&stage, "approve.js");
+    let status = job.wait(std::time::Duration::from_secs(30)).unwrap();
+    assert!(status.success(), "{}", job.log());
+    assert_eq!(stage.postgres.sql("shop", "SELECT min(id) FROM users").unwrap(), "2");
+    let report = stage.report().unwrap();
+    assert_eq!(report["approvals"]["listed"][0]["state"], "used", "{report}");
+}
+
+#[test]
+fn a_delete_that_somebody_refuses_does_not_happen() {
+    let stage = asking();
+    let delete = script("psql -XAtq -c 'DELETE FROM users WHERE id = 2'");
+    let mut job = stage.spawn("job", &delete).unwrap();
+    tell(&stage, "refuse.js");
+    let status = job.wait(std::time::Duration::from_secs(30)).unwrap();
+    assert!(!status.success(), "{}", job.log());
+    assert!(job.log().contains("GRD-24"), "{}", job.log());
+    assert_eq!(stage.postgres.sql("shop", "SELECT count(*) FROM users").unwrap(), "3");
+}

@@ -126,8 +126,7 @@ impl Outside {
                     drop(stream.read(&mut [0]));
                     return;
                 }
-                #[expect(clippy::disallowed_methods, reason = "the pause between two tries")]
-                thread::sleep(Duration::from_millis(20));
+                thread::park_timeout(Duration::from_millis(20));
             }
         })
     }
