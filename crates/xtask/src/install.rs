@@ -45,6 +45,8 @@ pub(crate) enum Part {
     RubyDriver,
     /// A browser, and what drives it.
     Browser,
+    /// Checks workflows.
+    Pipelines,
     /// Runs each test in a process of its own.
     Nextest,
     /// Checks licences and sources of dependencies.
@@ -58,7 +60,7 @@ pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
 /// What the demo needs.
 pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What all tests need.
-pub(crate) const TEST: [Part; 11] = [
+pub(crate) const TEST: [Part; 12] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -69,6 +71,7 @@ pub(crate) const TEST: [Part; 11] = [
     Part::JavaDriver,
     Part::RubyDriver,
     Part::Browser,
+    Part::Pipelines,
     Part::Nextest,
 ];
 /// What the measurement needs.
@@ -85,7 +88,7 @@ pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What fuzzing needs.
 pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
-const ALL: [Part; 15] = [
+const ALL: [Part; 16] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -98,6 +101,7 @@ const ALL: [Part; 15] = [
     Part::JavaDriver,
     Part::RubyDriver,
     Part::Browser,
+    Part::Pipelines,
     Part::Nextest,
     Part::Deny,
     Part::Fuzzer,
@@ -135,6 +139,7 @@ impl Part {
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
             Self::Browser => "Chromium and playwright-core",
+            Self::Pipelines => "checkers of workflows",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
             Self::Fuzzer => "cargo-fuzz",
@@ -162,6 +167,10 @@ impl Part {
             Self::Browser => &[
                 Way::Apt(&["nodejs", "npm", "chromium", "fonts-dejavu-core"]),
                 Way::Npm(&["playwright-core"]),
+            ],
+            Self::Pipelines => &[
+                Way::Apt(&["nodejs", "python3", "python3-venv"]),
+                Way::Pip(&["zizmor", "check-jsonschema"]),
             ],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
             // Without its default features it needs no git library and no TLS stack of its own.
@@ -334,6 +343,8 @@ fn python_has(package: &str) -> bool {
         "psycopg[binary]" => "psycopg, psycopg_binary",
         "psycopg2-binary" => "psycopg2",
         "securesystemslib[crypto]" => "securesystemslib",
+        // Programs, not modules.
+        "zizmor" | "check-jsonschema" => return python().with_file_name(package).is_file(),
         name => name,
     };
     python().is_file()
