@@ -27,16 +27,12 @@ use axum::{
 use guard_audit::PublicKey;
 use guard_core::control::{Audience, SealingKeyInfo, SealingKeys};
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::{
+    app::{App, RouteName},
     error::Refusal,
-    issuers::Issuers,
     pages,
-    people::Provider,
-    proofs::Once,
-    sessions::Sessions,
     telemetry::{self, Parent},
 };
 
@@ -51,24 +47,6 @@ const MAX_QUESTION_BODY: usize = 1 << 20;
 const MAX_WAIT: Duration = Duration::from_secs(25);
 /// No request takes longer: a long poll, or the end of a session with its drain.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// What every request may need.
-#[derive(Debug)]
-pub(crate) struct App {
-    /// The sessions.
-    pub(crate) sessions: Arc<Sessions>,
-    /// Whose tokens are taken.
-    pub(crate) issuers: Issuers,
-    /// Proofs that were used.
-    pub(crate) once: Once,
-    /// Where people sign in, if they can.
-    pub(crate) people: Option<Provider>,
-    /// Cancelled when the broker is told to stop.
-    pub(crate) stop: CancellationToken,
-}
-
-/// A route: its method and its path as the router has it.
-pub(crate) type RouteName = (&'static str, &'static str);
 
 /// All routes. The metrics and the OpenAPI document name each, and the router is made of them.
 fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {

@@ -17,7 +17,7 @@ use axum::{
 };
 
 use crate::{
-    api::{App, RouteName},
+    app::{App, RouteName},
     people::{callback, sign_in, sign_out},
 };
 

@@ -8,6 +8,7 @@ mod diff;
 mod indexing;
 pub(crate) mod live;
 mod reading;
+mod streams;
 pub(crate) mod view;
 
 use std::{io, sync::Arc};
@@ -91,7 +92,7 @@ pub(crate) struct Runs {
     cache: Cache,
     readers: Arc<Semaphore>,
     /// The live pages of this broker.
-    pub(crate) streams: live::Streams,
+    pub(crate) streams: streams::Streams,
 }
 
 impl Runs {
@@ -101,7 +102,7 @@ impl Runs {
             log,
             cache: Cache::default(),
             readers: Arc::new(Semaphore::new(READERS)),
-            streams: live::Streams::default(),
+            streams: streams::Streams::default(),
         }
     }
 

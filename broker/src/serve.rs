@@ -11,7 +11,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, App},
+    api,
+    app::App,
     config::{self, Config, RecordingsAt},
     credentials::read_secret,
     issuers::Issuers,

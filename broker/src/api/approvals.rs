@@ -12,7 +12,8 @@ use guard_core::{
     control::{ApprovalStatus, AskApproval, CancelApproval, UseApproval},
 };
 
-use super::{App, MAX_WAIT, auth::Either, parse};
+use super::{MAX_WAIT, auth::Either, parse};
+use crate::app::App;
 use crate::error::Refusal;
 
 /// The query of a long poll.

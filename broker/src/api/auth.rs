@@ -8,7 +8,7 @@ use axum::{
 };
 use guard_core::{Digest, ResourceName, Timestamp};
 
-use super::App;
+use crate::app::App;
 use crate::{
     error::Refusal,
     jws::Fault,

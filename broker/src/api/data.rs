@@ -14,7 +14,8 @@ use guard_core::{
     control::{AppendEvents, Appended, AskLease, Lease},
 };
 
-use super::{App, auth::Either, parse};
+use super::{auth::Either, parse};
+use crate::app::App;
 use crate::{error::Refusal, telemetry};
 
 pub(super) async fn lease(

@@ -14,10 +14,11 @@ use guard_core::{
 };
 
 use super::{
-    App, Poll,
+    Poll,
     auth::{Claimed, Gateway, session_of},
     parse,
 };
+use crate::app::App;
 use crate::{
     config::KnownBy,
     error::Refusal,

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::App;
+use crate::app::App;
 use crate::error::{Refusal, chain};
 
 /// A store that does not answer for this long is none that anybody should be sent to.

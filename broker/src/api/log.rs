@@ -9,7 +9,7 @@ use axum::{
 };
 use guard_core::SessionId;
 
-use super::App;
+use crate::app::App;
 use crate::{
     error::{Refusal, chain},
     log::{LogError, Proven},

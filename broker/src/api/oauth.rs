@@ -17,10 +17,8 @@ use guard_core::{
 };
 use serde_json::json;
 
-use super::{
-    App,
-    auth::{DPOP, only},
-};
+use super::auth::{DPOP, only};
+use crate::app::App;
 use crate::{
     error::{Refusal, chain},
     issuers::IdentityError,

@@ -17,7 +17,8 @@ use guard_core::{
     },
 };
 
-use super::{App, parse};
+use super::parse;
+use crate::app::App;
 use crate::{
     error::Refusal,
     pages::why_not,

@@ -16,7 +16,8 @@ use guard_core::{
     },
 };
 
-use super::{App, Poll, auth::Shim, parse};
+use super::{Poll, auth::Shim, parse};
+use crate::app::App;
 use crate::{error::Refusal, issuers::IdentityError};
 
 pub(super) async fn state(

@@ -9,8 +9,8 @@ use std::{
 use guard_core::document::{Node, Problems};
 use url::Url;
 
+use super::role::Role;
 use super::{IssuerConfig, SecretSource, credentials::secret, is_safe_url};
-use crate::people::Role;
 
 /// How long somebody is signed in, unless configured.
 const SESSION: Duration = Duration::from_hours(8);

@@ -7,7 +7,7 @@ use axum::{extract::State, response::Response};
 use guard_audit::report::{grouped, short};
 
 use super::frame::{self, Page};
-use crate::{api::App, error::Refusal, people::SignedIn, runs::view::Moment, store::Used};
+use crate::{app::App, error::Refusal, people::SignedIn, runs::view::Moment, store::Used};
 
 #[derive(Template)]
 #[template(path = "access.html")]

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::frame::{self, Page};
 use crate::{
-    api::App,
+    app::App,
     error::Refusal,
     people::{Role, SignedIn},
     sessions::approvals::NotDecided,

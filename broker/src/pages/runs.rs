@@ -13,7 +13,7 @@ use guard_core::SessionId;
 
 use super::frame::{self, Page};
 use crate::{
-    api::App,
+    app::App,
     error::Refusal,
     log::Proven,
     people::{Role, SignedIn},

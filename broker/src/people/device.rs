@@ -24,7 +24,7 @@ use super::{
     signed_in::provider,
 };
 use crate::{
-    api::App,
+    app::App,
     error::{Refusal, chain},
     store::{Held, NewSignedIn, SignedInRow},
 };

@@ -22,7 +22,7 @@ use super::{
     signed_in::{COOKIE, cookie, csrf, provider},
 };
 use crate::{
-    api::App,
+    app::App,
     error::{Refusal, chain},
     pages::frame,
     store::{Held, NewSignedIn},

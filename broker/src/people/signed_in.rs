@@ -10,7 +10,7 @@ use axum::{
 use guard_core::Digest;
 
 use super::{Person, Provider};
-use crate::{api::App, error::Refusal, pages::frame, store::Held};
+use crate::{app::App, error::Refusal, pages::frame, store::Held};
 
 /// The cookie of somebody who is signed in. The prefix has browsers take it from this host and over TLS only.
 pub(super) const COOKIE: &str = "__Host-guard";

@@ -11,7 +11,7 @@ use object_store::{
 use sha2::{Digest as _, Sha256};
 use tokio::{
     fs::{self, File},
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
 };
 
 use url::Url;
@@ -19,8 +19,6 @@ use url::Url;
 use super::{RecordError, rest};
 use crate::config::is_loopback_host;
 
-/// A record is read and sent in pieces of this size.
-const PIECE: usize = 64 * 1024;
 /// Parts of an upload that are under way at once: 5 MiB each.
 const UPLOADS: usize = 4;
 
@@ -175,16 +173,4 @@ impl Archive {
 
 fn key(prefix: &Key, name: &str) -> Key {
     prefix.clone().join(name)
-}
-
-/// A file in pieces.
-pub(super) async fn read_file(
-    path: PathBuf,
-) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
-    let file = File::open(path).await?;
-    Ok(futures_util::stream::try_unfold(file, |mut file| async move {
-        let mut piece = Vec::with_capacity(PIECE);
-        (&mut file).take(PIECE as u64).read_to_end(&mut piece).await?;
-        Ok((!piece.is_empty()).then_some((Bytes::from(piece), file)))
-    }))
 }

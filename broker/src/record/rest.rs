@@ -20,8 +20,10 @@ use guard_audit::{AtRest, Expander, Plain, compressed_extension};
 use guard_core::SessionId;
 use sha2::{Digest as _, Sha256};
 
-use super::{archive::read_file, files::Files};
+use super::files::Files;
 
+/// A file that grew is read and sent in pieces of this size.
+const FILE_PIECE: usize = 64 * 1024;
 /// A piece of what is expanded.
 const PIECE: usize = 128 * 1024;
 /// A file that nobody wrote to for this long is at rest.
@@ -178,4 +180,17 @@ impl Files {
             Err(io::Error::other("the compressed record is not the same"))
         }
     }
+}
+
+/// A file in pieces.
+async fn read_file(
+    path: PathBuf,
+) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
+    let file = tokio::fs::File::open(path).await?;
+    Ok(try_unfold(file, |mut file| async move {
+        let mut piece = Vec::with_capacity(FILE_PIECE);
+        let mut rest = tokio::io::AsyncReadExt::take(&mut file, FILE_PIECE as u64);
+        tokio::io::AsyncReadExt::read_to_end(&mut rest, &mut piece).await?;
+        Ok((!piece.is_empty()).then_some((Bytes::from(piece), file)))
+    }))
 }

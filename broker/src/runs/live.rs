@@ -4,8 +4,6 @@
 //! how far he was (`Last-Event-ID` is an entry's number). A job may be faster than any reader: of what comes at once the
 //! last is told, all refusals before the rest, and the totals say how much there was.
 
-mod streams;
-
 use std::{
     collections::{HashMap, VecDeque},
     fmt::Write as _,
@@ -24,9 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use streams::{Place, Streams};
-
-use super::{Values, view::one_line};
+use super::{Values, streams::Place, view::one_line};
 use crate::{
     record::{RecordError, Tail},
     sessions::Sessions,

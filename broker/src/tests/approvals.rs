@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::stage::{On, Shim, Stage, on_both_stores, send_to, unique};
 use crate::{
-    api::App,
+    app::App,
     sessions::approvals::{Decider, NotDecided},
 };
 

@@ -17,7 +17,8 @@ use serde_json::json;
 
 use super::stage::{On, Shim, Stage, on_both_stores};
 use crate::{
-    api::{self, App},
+    api,
+    app::App,
     log::{Keyring, Log},
 };
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::stage::{Shim, Stage};
 use crate::{
-    api::App,
+    app::App,
     store::{LeaseRow, LeaseState},
 };
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::stage::{
     Key, On, Shim, Stage, URL, on_both_stores, proof_claims, send_to, token_header,
 };
-use crate::api::App;
+use crate::app::App;
 
 on_both_stores!(
     a_job_has_one_live_session_and_its_record_tells_of_the_attempt,

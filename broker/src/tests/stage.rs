@@ -21,7 +21,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, App},
+    api,
+    app::App,
     config,
     issuers::Issuers,
     log::Keyring,

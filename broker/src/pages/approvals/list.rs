@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::statement::one_line;
 use crate::{
-    api::App,
+    app::App,
     error::Refusal,
     people::{Person, Role, Starter},
     runs::view::Moment,

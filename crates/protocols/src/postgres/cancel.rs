@@ -12,7 +12,7 @@ use bytes::{BufMut as _, BytesMut};
 use rand::Rng as _;
 use subtle::ConstantTimeEq as _;
 
-use super::{frame::put_sized, holding::SharedBell};
+use super::{frame::put_sized, waiting::SharedBell};
 
 /// The code in place of a protocol version that makes a start-up packet a CancelRequest.
 pub(super) const CANCEL_REQUEST: i32 = 80_877_102;

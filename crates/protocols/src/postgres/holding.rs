@@ -2,55 +2,24 @@
 //! goes on hearing what the client and the server do meanwhile.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
 use bytes::{BufMut as _, BytesMut};
-use futures_util::future::BoxFuture;
 use guard_core::{Digest, MAX_SHOWN_PARAMETER, MAX_SHOWN_PARAMETERS, ShownParameter};
 use guard_gate::{BoundParameters, Held};
-use tokio::sync::Notify;
 
 use super::{
     frame::{Fields, Header, put, put_text},
     session::Session,
+    waiting::Holding,
 };
 
 /// How the server's own notices are called.
 const NOTICE: &str = "NOTICE";
 /// `successful_completion`: nothing is wrong.
 const SQLSTATE: &str = "00000";
-
-/// Tells a connection whose statement waits that its client takes it back.
-#[derive(Default)]
-pub(super) struct Bell {
-    waits: AtomicBool,
-    rung: Notify,
-}
-
-/// A message that waits for people.
-pub(super) struct Holding {
-    decided: BoxFuture<'static, Held>,
-    /// What the client is to be told, until it is.
-    notice: Option<BytesMut>,
-}
-
-// === impl Bell ===
-
-impl Bell {
-    /// Takes the statement back that waits. `false` if none does.
-    pub(super) fn ring(&self) -> bool {
-        let waits = self.waits.load(Ordering::Acquire);
-        if waits {
-            self.rung.notify_one();
-        }
-        waits
-    }
-}
 
 // === impl Session ===
 
@@ -185,12 +154,3 @@ fn hexadecimal(bytes: &[u8]) -> String {
     let digits: String = beginning.map(|byte| format!("{byte:02x}")).collect();
     cut(&digits)
 }
-
-impl std::fmt::Debug for Bell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bell").field("waits", &self.waits).finish_non_exhaustive()
-    }
-}
-
-/// The bell of a connection, for whoever has its cancel key.
-pub(super) type SharedBell = Arc<Bell>;

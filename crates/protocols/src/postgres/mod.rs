@@ -53,6 +53,7 @@ mod understand;
 mod understood;
 mod upstream;
 mod views;
+mod waiting;
 
 use std::{
     collections::VecDeque,

@@ -27,13 +27,13 @@ use super::{
     encoding::Reading,
     expect::{Copy, Expect},
     frame,
-    holding::{Holding, SharedBell},
     likeness::Likeness,
     mask::detect::Found,
     names::Known,
     refuse,
     startup::Client,
     upstream::{self, Upstream},
+    waiting::{Holding, SharedBell},
 };
 use crate::{ClientIo, Closed, ProtocolError, alarm::Alarm};
 
