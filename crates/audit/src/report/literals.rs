@@ -4,7 +4,7 @@
 //! string, a quote that nothing closes) everything from there on is hidden.
 
 use super::{Listing, Report, StatementText};
-use guard_core::Certainty;
+use guard_core::{Certainty, Denial, DenialCode};
 
 /// What stands for a value.
 const HIDDEN: &str = "…";
@@ -143,7 +143,7 @@ impl Report {
             hide(&mut refusal.statement);
             refusal.certainty = reasonless(&refusal.certainty);
             refusal.denial.what = without_literals(&refusal.denial.what);
-            refusal.denial.detail = refusal.denial.detail.as_deref().map(without_literals);
+            refusal.denial.detail = detail(&refusal.denial);
             refusal.denial.hint = refusal.denial.hint.as_deref().map(without_literals);
         }
         for over in &mut self.budgets.listed {
@@ -185,6 +185,13 @@ fn hide(statement: &mut StatementText) {
     statement.text = without_literals(&statement.text);
 }
 
+/// What is said of a refusal beside its rule. A parser's words quote what it did not understand, in quotes that are a name's
+/// elsewhere.
+fn detail(denial: &Denial) -> Option<String> {
+    let quotes = denial.code == DenialCode::NotUnderstood;
+    denial.detail.as_deref().filter(|_| !quotes).map(without_literals)
+}
+
 /// Why something was not understood may quote it.
 fn reasonless(certainty: &Certainty) -> Certainty {
     match certainty {
@@ -212,6 +219,24 @@ mod tests {
         ] {
             assert_eq!(without_literals(text), shown);
         }
+    }
+
+    #[test]
+    fn a_parsers_words_are_not_shown_for_they_quote_what_it_read() {
+        let denial = |code| Denial {
+            code,
+            what: "blocked the statement".into(),
+            rule: "default-deny".parse().unwrap(),
+            policy: "p".parse().unwrap(),
+            detail: Some("unterminated string at or near \"'secret\"".into()),
+            hint: None,
+        };
+        assert_eq!(detail(&denial(DenialCode::NotUnderstood)), None);
+        let shown = detail(&Denial {
+            detail: Some("ids above 7 go through migrations".into()),
+            ..denial(DenialCode::Rule)
+        });
+        assert_eq!(shown.as_deref(), Some("ids above … go through migrations"));
     }
 
     #[test]
