@@ -259,12 +259,20 @@ impl Records {
         }
     }
 
-    /// Brings a sealed record to the recordings, where it is not there already.
+    /// Brings a sealed record to the recordings, where it is not there already. One that was deleted meanwhile stays deleted,
+    /// also where two brokers wrote it and one of them was late.
     pub(crate) async fn file(&self, session: SessionId) -> Result<(), RecordError> {
         match self {
             Self::Files(_) => Ok(()),
             Self::Parts(store, archive, _) => {
+                if store.tombstone(session).await?.is_some() {
+                    return Ok(());
+                }
                 archive.file(session, parts::stream(store.clone(), session)).await?;
+                // Who deletes says so first: either they saw the file, or the word is seen here.
+                if store.tombstone(session).await?.is_some() {
+                    return archive.delete(session).await;
+                }
                 Ok(store.filed(session).await?)
             }
         }

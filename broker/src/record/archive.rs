@@ -81,7 +81,7 @@ impl Archive {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(rest::name(session));
-                let new = folder.join(format!(".{session}.{}", uuid::Uuid::new_v4().simple()));
+                let new = folder.join(begun(session) + &uuid::Uuid::new_v4().simple().to_string());
                 let mut file =
                     File::options().create_new(true).write(true).mode(0o600).open(&new).await?;
                 let written = async {
@@ -156,19 +156,40 @@ impl Archive {
         }
     }
 
-    /// Takes a record away. One that is not there is away.
+    /// Takes a record away, and what of it was being written. One that is not there is away.
     pub(crate) async fn delete(&self, session: SessionId) -> Result<(), RecordError> {
-        for name in [rest::name(session), rest::plain_name(session)] {
-            match self {
-                Self::Folder(folder) => rest::remove(&folder.join(name))?,
-                Self::Bucket(bucket, prefix) => match bucket.delete(&key(prefix, &name)).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                },
+        let names = [rest::name(session), rest::plain_name(session)];
+        match self {
+            Self::Folder(folder) => {
+                let begun = begun(session);
+                let mut entries = fs::read_dir(folder).await?;
+                while let Some(entry) = entries.next_entry().await? {
+                    let name = entry.file_name();
+                    let its = name.to_str().is_some_and(|name| {
+                        name.starts_with(&begun) || names.iter().any(|its| its == name)
+                    });
+                    if its {
+                        rest::remove(&entry.path())?;
+                    }
+                }
+                File::open(folder).await?.sync_all().await?;
+            }
+            Self::Bucket(bucket, prefix) => {
+                for name in names {
+                    match bucket.delete(&key(prefix, &name)).await {
+                        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
             }
         }
         Ok(())
     }
+}
+
+/// How the names of files begin that a record is written to before it has its own.
+fn begun(session: SessionId) -> String {
+    format!(".{session}.")
 }
 
 fn key(prefix: &Key, name: &str) -> Key {

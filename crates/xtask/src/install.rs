@@ -203,7 +203,7 @@ impl Way {
 
     fn describe(&self) -> String {
         match self {
-            Self::Apt(packages) => format!("apt-get install {}", packages.join(" ")),
+            Self::Apt(packages) => format!("apt-get install {}", missing(packages).join(" ")),
             Self::Pip(packages) => format!("pip install {} into .tools/venv", packages.join(" ")),
             Self::Npm(packages) => format!("npm install {} into .tools/node", packages.join(" ")),
             Self::Cargo { name, arguments } => {
@@ -215,7 +215,7 @@ impl Way {
 
     fn take(&self) -> Result<()> {
         match self {
-            Self::Apt(packages) => apt(packages),
+            Self::Apt(packages) => apt(&missing(packages)),
             Self::Pip(packages) => pip(packages),
             Self::Npm(packages) => npm(packages),
             Self::Cargo { name, arguments } => shell::run(
@@ -273,6 +273,12 @@ pub(crate) fn need(parts: &[Part]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Those packages of which nothing is there. The others may have come from elsewhere, and a package can conflict with them:
+/// NodeSource's Node.js brings npm and does not stand beside Debian's.
+fn missing(packages: &[&'static str]) -> Vec<&'static str> {
+    packages.iter().copied().filter(|name| !system_has(name)).collect()
 }
 
 /// Whether what a system package is for is there, whoever put it there.
