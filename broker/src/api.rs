@@ -66,6 +66,8 @@ fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/v1/session/state"), get(session::state)),
         (("POST", "/v1/session/enforce"), post(session::enforce)),
         (("POST", "/v1/session/isolation"), post(session::isolation)),
+        (("POST", "/v1/session/egress"), post(session::egress)),
+        (("POST", "/v1/session/egress/{id}"), post(session::egress_ended)),
         (("POST", "/v1/session/renew"), post(session::renew)),
         (("POST", "/v1/session/end"), post(session::end)),
         (("GET", "/v1/session/record"), get(session::record)),

@@ -5,6 +5,7 @@
 //! takes them to their end.
 
 pub(crate) mod approvals;
+mod egress;
 mod ending;
 mod gateways;
 mod isolation;
@@ -364,6 +365,8 @@ impl Sessions {
             | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
@@ -440,6 +443,8 @@ fn is_for_writers(event: &Event) -> bool {
         | Event::AttemptRefused { .. }
         | Event::SessionRenewed { .. }
         | Event::Isolated { .. }
+        | Event::EgressAsked { .. }
+        | Event::EgressEnded { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

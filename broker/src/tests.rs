@@ -14,6 +14,7 @@ mod aws;
 mod certified;
 mod configuration;
 mod discovery;
+mod egress;
 mod exchange;
 mod explained;
 mod full_disk;

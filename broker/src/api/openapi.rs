@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use guard_core::control::{
-    ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
-    Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, ExchangeAnswer,
-    Lease, ReachedIsolation, RegisterGateway, RenewSession, Renewed, SealingKeys, SessionEnded,
-    SessionState, UseApproval,
+    ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEgress, AskEnforcement,
+    AskLease, Audience, Authorize, CancelApproval, EgressAnswer, EgressOutcome, EndSession,
+    Enforcement, EnrolGateway, ExchangeAnswer, Lease, ReachedIsolation, RegisterGateway,
+    RenewSession, Renewed, SealingKeys, SessionEnded, SessionState, UseApproval,
 };
 use guard_core::people::{
     ApprovalView, ApprovalViews, AskPersonToken, DecideApproval, DeviceSignIn, DeviceState,
@@ -199,6 +199,18 @@ fn about(route: super::RouteName) -> Option<About> {
             answer: done,
             refused: &[401, 403, 410, 422, 503, 507],
             ..asks("Say at which level of isolation a command is about to be run", By::Shim)
+        },
+        ("POST", "/v1/session/egress") => About {
+            body: json("AskEgress"),
+            answer: gives("EgressAnswer"),
+            refused: &[401, 410, 422, 429, 503, 507],
+            ..asks("Ask whether a command may go to a place that is no resource", By::Shim)
+        },
+        ("POST", "/v1/session/egress/{id}") => About {
+            body: json("EgressOutcome"),
+            answer: done,
+            refused: &[401, 410, 422, 429, 503, 507],
+            ..asks("Say what came of such an attempt", By::Shim)
         },
         ("POST", "/v1/session/renew") => About {
             body: json("RenewSession"),
@@ -443,6 +455,9 @@ fn components() -> utoipa::openapi::Components {
     add::<AskEnforcement>(all, "AskEnforcement");
     add::<Enforcement>(all, "Enforcement");
     add::<ReachedIsolation>(all, "ReachedIsolation");
+    add::<AskEgress>(all, "AskEgress");
+    add::<EgressAnswer>(all, "EgressAnswer");
+    add::<EgressOutcome>(all, "EgressOutcome");
     add::<RenewSession>(all, "RenewSession");
     add::<Renewed>(all, "Renewed");
     add::<EndSession>(all, "EndSession");

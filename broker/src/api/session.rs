@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Query, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use guard_core::{
-    Digest, EndReason, EnforceAt, SessionId, Timestamp,
+    Digest, EgressId, EndReason, EnforceAt, SessionId, Timestamp,
     control::{
-        AskEnforcement, EndSession, Enforcement, RenewSession, Renewed, SessionEnded, SessionState,
+        AskEnforcement, EgressAnswer, EndSession, Enforcement, RenewSession, Renewed, SessionEnded,
+        SessionState,
     },
 };
 
@@ -70,6 +71,26 @@ pub(super) async fn isolation(
 ) -> Result<StatusCode, Refusal> {
     let session = shim.live()?;
     app.sessions.isolated(&session, parse(&body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn egress(
+    State(app): State<Arc<App>>,
+    shim: Shim,
+    body: Bytes,
+) -> Result<Json<EgressAnswer>, Refusal> {
+    let session = shim.live()?;
+    Ok(Json(app.sessions.egress(&session, parse(&body)?).await?))
+}
+
+pub(super) async fn egress_ended(
+    State(app): State<Arc<App>>,
+    shim: Shim,
+    Path(id): Path<EgressId>,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let session = shim.live()?;
+    app.sessions.egress_ended(&session, id, parse(&body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

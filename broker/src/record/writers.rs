@@ -93,6 +93,8 @@ impl Writers {
             | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::LeaseTaken { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }

@@ -196,6 +196,8 @@ impl Feed {
             Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }

@@ -258,6 +258,10 @@ impl Sessions {
             renew_secs: renews.then_some(config.sessions.renew.as_secs()),
             grants: grants.collect(),
             isolation: config.trust.isolation(&row.trust_rule),
+            egress: row
+                .grants
+                .iter()
+                .any(|(_, policy)| parsed(policy).is_some_and(|policy| policy.has_egress())),
         })
     }
 }

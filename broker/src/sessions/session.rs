@@ -34,6 +34,10 @@ pub(crate) struct Session {
     pub(super) renewals: AtomicU64,
     /// Words of its shim on the isolation of commands that were recorded here.
     pub(super) isolated: AtomicU64,
+    /// Attempts of its commands to go elsewhere that came here.
+    pub(super) egress: AtomicU64,
+    /// What was said here of how they ended.
+    pub(super) egress_ended: AtomicU64,
 }
 
 impl Session {
@@ -48,6 +52,8 @@ impl Session {
             attempts: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             isolated: AtomicU64::new(0),
+            egress: AtomicU64::new(0),
+            egress_ended: AtomicU64::new(0),
         }
     }
 

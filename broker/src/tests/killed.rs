@@ -186,6 +186,8 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
             other @ (Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::Connected { .. }
             | Event::Operation { .. }
             | Event::Statement { .. }

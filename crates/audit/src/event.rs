@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
-    Denial, Detector, Digest, Effect, EndReason, EnforceAt, Exceeded, Grant, Identity, Isolation,
-    LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, Sensitive,
-    SessionId, Step, Timestamp,
+    Denial, Detector, Digest, Effect, EgressId, EndReason, EnforceAt, Exceeded, Grant, Identity,
+    Isolation, LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId,
+    Sensitive, SessionId, Step, Timestamp, control::EgressOutcome,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,29 @@ pub enum Event {
         /// Why it is no better one.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         why_not: Vec<String>,
+    },
+    /// A command asked to go somewhere that is no resource: what its shim said. Appended before anything is dialled.
+    EgressAsked {
+        /// The attempt.
+        egress: EgressId,
+        /// The host as the command wrote it.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The policy that lists it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<PolicyName>,
+        /// Why it was refused, if none does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+    /// What came of an attempt that was allowed: what its shim said.
+    EgressEnded {
+        /// The attempt.
+        egress: EgressId,
+        /// What came of it.
+        #[serde(flatten)]
+        outcome: EgressOutcome,
     },
     /// A credential was taken for this session.
     LeaseTaken {

@@ -324,6 +324,8 @@ impl Story {
             event @ (Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }
             | Event::ApprovalAsked { .. }

@@ -8,6 +8,8 @@
 //! | `GET /v1/session/state?after=&wait=` | shim | session | [`SessionState`]; counts as heartbeat |
 //! | `POST /v1/session/enforce` | shim | session | [`AskEnforcement`] → [`Enforcement`] |
 //! | `POST /v1/session/isolation` | shim | session | [`ReachedIsolation`] → 204 |
+//! | `POST /v1/session/egress` | shim | session | [`AskEgress`] → [`EgressAnswer`] |
+//! | `POST /v1/session/egress/{id}` | shim | session | [`EgressOutcome`] → 204 |
 //! | `POST /v1/session/renew` | shim | session | [`RenewSession`] → [`Renewed`] |
 //! | `POST /v1/session/end` | shim | session | [`EndSession`] → [`SessionEnded`] |
 //! | `GET /v1/session/record` | shim | session, also after its end | the sealed record, as stored |
@@ -36,14 +38,14 @@
 //! Errors outside `/oauth/token` are an [`ApiError`] with a fitting status: 401 `unauthorized`, 403 `forbidden`,
 //! 404 `not-found`, 409 `gap` (record), 409 `policy-changed` (approvals), 429 `too-many` (approvals), 410 `session-over`, 422 `invalid`, 503 `lease-unavailable`, 507 `record-unavailable`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EndReason, Grant,
-    Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId,
-    Secret, SessionId, Timestamp,
+    ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EgressId, EndReason,
+    Grant, Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId,
+    Secret, SessionId, Timestamp, egress::EgressTerms,
 };
 
 /// RFC 8693 section 2.1: the grant type of a token exchange.
@@ -95,6 +97,9 @@ pub struct SessionInfo {
     /// The level of isolation that the trust rule asks for: a shim that does not reach it runs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// Whether a policy lists where its commands may go besides: they get a way through the shim then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub egress: bool,
 }
 
 /// One grant as the shim may see it.
@@ -391,6 +396,50 @@ pub struct ReachedIsolation {
     /// Why it is no better one, a line each.
     #[serde(default)]
     pub why_not: Vec<String>,
+}
+
+/// Body of `POST /v1/session/egress`: a command wants to go somewhere that is no resource. Asked, and recorded, before anything is
+/// dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AskEgress {
+    /// Names the attempt.
+    pub id: EgressId,
+    /// The host as the command wrote it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Answer of `POST /v1/session/egress`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum EgressAnswer {
+    /// It may go there, on these terms.
+    Allowed(EgressTerms),
+    /// It may not: why.
+    Refused(String),
+}
+
+/// Body of `POST /v1/session/egress/{id}`: what came of an attempt that was allowed. The shim's word: it is as good as the shim.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EgressOutcome {
+    /// The address that was dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub address: Option<IpAddr>,
+    /// Why it did not go on, if the shim refused it: no address that may be reached, or TLS for another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Why it did not go on, if the network or the other side did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Bytes that the command sent.
+    pub sent: u64,
+    /// Bytes that it received.
+    pub received: u64,
 }
 
 /// Body of `POST /v1/session/renew`: the platform still gives the job identity tokens, so the job still runs.

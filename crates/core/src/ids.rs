@@ -55,6 +55,10 @@ uuid_id!(
     /// One request that people decide on.
     ApprovalId
 );
+uuid_id!(
+    /// One attempt to go past the resources.
+    EgressId
+);
 
 /// A name that is not usable where it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ mod budget;
 pub mod control;
 mod detect;
 pub mod document;
+pub mod egress;
 mod grant;
 mod identity;
 mod ids;
@@ -30,7 +31,7 @@ pub use detect::{Detector, Detectors};
 pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{
-    ApprovalId, Digest, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId,
+    ApprovalId, Digest, EgressId, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId,
 };
 pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;

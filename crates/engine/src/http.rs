@@ -7,12 +7,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::{Event, PublicKey};
 use guard_core::{
-    ApprovalId, LeaseId, Secret, SessionId, Timestamp,
+    ApprovalId, EgressId, LeaseId, Secret, SessionId, Timestamp,
     control::{
-        ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEnforcement, AskLease,
-        Audience, Authorize, CancelApproval, EndSession, Enforcement, EnrolGateway, Lease,
-        ReachedIsolation, RegisterGateway, RenewSession, Renewed, SealingKeyInfo, SealingKeys,
-        SessionEnded, SessionState, UseApproval,
+        ApiError, AppendEvents, Appended, ApprovalStatus, AskApproval, AskEgress, AskEnforcement,
+        AskLease, Audience, Authorize, CancelApproval, EgressAnswer, EgressOutcome, EndSession,
+        Enforcement, EnrolGateway, Lease, ReachedIsolation, RegisterGateway, RenewSession, Renewed,
+        SealingKeyInfo, SealingKeys, SessionEnded, SessionState, UseApproval,
     },
 };
 use reqwest::Method;
@@ -22,6 +22,7 @@ use url::{Host, Url};
 
 use crate::{
     control::{ControlError, ControlPlane, GatewayControl},
+    egress::EgressJudge,
     keys::{GatewayIdentity, SessionKey},
 };
 
@@ -410,6 +411,28 @@ fn sensitive(value: &str) -> Result<reqwest::header::HeaderValue, ControlError> 
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+impl EgressJudge for BrokerClient {
+    fn egress<'a>(
+        &'a self,
+        ask: &'a AskEgress,
+    ) -> BoxFuture<'a, Result<EgressAnswer, ControlError>> {
+        // Once: each asking is an attempt in the record.
+        self.post("/v1/session/egress", ask, REQUEST_TIMEOUT).boxed()
+    }
+
+    fn egress_ended(
+        &self,
+        id: EgressId,
+        outcome: EgressOutcome,
+    ) -> BoxFuture<'_, Result<(), ControlError>> {
+        async move {
+            let path = format!("/v1/session/egress/{id}");
+            self.send(Method::POST, &path, Some(&outcome)).await.map(drop)
+        }
+        .boxed()
+    }
 }
 
 impl ControlPlane for BrokerClient {

@@ -5,6 +5,7 @@
 
 mod approvals;
 pub mod control;
+pub mod egress;
 pub mod end;
 pub mod exchange;
 #[cfg(test)]

@@ -282,6 +282,8 @@ fn estimate(event: &Event) -> usize {
         | Event::AttemptRefused { .. }
         | Event::SessionRenewed { .. }
         | Event::Isolated { .. }
+        | Event::EgressAsked { .. }
+        | Event::EgressEnded { .. }
         | Event::LeaseTaken { .. }
         | Event::ApprovalAsked { .. }
         | Event::ApprovalDecided { .. }

@@ -7,6 +7,7 @@
 mod approval;
 mod budgets;
 mod denial;
+mod egress;
 mod judge;
 mod masks;
 mod parse;
@@ -15,7 +16,10 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use guard_core::{ApprovalTerms, Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb};
+use guard_core::{
+    ApprovalTerms, Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb,
+    egress::{Destination, EgressTerms, Host},
+};
 
 use self::{masks::Masks, rule::Rule};
 
@@ -30,6 +34,7 @@ pub struct Policy {
     budgets: Budgets,
     rules: Vec<Rule>,
     masks: Masks,
+    egress: Vec<Destination>,
 }
 
 impl Policy {
@@ -92,6 +97,16 @@ impl Policy {
     /// How much may be done of what it allows.
     pub fn budgets(&self) -> &Budgets {
         &self.budgets
+    }
+
+    /// Whether a command may go somewhere besides its resources.
+    pub fn has_egress(&self) -> bool {
+        !self.egress.is_empty()
+    }
+
+    /// What counts for a connection of a command to a place, if it may go there at all.
+    pub fn egress(&self, host: &Host, port: u16) -> Option<&EgressTerms> {
+        self.egress.iter().find(|place| place.is(host, port)).map(|place| &place.terms)
     }
 
     /// Whether it hides the values of columns.

@@ -24,6 +24,7 @@ use guard_core::{
 };
 use guard_engine::{
     control::ControlError,
+    egress::EgressJudge,
     end::EndSignal,
     exchange::{Session, exchange},
     http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
@@ -255,15 +256,20 @@ async fn guarded(
         (None, Isolation::Env) => listener::Network::Here,
         (None, Isolation::Landlock | Isolation::Strict) => listener::Network::Ports,
     };
+    let judge =
+        session.info.egress.then(|| Arc::new(session.client.clone()) as Arc<dyn EgressJudge>);
     let mut listeners =
-        listener::Listeners::open(&routes, threads, network).map_err(RunError::Listener)?;
-    let mut ports = Vec::new();
+        listener::Listeners::open(&routes, judge, threads, network).map_err(RunError::Listener)?;
+    let ports = listeners.ports();
     for endpoint in listeners.endpoints() {
         way.known.add(&endpoint.password);
-        ports.push(endpoint.port);
+    }
+    if let Some(out) = listeners.way_out() {
+        way.known.add(&out.password);
     }
     let token = args.token.token_env.as_deref();
-    let environment = environment::environment(listeners.endpoints(), &args.passed, token);
+    let environment =
+        environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 
     let plan = child::Plan { command: &args.command, environment: &environment, reached, ports };
@@ -306,6 +312,7 @@ async fn guarded(
                     for (_, route) in &routes {
                         route.end(reason);
                     }
+                    listeners.shut_way_out();
                     if args.kill_on_end {
                         process.forward(rustix::process::Signal::TERM);
                     }

@@ -257,6 +257,7 @@ async fn exchange(
             renew_secs: None,
             grants: state.resources.iter().map(grant).collect(),
             isolation: *state.isolation.lock().unwrap(),
+            egress: false,
         },
     })
     .into_response()

@@ -40,6 +40,8 @@ fn names(event: &Event) -> (&'static str, Option<String>) {
         Event::SessionEnded { .. } => ("dev.guard.session.ended", None),
         Event::AttemptRefused { .. } => ("dev.guard.session.attempt-refused", None),
         Event::Isolated { .. } => ("dev.guard.session.isolated", None),
+        Event::EgressAsked { egress, .. } => ("dev.guard.egress.asked", of("egress", egress)),
+        Event::EgressEnded { egress, .. } => ("dev.guard.egress.ended", of("egress", egress)),
         Event::LeaseTaken { lease, .. } => ("dev.guard.lease.taken", of("leases", lease)),
         Event::LeaseReleased { lease, .. } => ("dev.guard.lease.released", of("leases", lease)),
         Event::Connected { connection, .. } => {

@@ -272,6 +272,28 @@ fn api(common: &parts::Common<'_>, writer: &str, event: &Event) -> Option<Value>
             },
             format!("a command is run at isolation `{level}`"),
         ),
+        Event::EgressAsked { host, port, refused, .. } => (
+            create,
+            "egress.ask",
+            if refused.is_some() { Severity::Medium } else { Severity::Informational },
+            if refused.is_some() { Action::Denied } else { Action::Allowed },
+            match refused {
+                Some(why) => format!("a command may not go to {host}:{port}: {why}"),
+                None => format!("a command goes to {host}:{port}"),
+            },
+        ),
+        Event::EgressEnded { outcome, .. } => (
+            update,
+            "egress.end",
+            if outcome.refused.is_some() { Severity::Medium } else { Severity::Informational },
+            if outcome.refused.is_some() { Action::Denied } else { Action::Allowed },
+            match (&outcome.refused, &outcome.failed) {
+                (Some(why), _) | (None, Some(why)) => format!("it did not go on: {why}"),
+                (None, None) => {
+                    format!("{} bytes sent, {} received", outcome.sent, outcome.received)
+                }
+            },
+        ),
         Event::ApprovalAsked { approval, resource, .. } => (
             create,
             "approval.ask",

@@ -67,6 +67,8 @@ impl Approvals {
             Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }

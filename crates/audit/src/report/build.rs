@@ -109,7 +109,8 @@ impl Report {
         let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
         let Gathering { refused, would_refuse, budgets, approvals, .. } = gathering;
         let Gathering { renewals, renewed_until, .. } = gathering;
-        let Gathering { isolation, .. } = gathering;
+        let Gathering { isolation, egress, .. } = gathering;
+        counts.egress_refused = egress.refused;
 
         let mut operations: Vec<_> =
             groups.into_iter().filter(|group| group.count + group.prepared > 0).collect();
@@ -142,6 +143,7 @@ impl Report {
             would_refuse: Listed::first(would_refuse, MAX_LISTED),
             approvals: Listed::first(approvals.list, MAX_LISTED),
             budgets: Listed::first(budgets, MAX_LISTED),
+            egress: egress.listed(),
             manifest: manifest(&operations),
             operations: Listed::first(operations, MAX_LISTED),
             gaps,

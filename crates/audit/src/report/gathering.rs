@@ -12,7 +12,7 @@ use guard_core::{
 
 use super::{
     Class, ConnectionReport, Counts, IsolationReport, LeaseReport, OperationReport, OverBudget,
-    Refusal, StatementText, approvals::Approvals, text::beginning,
+    Refusal, StatementText, approvals::Approvals, egress::Egress, text::beginning,
 };
 use crate::{Entry, Event, Outcome, StatementPhase};
 
@@ -53,6 +53,7 @@ pub(super) struct Gathering {
     live: HashMap<(usize, u64), usize>,
     pub(super) leases: Vec<LeaseReport>,
     pub(super) approvals: Approvals,
+    pub(super) egress: Egress,
     /// The lowest level of isolation of a command.
     pub(super) isolation: Option<IsolationReport>,
     /// Sessions that the same job asked for besides.
@@ -92,6 +93,11 @@ impl Gathering {
             Event::Isolated { level, required, why_not } => {
                 if self.isolation.as_ref().is_none_or(|known| level < known.level) {
                     self.isolation = Some(IsolationReport { level, required, why_not });
+                }
+            }
+            Event::EgressAsked { .. } | Event::EgressEnded { .. } => {
+                if !self.egress.take(at, event) {
+                    self.orphans += 1;
                 }
             }
             Event::LeaseTaken { lease, resource, username, holder } => {

@@ -13,7 +13,7 @@ use guard_core::{Digest, EndReason, Verb};
 
 use self::rows::{OperationView, RefusedView};
 use super::{
-    ApprovalReport, Class, Holds, OverBudget, Report, Whole,
+    ApprovalReport, Class, EgressReport, Holds, OverBudget, Report, Whole,
     text::{duration, grouped, size},
     words::{MAX_EFFECTS, detected, end_words, masked_columns, short, time},
 };
@@ -95,6 +95,9 @@ struct Page<'a> {
     manifest: Vec<[String; 6]>,
     connections_note: String,
     connections: Vec<[String; 6]>,
+    egress_note: String,
+    egress: Vec<[String; 7]>,
+    egress_open: bool,
     leases_note: String,
     leases: Vec<[String; 5]>,
     leases_open: bool,
@@ -237,6 +240,14 @@ impl Report {
                 total => grouped(total),
             },
             connections: self.connection_rows(),
+            egress_note: match self.counts.egress_refused {
+                0 => grouped(self.egress.total),
+                refused => {
+                    format!("{}, {} attempts refused", grouped(self.egress.total), grouped(refused))
+                }
+            },
+            egress: self.egress_rows(),
+            egress_open: self.counts.egress_refused > 0,
             leases_note: grouped(self.leases.len() as u64),
             leases: self.lease_rows(),
             leases_open: self.leases.iter().any(|lease| lease.released_at.is_none()),
@@ -279,6 +290,21 @@ impl Report {
             ]
         };
         self.approvals.listed.iter().take(MAX_BUDGETS).map(row).collect()
+    }
+
+    fn egress_rows(&self) -> Vec<[String; 7]> {
+        let row = |place: &EgressReport| {
+            [
+                format!("{}:{}", short(&place.host), place.port),
+                grouped(place.attempts),
+                grouped(place.refused),
+                grouped(place.failed),
+                size(place.sent),
+                size(place.received),
+                place.why.as_deref().map(short).unwrap_or_default(),
+            ]
+        };
+        self.egress.listed.iter().map(row).collect()
     }
 
     fn budget_rows(&self) -> Vec<[String; 6]> {

@@ -173,6 +173,8 @@ impl Listing {
             Event::SessionOpened { .. } | Event::SessionEnded { .. } => self.plot.reach(at),
             Event::AttemptRefused { .. }
             | Event::Isolated { .. }
+            | Event::EgressAsked { .. }
+            | Event::EgressEnded { .. }
             | Event::SessionRenewed { .. }
             | Event::LeaseTaken { .. }
             | Event::LeaseReleased { .. }

@@ -100,6 +100,23 @@ impl Report {
             writeln!(out)?;
         }
 
+        let refused = self.egress.listed.iter().filter(|place| place.refused > 0);
+        let refused: Vec<_> = refused.take(MAX_REFUSED).collect();
+        if !refused.is_empty() {
+            writeln!(out, "#### Not let out\n")?;
+            for place in refused {
+                writeln!(
+                    out,
+                    "- {} ({} of {} times): {}",
+                    code(&format!("{}:{}", place.host, place.port)),
+                    grouped(place.refused),
+                    grouped(place.attempts),
+                    code(place.why.as_deref().unwrap_or("not known"))
+                )?;
+            }
+            writeln!(out)?;
+        }
+
         if !self.manifest.listed.is_empty() {
             writeln!(out, "#### What left, masked\n")?;
             for table in self.manifest.listed.iter().take(MAX_TABLES) {

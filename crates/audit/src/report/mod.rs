@@ -5,6 +5,7 @@
 
 mod approvals;
 mod build;
+mod egress;
 mod gaps;
 mod gathering;
 mod html;
@@ -75,6 +76,8 @@ pub struct Report {
     pub approvals: Listed<ApprovalReport>,
     /// Budgets of policies that statements were over.
     pub budgets: Listed<OverBudget>,
+    /// Where commands asked to go besides; places where something was refused first.
+    pub egress: Listed<EgressReport>,
     /// What went on, operations that differ in literals only as one; changes first.
     pub operations: Listed<OperationReport>,
     /// What left by reads, table by table, with the columns that were masked; empty if none was.
@@ -234,6 +237,8 @@ pub struct Counts {
     pub changes: u64,
     /// Clients' connections.
     pub connections: u64,
+    /// Attempts to go somewhere besides the resources that were refused.
+    pub egress_refused: u64,
 }
 
 /// One operation that was refused, however often.
@@ -288,6 +293,31 @@ pub struct ApprovalReport {
     pub used_at: Option<Timestamp>,
     /// The session that asked, if a statement of this one went on by it.
     pub asked_in: Option<SessionId>,
+}
+
+/// A place besides the resources that commands asked to go to: the shim's word, which is as good as the shim.
+#[derive(Debug, Clone, Serialize)]
+pub struct EgressReport {
+    /// The host as they wrote it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How often they asked.
+    pub attempts: u64,
+    /// How often that was refused, by the policies or by the shim.
+    pub refused: u64,
+    /// How often the network or the other side did not go along.
+    pub failed: u64,
+    /// Why, the last time that it did not go on.
+    pub why: Option<String>,
+    /// Bytes that were sent there.
+    pub sent: u64,
+    /// Bytes that came from there.
+    pub received: u64,
+    /// The first time.
+    pub first_at: Timestamp,
+    /// The last time.
+    pub last_at: Timestamp,
 }
 
 /// Statements that are the same but for literals and were over the same budget on the same connection.

@@ -12,7 +12,7 @@ use guard_core::{
 };
 
 use super::{
-    Policy, approval, budgets,
+    Policy, approval, budgets, egress,
     masks::{MaskEntry, Masks},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
 };
@@ -73,9 +73,21 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
         Some(node) => budgets::read(node, problems),
         None => Some(Budgets::default()),
     };
-    fields.finish(&["policy", "mode", "budgets", "rules", "masks", "detect"], problems);
+    let egress = match fields.optional("egress") {
+        Some(node) => egress::read(node, problems),
+        None => Some(Vec::new()),
+    };
+    fields.finish(&["policy", "mode", "budgets", "rules", "masks", "detect", "egress"], problems);
     let masks = Masks::new(masks?, detect?);
-    Some(Policy { name: name?, digest, mode: mode?, budgets: budgets?, rules: rules?, masks })
+    Some(Policy {
+        name: name?,
+        digest,
+        mode: mode?,
+        budgets: budgets?,
+        rules: rules?,
+        masks,
+        egress: egress?,
+    })
 }
 
 fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<Rule>> {

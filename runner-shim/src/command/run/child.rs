@@ -221,7 +221,7 @@ mod tests {
     /// Starts a command as `--isolation env` has it.
     fn start_lightly(command: &[OsString]) -> Result<Child, StartError> {
         let passed = Passed::default();
-        let mut environment = environment(&[], &passed, None);
+        let mut environment = environment(&[], None, &passed, None);
         environment.set.push(("GIVEN".into(), "yes".into()));
         let word = ReachedIsolation { level: Isolation::Env, why_not: Vec::new() };
         let reached = Reached { files: Files::default(), landlock: false, word, place: None };

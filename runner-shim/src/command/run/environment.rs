@@ -2,8 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
+use guard_engine::egress::EGRESS_USER;
+
 use super::{
-    listener::Endpoint,
+    listener::{Endpoint, WayOut},
     token::{
         AZURE_TOKEN, AZURE_URL, BITBUCKET_TOKEN, BUILDKITE_TOKEN, CIRCLECI_TOKEN, ID_TOKEN,
         REQUEST_TOKEN, REQUEST_URL,
@@ -132,10 +134,18 @@ impl Environment {
     }
 }
 
-/// The environment for these resources; the first one gets libpq's variables. `token` is the variable that held the
+/// What programs read to find a proxy, in the two spellings that are in use.
+const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+/// What leads to another one, or past it.
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// Guard's own listeners are not reached through it.
+const NOT_THROUGH_PROXY: &str = "localhost,127.0.0.1,::1";
+
+/// The environment for these resources; the first one gets libpq's variables. `way_out` is the proxy for everything else. `token` is the variable that held the
 /// identity token, if the command line named one.
 pub(super) fn environment(
     endpoints: &[Endpoint<'_>],
+    way_out: Option<&WayOut>,
     passed: &Passed,
     token: Option<&str>,
 ) -> Environment {
@@ -154,6 +164,12 @@ pub(super) fn environment(
         put("PGDATABASE", first.grant.database.clone());
         put("PGSSLMODE", "disable".into());
         put("DATABASE_URL", address(first));
+    }
+    if let Some(out) = way_out {
+        let address =
+            format!("http://{EGRESS_USER}:{}@127.0.0.1:{}", out.password.expose(), out.port);
+        set.extend(PROXY.map(|name| (name.to_owned(), address.clone())));
+        set.extend(NO_PROXY.map(|name| (name.to_owned(), NOT_THROUGH_PROXY.to_owned())));
     }
     Environment { set, passed: passed.clone(), token: token.map(str::to_owned) }
 }
@@ -205,7 +221,7 @@ mod tests {
             password: Secret::new("pw"),
         };
         let endpoints = [endpoint(&orders, 5000), endpoint(&archive, 5001)];
-        let environment = environment(&endpoints, &Passed::default(), None);
+        let environment = environment(&endpoints, None, &Passed::default(), None);
         let set: BTreeMap<_, _> =
             environment.set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let first = "postgresql://guard:pw@127.0.0.1:5000/shop?sslmode=disable";
@@ -257,9 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn the_way_out_is_what_programs_take_for_a_proxy() {
+        let out = WayOut { port: 5001, password: Secret::new("pw") };
+        let environment = environment(&[], Some(&out), &Passed::default(), None);
+        let all = environment.all();
+        let value = |wanted: &str| all.iter().find(|(name, _)| name == wanted).unwrap().1.clone();
+        for name in PROXY {
+            assert_eq!(value(name), "http://guard:pw@127.0.0.1:5001");
+        }
+        assert_eq!(value("NO_PROXY"), "localhost,127.0.0.1,::1");
+    }
+
+    #[test]
     fn the_variable_that_held_the_token_does_not_pass() {
         // One that every test has.
-        let environment = environment(&[], &Passed::default(), Some("PATH"));
+        let environment = environment(&[], None, &Passed::default(), Some("PATH"));
         assert!(environment.all().iter().all(|(name, _)| name != "PATH"));
     }
 }

@@ -14,7 +14,12 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use guard_core::{Secret, control::GrantInfo};
-use guard_engine::{ClientAuth, ClientIo, alarm::unless, threads::Threads};
+use guard_engine::{
+    ClientAuth, ClientIo,
+    alarm::unless,
+    egress::{Egress, EgressJudge},
+    threads::Threads,
+};
 use rand::{TryRngCore as _, rngs::OsRng};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -59,21 +64,31 @@ pub(super) enum Network {
 /// The first port in a network where nobody else is.
 const FIRST_INSIDE: u16 = 5432;
 
+/// How the child reaches what is no resource: a proxy on 127.0.0.1.
+pub(super) struct WayOut {
+    pub(super) port: u16,
+    pub(super) password: Secret,
+}
+
 /// The open listeners of a run.
 pub(super) struct Listeners<'a> {
     endpoints: Vec<Endpoint<'a>>,
+    way_out: Option<WayOut>,
     /// Those that are opened inside, in the order of the endpoints.
     awaited: Vec<(Place, Secret)>,
     folder: Option<PathBuf>,
     clients: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
+    /// Nothing goes out any more.
+    shut: CancellationToken,
 }
 
 impl<'a> Listeners<'a> {
-    /// Opens a socket and a port for each route.
+    /// Opens a socket and a port for each route, and a port for the way out if `judge` says where it leads.
     pub(super) fn open(
         routes: &[(&'a GrantInfo, Arc<Route>)],
+        judge: Option<Arc<dyn EgressJudge>>,
         threads: &Arc<Threads>,
         network: Network,
     ) -> io::Result<Self> {
@@ -84,40 +99,64 @@ impl<'a> Listeners<'a> {
         };
         let mut listeners = Self {
             endpoints: Vec::new(),
+            way_out: None,
             awaited: Vec::new(),
             folder,
             clients: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
+            shut: CancellationToken::new(),
         };
-        for ((grant, route), inside) in routes.iter().zip(FIRST_INSIDE..) {
-            let place = Place {
-                route: route.clone(),
-                threads: threads.clone(),
-                slots: Arc::new(Semaphore::new(MAX_CLIENTS)),
-                clients: listeners.clients.clone(),
-                stop: listeners.stop.clone(),
-                cut: listeners.cut.clone(),
-            };
-            let port = match network {
-                Network::Here | Network::Ports => listeners.listen_here(place, password.clone())?,
-                Network::Inside => {
-                    listeners.awaited.push((place, password.clone()));
-                    inside
-                }
-            };
+        let mut inside = FIRST_INSIDE..;
+        for (grant, route) in routes {
+            let place = listeners.place(Behind::Resource(route.clone()), threads);
+            let port = listeners.listen(place, &password, network, &mut inside)?;
             let (folder, password) = (listeners.folder.clone(), password.clone());
             listeners.endpoints.push(Endpoint { grant, folder, port, password });
+        }
+        if let Some(judge) = judge {
+            let egress = Arc::new(Egress::new(judge, password.clone()));
+            let place = listeners.place(Behind::Elsewhere(egress), threads);
+            let port = listeners.listen(place, &password, network, &mut inside)?;
+            listeners.way_out = Some(WayOut { port, password });
         }
         Ok(listeners)
     }
 
-    /// Opens a port here, and a Unix socket of that number where there is a folder for it.
+    fn place(&self, behind: Behind, threads: &Arc<Threads>) -> Place {
+        Place {
+            behind,
+            threads: threads.clone(),
+            slots: Arc::new(Semaphore::new(MAX_CLIENTS)),
+            clients: self.clients.clone(),
+            stop: self.stop.clone(),
+            cut: self.cut.clone(),
+            shut: self.shut.clone(),
+        }
+    }
+
+    fn listen(
+        &mut self,
+        place: Place,
+        password: &Secret,
+        network: Network,
+        inside: &mut impl Iterator<Item = u16>,
+    ) -> io::Result<u16> {
+        match network {
+            Network::Here | Network::Ports => self.listen_here(place, password.clone()),
+            Network::Inside => {
+                self.awaited.push((place, password.clone()));
+                inside.next().ok_or_else(|| io::Error::other("there are too many listeners"))
+            }
+        }
+    }
+
+    /// Opens a port here, and a resource's Unix socket of that number where there is a folder for it.
     fn listen_here(&self, place: Place, password: Secret) -> io::Result<u16> {
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         tcp.set_nonblocking(true)?;
         let port = tcp.local_addr()?.port();
-        if let Some(folder) = &self.folder {
+        if let (Some(folder), Behind::Resource(_)) = (&self.folder, &place.behind) {
             let socket = UnixListener::bind(folder.join(format!(".s.PGSQL.{port}")))?;
             self.spawn_unix(socket, place.clone());
         }
@@ -139,12 +178,29 @@ impl<'a> Listeners<'a> {
         &self.endpoints
     }
 
+    /// How the child reaches what is no resource, if it may.
+    pub(super) fn way_out(&self) -> Option<&WayOut> {
+        self.way_out.as_ref()
+    }
+
+    /// All ports, in the order in which they are opened inside.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let resources = self.endpoints.iter().map(|endpoint| endpoint.port);
+        resources.chain(self.way_out.as_ref().map(|out| out.port)).collect()
+    }
+
+    /// The session is over: nothing goes out any more.
+    pub(super) fn shut_way_out(&self) {
+        self.shut.cancel();
+    }
+
     /// Takes no more clients; those that are there may go by themselves for a moment.
     pub(super) async fn close(self, drain: Duration) {
         self.stop.cancel();
         self.clients.close();
         if timeout(drain, self.clients.wait()).await.is_err() {
             self.cut.cancel();
+            self.shut.cancel();
             self.clients.wait().await;
         }
     }
@@ -179,15 +235,23 @@ impl<'a> Listeners<'a> {
     }
 }
 
+/// What a client of a listener gets to.
+#[derive(Clone)]
+enum Behind {
+    Resource(Arc<Route>),
+    Elsewhere(Arc<Egress>),
+}
+
 /// What the listeners of one resource share.
 #[derive(Clone)]
 struct Place {
-    route: Arc<Route>,
+    behind: Behind,
     threads: Arc<Threads>,
     slots: Arc<Semaphore>,
     clients: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
+    shut: CancellationToken,
 }
 
 impl Place {
@@ -216,11 +280,21 @@ impl Place {
         auth: ClientAuth,
     ) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
-        let (route, cut) = (self.route.clone(), self.cut.clone());
+        let (behind, cut, shut) = (self.behind.clone(), self.cut.clone(), self.shut.clone());
         let serving = async move {
             let _slot = slot;
             let Ok(stream) = stream() else { return };
-            let _ = unless(cut.cancelled(), route.serve(stream, auth)).await;
+            match behind {
+                Behind::Resource(route) => {
+                    let _ = unless(cut.cancelled(), route.serve(stream, auth)).await;
+                }
+                // It says what came of it also when it is cut off.
+                Behind::Elsewhere(egress) => {
+                    if let Some(what) = egress.serve(stream, &shut).await {
+                        say(&format!("refused {what}"));
+                    }
+                }
+            }
         };
         self.clients.spawn_on(serving, self.threads.next());
     }
@@ -230,6 +304,7 @@ impl Drop for Listeners<'_> {
     fn drop(&mut self) {
         self.stop.cancel();
         self.cut.cancel();
+        self.shut.cancel();
         // What is left there are sockets that nobody listens on.
         if let Some(folder) = &self.folder {
             drop(std::fs::remove_dir_all(folder));

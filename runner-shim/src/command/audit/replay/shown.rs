@@ -243,6 +243,19 @@ fn other(event: &Event) -> Option<String> {
             "the same job asked for another session, and was refused".to_owned()
         }
         Event::Isolated { level, .. } => format!("a command is run at isolation `{level}`"),
+        Event::EgressAsked { host, port, refused: None, .. } => {
+            format!("a command goes to {host}:{port}")
+        }
+        Event::EgressAsked { host, port, refused: Some(why), .. } => {
+            format!("a command may not go to {host}:{port}: {why}")
+        }
+        Event::EgressEnded { outcome, .. } => match (&outcome.refused, &outcome.failed) {
+            (Some(why), _) | (None, Some(why)) => format!("its connection did not go on: {why}"),
+            (None, None) => format!(
+                "its connection is over: {} bytes sent, {} received",
+                outcome.sent, outcome.received
+            ),
+        },
         Event::SessionRenewed { until } => format!("the session goes on until {until}"),
         Event::LeaseTaken { resource, username, holder, .. } => {
             format!("credential `{username}` of `{resource}` taken by {holder}")
