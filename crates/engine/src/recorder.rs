@@ -30,8 +30,9 @@ const MAX_BACKLOG_EVENTS: usize = 32_768;
 const MAX_BACKLOG_BYTES: usize = 8 << 20;
 /// The same in time: a broker that is silent for longer is waited for.
 const MAX_BACKLOG_AGE: Duration = Duration::from_millis(500);
-/// Notes beyond this many times the backlog mean that nobody takes them: the stream breaks.
-const HARD_FACTOR: usize = 4;
+/// Notes that nobody takes: beyond this many the stream breaks. Only they count, as nobody waits for them; one message of many
+/// statements may bring more events than this, and waits.
+const MAX_NOTES: usize = 4 * MAX_BACKLOG_EVENTS;
 /// Largest request, in events.
 const MAX_BATCH_EVENTS: usize = 8_192;
 /// Largest request, in estimated bytes. One event alone may be larger.
@@ -66,6 +67,8 @@ struct Queue {
     /// Of the queue and of the request in flight.
     unacknowledged: usize,
     bytes: usize,
+    /// Of these, notes.
+    notes: usize,
     /// When the oldest event of the queue came in.
     since: Option<Instant>,
     /// When the oldest event of the request in flight came in.
@@ -79,6 +82,15 @@ struct Queue {
 struct Queued {
     event: Event,
     bytes: usize,
+    is_note: bool,
+}
+
+/// What one request takes from the queue.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Event>,
+    bytes: usize,
+    notes: usize,
 }
 
 #[derive(Default, Clone)]
@@ -137,7 +149,7 @@ impl Recorder for StreamRecorder {
             }
             let behind = queue.is_behind();
             for event in events {
-                queue.push(event);
+                queue.push(event, false);
             }
             let waits = match durability {
                 Durability::Acknowledged => true,
@@ -162,10 +174,8 @@ impl Recorder for StreamRecorder {
             if queue.broken.is_some() {
                 return;
             }
-            queue.push(event);
-            if queue.unacknowledged > MAX_BACKLOG_EVENTS * HARD_FACTOR
-                || queue.bytes > MAX_BACKLOG_BYTES * HARD_FACTOR
-            {
+            queue.push(event, true);
+            if queue.notes > MAX_NOTES {
                 drop(queue);
                 self.shared.break_off("the broker takes events too slowly");
                 return;
@@ -176,13 +186,14 @@ impl Recorder for StreamRecorder {
 }
 
 impl Queue {
-    fn push(&mut self, event: Event) {
+    fn push(&mut self, event: Event, is_note: bool) {
         let bytes = estimate(&event);
         self.since.get_or_insert_with(Instant::now);
         self.unacknowledged += 1;
         self.bytes += bytes;
         self.next += 1;
-        self.events.push_back(Queued { event, bytes });
+        self.notes += usize::from(is_note);
+        self.events.push_back(Queued { event, bytes, is_note });
     }
 
     /// Whether the broker is so far behind that even repetitions wait for it.
@@ -195,18 +206,20 @@ impl Queue {
                 .is_some_and(|oldest| oldest.elapsed() > MAX_BACKLOG_AGE)
     }
 
-    /// The events of the next request, with their size.
-    fn take(&mut self) -> (Vec<Event>, usize) {
-        let mut events = Vec::with_capacity(self.events.len().min(MAX_BATCH_EVENTS));
-        let mut bytes = 0;
+    /// The events of the next request.
+    fn take(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        batch.events.reserve(self.events.len().min(MAX_BATCH_EVENTS));
         while let Some(queued) = self.events.front() {
-            let full = bytes + queued.bytes > MAX_BATCH_BYTES || events.len() >= MAX_BATCH_EVENTS;
-            if full && !events.is_empty() {
+            let full = batch.bytes + queued.bytes > MAX_BATCH_BYTES
+                || batch.events.len() >= MAX_BATCH_EVENTS;
+            if full && !batch.events.is_empty() {
                 break;
             }
             if let Some(queued) = self.events.pop_front() {
-                bytes += queued.bytes;
-                events.push(queued.event);
+                batch.bytes += queued.bytes;
+                batch.notes += usize::from(queued.is_note);
+                batch.events.push(queued.event);
             }
         }
         self.in_flight_since = self.since;
@@ -214,7 +227,7 @@ impl Queue {
             self.since = None;
             self.awaited = false;
         }
-        (events, bytes)
+        batch
     }
 }
 
@@ -321,7 +334,7 @@ async fn write(
                 () = shared.hurry.notified() => {}
             }
         }
-        let (events, bytes) = shared.queue().take();
+        let Batch { events, bytes, notes } = shared.queue().take();
         if events.is_empty() {
             continue;
         }
@@ -334,6 +347,7 @@ async fn write(
                     let mut queue = shared.queue();
                     queue.unacknowledged = queue.unacknowledged.saturating_sub(count);
                     queue.bytes = queue.bytes.saturating_sub(bytes);
+                    queue.notes = queue.notes.saturating_sub(notes);
                     queue.in_flight_since = None;
                 }
                 shared.progress.send_modify(|progress| progress.acknowledged = body.first);

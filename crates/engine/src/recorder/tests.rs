@@ -96,10 +96,24 @@ async fn repetitions_pass_at_once_until_the_backlog_is_full() {
 async fn notes_that_nobody_takes_break_the_stream() {
     let broker = FakeBroker::with_answers(0);
     let (recorder, _) = recorder(&broker);
-    for number in 0..=(MAX_BACKLOG_EVENTS * HARD_FACTOR) as u64 {
+    for number in 0..=MAX_NOTES as u64 {
         recorder.note(statement(number));
     }
     assert!(recorder.append(vec![statement(0)], Durability::Queued).await.is_err());
+}
+
+#[tokio::test]
+async fn a_message_of_more_statements_than_the_backlog_holds_breaks_nothing_for_others() {
+    let broker = FakeBroker::with_answers(0);
+    let (recorder, _) = recorder(&broker);
+    let many = (0..2 * MAX_NOTES as u64).map(statement).collect();
+    let appended = recorder.append(many, Durability::Acknowledged);
+    tokio::pin!(appended);
+    assert!(appended.as_mut().now_or_never().is_none(), "it waits for the broker");
+    recorder.note(statement(0));
+    broker.answers.add_permits(Semaphore::MAX_PERMITS);
+    appended.await.unwrap();
+    recorder.append(vec![statement(0)], Durability::Acknowledged).await.unwrap();
 }
 
 #[tokio::test]
@@ -144,14 +158,14 @@ async fn a_session_that_ended_at_the_broker_ends_here_for_its_reason() {
 fn requests_stay_bounded_whatever_the_queue_holds() {
     let mut queue = Queue::default();
     for number in 0..MAX_BATCH_EVENTS as u64 + 1 {
-        queue.push(statement(number));
+        queue.push(statement(number), false);
     }
-    assert!(queue.take().0.len() <= MAX_BATCH_EVENTS);
+    assert!(queue.take().events.len() <= MAX_BATCH_EVENTS);
     let mut taken = 0;
     while !queue.events.is_empty() {
-        let (events, bytes) = queue.take();
-        assert!(!events.is_empty() && bytes <= MAX_BATCH_BYTES);
-        taken += events.len();
+        let batch = queue.take();
+        assert!(!batch.events.is_empty() && batch.bytes <= MAX_BATCH_BYTES);
+        taken += batch.events.len();
     }
     assert!(taken > 0 && queue.since.is_none());
 }
@@ -160,7 +174,7 @@ fn requests_stay_bounded_whatever_the_queue_holds() {
 async fn a_stream_that_nobody_takes_ends_the_session() {
     let broker = FakeBroker::with_answers(0);
     let (recorder, end) = recorder(&broker);
-    for number in 0..=(MAX_BACKLOG_EVENTS * HARD_FACTOR) as u64 {
+    for number in 0..=MAX_NOTES as u64 {
         recorder.note(statement(number));
     }
     broker.answers.add_permits(1);
