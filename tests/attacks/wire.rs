@@ -13,6 +13,7 @@ use guard_tests::{
     process::{Process, wait_for},
     script,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// An answer on loopback comes at once; waiting longer means that none comes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -27,12 +28,19 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn start(stage: &Stage) -> Self {
+        Self::start_with(stage, &[])
+    }
+
+    /// The same, with variables for guard itself.
+    pub(crate) fn start_with(stage: &Stage, variables: &[(&str, &str)]) -> Self {
         let found = stage.dir().join("variables");
         let text = format!(
             "env > {0}.part && mv {0}.part {0} && while :; do sleep 1; done",
             found.display()
         );
-        let process = stage.spawn("held", &script(&text)).unwrap();
+        let mut command = script(&text);
+        command.envs(variables.iter().copied());
+        let process = stage.spawn("held", &command).unwrap();
         let text = wait_for("child", || {
             if let Ok(text) = std::fs::read_to_string(&found) {
                 return Some(text);
@@ -92,6 +100,12 @@ impl Wire {
     /// Sends bytes; the other side may have hung up.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
+    }
+
+    /// Whether something came that was not read.
+    pub(crate) fn is_answered(&self) -> bool {
+        let mut asked = [PollFd::new(&self.stream, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
     }
 
     /// Reads messages up to and with ReadyForQuery, or to the end.
