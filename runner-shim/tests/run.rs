@@ -82,7 +82,7 @@ fn the_commands_exit_code_is_guards() {
         assert!(stderr.contains("0 statements executed, 0 refused"), "{stderr}");
     }
     let report = fs::read_dir(folder.path().join("report")).unwrap().next().unwrap().unwrap();
-    for name in ["record.jsonl", "report.html", "report.md", "report.json"] {
+    for name in ["record.jsonl", "report.html", "report.md", "report.json", "report.junit.xml"] {
         assert!(report.path().join(name).exists(), "{name}");
     }
 }

@@ -57,6 +57,46 @@ fn exports_of_a_run_are_valid_by_the_published_schemas() {
 }
 
 #[test]
+fn refused_statements_are_failed_tests_by_the_published_schema_and_gitlabs_link_is_valid() {
+    let stage = Stage::builder().shop(10).policy(policies::READ_ONLY).start().unwrap();
+    let attack =
+        "DELETE FROM public.orders WHERE id::text = '\u{1b}[2J\u{202e}]]></failure><!--\u{fffe}'";
+    let _refused = stage.psql(attack).unwrap().code(1);
+    let folder = stage.report_dirs().pop().unwrap();
+    let junit = folder.join("report.junit.xml");
+    let text = check(validator().unwrap().arg("junit").arg(&junit));
+    assert!(text.starts_with("the record is whole | passed\n"), "{text}");
+    assert!(
+        text.contains("DELETE FROM public.orders") && text.contains("| failure GRD-2102"),
+        "{text}"
+    );
+    let annotations = folder.join("annotations.json");
+    let text = check(validator().unwrap().arg("annotations").arg(&annotations));
+    let session = folder.file_name().unwrap().display();
+    assert_eq!(text, format!("guard guard: 1 statement was refused {}/runs/{session}", stage.url));
+
+    // The command makes the same of the record; a link it can only make of a broker's address.
+    let record = folder.join("record.jsonl");
+    let key = stage.key().unwrap();
+    let report = |more: &[&str]| {
+        let usual = ["audit", "report", record.to_str().unwrap(), "--key", &key, "--format"];
+        stage.tool(&[&usual[..], more].concat()).unwrap()
+    };
+    let made = report(&["junit"]).ok().text();
+    assert_eq!(made, std::fs::read_to_string(junit).unwrap().trim_end());
+    let made = report(&["gitlab-annotations", "--broker", &stage.url]).ok().text();
+    assert_eq!(made, std::fs::read_to_string(annotations).unwrap().trim_end());
+    let _refused = report(&["gitlab-annotations"]).code(2).says("--broker");
+
+    let policy = policies::READ_ONLY.replace("policy: stage\n", "policy: stage\nmode: observe\n");
+    let stage = Stage::builder().shop(10).policy(&policy).start().unwrap();
+    let _ok = stage.psql("DELETE FROM public.orders WHERE id = 1").unwrap().ok();
+    let junit = stage.report_dirs().pop().unwrap().join("report.junit.xml");
+    let text = check(validator().unwrap().arg("junit").arg(junit));
+    assert!(text.contains("| skipped GRD-2102") && !text.contains("failure"), "{text}");
+}
+
+#[test]
 fn what_a_policy_only_observes_is_exported_as_observed() {
     let policy = policies::READ_ONLY.replace("policy: stage\n", "policy: stage\nmode: observe\n");
     let stage = Stage::builder().shop(10).policy(&policy).start().unwrap();

@@ -1,6 +1,6 @@
 """Checks exports with what others wrote: the published schemas, CloudEvents' own library, and a DSSE library.
 
-valid.py ocsf FILE | cloudevents FILE | sarif FILE | in-toto FILE PEM
+valid.py ocsf FILE | cloudevents FILE | sarif FILE | in-toto FILE PEM | junit FILE | annotations FILE
 """
 
 import base64
@@ -75,9 +75,70 @@ def in_toto(path, key_file):
     return []
 
 
-found = {"ocsf": ocsf, "cloudevents": cloudevents, "sarif": sarif, "in-toto": in_toto}[
-    sys.argv[1]
-](*sys.argv[2:])
+def junit(path):
+    from lxml import etree
+
+    schema = etree.XMLSchema(etree.parse(SCHEMAS / "junit-10.xsd"))
+    # As GitLab reads it: nothing is mended, and nothing from elsewhere is taken in.
+    report = etree.parse(path, etree.XMLParser(resolve_entities=False, recover=False))
+    assert not report.docinfo.doctype
+    keys = []
+    for case in report.iter("testcase"):
+        keys.append((case.get("classname"), case.get("name")))
+        outcome = ", ".join(f"{child.tag} {child.get('type')}" for child in case)
+        print(case.get("name"), "|", outcome or "passed")
+    assert len(keys) == len(set(keys)), "GitLab takes cases of one class and name for one"
+    suite = report.find("testsuite")
+    for tag in ["failure", "error", "skipped"]:
+        plural = {"failure": "failures", "error": "errors"}.get(tag, tag)
+        assert int(suite.get(plural)) == len(list(report.iter(tag))), tag
+    assert int(suite.get("tests")) == len(keys)
+    return [] if schema.validate(report) else [str(error) for error in schema.error_log]
+
+
+# <https://docs.gitlab.com/ci/yaml/artifacts_reports/#artifactsreportsannotations>, and what GitLab's own schema bounds.
+ANNOTATIONS = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["external_link"],
+            "additionalProperties": False,
+            "properties": {
+                "external_link": {
+                    "type": "object",
+                    "required": ["label", "url"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "label": {"type": "string", "minLength": 1},
+                        "url": {"type": "string", "pattern": "^https?://[^ ]+$"},
+                    },
+                }
+            },
+        },
+    },
+}
+
+
+def annotations(path):
+    value = json.loads(pathlib.Path(path).read_text())
+    for section, links in value.items():
+        for link in links:
+            print(section, link["external_link"]["label"], link["external_link"]["url"])
+    return problems(jsonschema.Draft202012Validator(ANNOTATIONS), value, "annotations")
+
+
+checks = {
+    "ocsf": ocsf,
+    "cloudevents": cloudevents,
+    "sarif": sarif,
+    "in-toto": in_toto,
+    "junit": junit,
+    "annotations": annotations,
+}
+found = checks[sys.argv[1]](*sys.argv[2:])
 for problem in found:
     print(problem, file=sys.stderr)
 sys.exit(1 if found else 0)

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -20,6 +20,8 @@ use serde_json::{Map, Value, json};
 
 /// The bearer that GitHub calls `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
 const REQUEST_TOKEN: &str = "the-runner-may-ask-for-tokens";
+/// Azure's tokens have no other.
+const AZURE_AUDIENCE: &str = "api://AzureADTokenExchange";
 /// A request of the runner has a handful of headers.
 const MAX_HEADERS: usize = 64;
 
@@ -39,7 +41,7 @@ struct Signer {
     url: String,
     key: PathBuf,
     modulus: String,
-    claims: Map<String, Value>,
+    claims: Mutex<Map<String, Value>>,
     count: AtomicU64,
     /// The job is over, as far as the runner is concerned.
     silent: AtomicBool,
@@ -63,7 +65,7 @@ impl Issuer {
             url: url.clone(),
             key,
             modulus: base64url(&unhex(modulus)),
-            claims: all,
+            claims: Mutex::new(all),
             count: AtomicU64::new(0),
             silent: AtomicBool::new(false),
         });
@@ -88,6 +90,14 @@ impl Issuer {
         ]
     }
 
+    /// The variables that Azure's agent sets, with the token that a pipeline has to map.
+    pub fn azure_variables(&self) -> [(&'static str, String); 2] {
+        [
+            ("SYSTEM_OIDCREQUESTURI", format!("{}/azure", self.url)),
+            ("SYSTEM_ACCESSTOKEN", REQUEST_TOKEN.to_owned()),
+        ]
+    }
+
     /// A token for an audience, as the runner would get it.
     pub fn token(&self, audience: &str) -> Result<String> {
         self.signer.sign(&self.signer.header(), &self.signer.payload(audience))
@@ -103,6 +113,16 @@ impl Issuer {
         let mut payload = self.signer.payload(audience);
         change(&mut header, &mut payload);
         self.signer.sign(&header, &payload)
+    }
+
+    /// Signs tokens with these claims from now on, as another platform writes them; `null` leaves one of the usual out.
+    pub fn shape(&self, claims: Map<String, Value>) {
+        *self.signer.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+    }
+
+    /// Its public keys, for a broker that takes them from a file.
+    pub fn keys(&self) -> Value {
+        self.signer.keys()
     }
 
     /// Gives the job no more tokens, as a platform does when the job is over.
@@ -136,19 +156,20 @@ impl Signer {
 
     /// Claims and times as GitHub sets them: five minutes to use it, ten of tolerance before.
     fn payload(&self, audience: &str) -> Map<String, Value> {
-        let mut payload = self.claims.clone();
+        let shape = self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut payload = Map::new();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         payload.insert("iss".into(), json!(self.url));
         payload.insert("aud".into(), json!(audience));
         // Each token is another job's, unless the test says whose.
-        if payload.get("check_run_id").is_none() {
-            payload.insert("check_run_id".into(), json!((90_000_001 + count).to_string()));
-        }
+        payload.insert("check_run_id".into(), json!((90_000_001 + count).to_string()));
         payload.insert("iat".into(), json!(now.as_secs()));
         payload.insert("nbf".into(), json!(now.as_secs() - 600));
         payload.insert("exp".into(), json!(now.as_secs() + 300));
         payload.insert("jti".into(), json!(format!("{}-{count}", now.as_nanos())));
+        payload.extend(shape);
+        payload.retain(|_, value| !value.is_null());
         payload
     }
 
@@ -187,7 +208,11 @@ impl Signer {
                 let token = self.sign(&self.header(), &self.payload(&audience))?;
                 ("200 OK", json!({ "value": token }))
             }
-            "/token" => ("401 Unauthorized", json!({})),
+            "/azure" if bearer && request.starts_with("POST ") => {
+                let token = self.sign(&self.header(), &self.payload(AZURE_AUDIENCE))?;
+                ("200 OK", json!({ "oidcToken": token }))
+            }
+            "/token" | "/azure" => ("401 Unauthorized", json!({})),
             _ => ("404 Not Found", json!({})),
         };
         let body = body.to_string();

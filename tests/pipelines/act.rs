@@ -118,14 +118,14 @@ fn page(log: &str) -> &str {
 }
 
 #[track_caller]
-fn shows(text: &str, parts: &[&str]) {
+pub(crate) fn shows(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
 }
 
 /// The process of `guard` that speaks with the stage's broker for a job.
-fn guards_process(stage: &Stage) -> Option<rustix::process::Pid> {
+pub(crate) fn guards_process(stage: &Stage) -> Option<rustix::process::Pid> {
     let of = |entry: fs::DirEntry| {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let line = fs::read(entry.path().join("cmdline")).ok()?;
@@ -138,7 +138,7 @@ fn guards_process(stage: &Stage) -> Option<rustix::process::Pid> {
     fs::read_dir("/proc").unwrap().filter_map(Result::ok).find_map(of)
 }
 
-fn sleeping(stage: &Stage) -> Option<()> {
+pub(crate) fn sleeping(stage: &Stage) -> Option<()> {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%' AND state = 'active'";
     (stage.postgres.sql("shop", count).unwrap() != "0").then_some(())
 }

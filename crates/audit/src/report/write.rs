@@ -1,4 +1,4 @@
-//! The files that a run leaves: the record and the report in three forms.
+//! The files that a run leaves: the record, and the report in each form.
 
 use std::{
     fs, io,
@@ -46,11 +46,13 @@ pub enum WriteError {
     },
 }
 
-/// Writes `record.jsonl`, `report.html`, `report.md` and `report.json` into a folder, which is made if need be.
+/// Writes `record.jsonl`, `report.html`, `report.md`, `report.json`, `report.junit.xml` and `annotations.json` into a folder,
+/// which is made if need be. The last one is a link to the run's page at the broker.
 pub fn write_report(
     record: &[u8],
     folder: &Path,
     keys: &[PublicKey],
+    broker: &str,
 ) -> Result<Written, WriteError> {
     let failed =
         |path: &Path, source| WriteError::File { path: path.display().to_string(), source };
@@ -65,6 +67,8 @@ pub fn write_report(
     write("report.json", report.to_json()?.as_bytes())?;
     let markdown = report.to_markdown();
     write("report.md", markdown.as_bytes())?;
+    write("report.junit.xml", report.to_junit()?.as_bytes())?;
+    write("annotations.json", report.to_gitlab_annotations(broker).as_bytes())?;
     let html = write("report.html", report.to_html()?.as_bytes())?;
     let observes = report.observes();
     Ok(Written { counts: report.counts, html, markdown, gaps: report.gaps, observes })

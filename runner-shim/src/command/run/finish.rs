@@ -58,7 +58,8 @@ pub(super) async fn finish(
     }
     let record = session.client.record().await.map_err(FinishError::Fetch)?;
     let folder = reports.join(session.info.id.to_string());
-    let written = write_report(&record, &folder, &keys(session).await)?;
+    let written =
+        write_report(&record, &folder, &keys(session).await, session.client.broker().as_str())?;
     keep_proof(session, &folder.join(PROOF)).await?;
     attestation(session, &folder).await;
     if let Some(summary) = env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
