@@ -55,7 +55,7 @@ fn the_checkers_find_what_is_wrong() {
     let bad = folder.path().join("bad.yml");
     let text = fs::read_to_string(example("script.yml")).unwrap();
     fs::write(&bad, text.replace("steps.guard.outputs.result", "nothing.of.this")).unwrap();
-    assert_ne!(actionlint(&[bad.clone()]).code, 0);
+    assert_ne!(actionlint(std::slice::from_ref(&bad)).code, 0);
     fs::write(&bad, text.replace("runs-on", "runs-of")).unwrap();
     assert_ne!(run(schema("vendor.github-workflows").arg(&bad)).code, 0);
 }
