@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod at_rest;
+
 use std::{path::PathBuf, time::Duration};
 
 use guard_tests::{

@@ -528,9 +528,15 @@ impl Stage {
         Ok(broker)
     }
 
+    /// Starts the broker again after its end, and does not wait for it.
+    pub fn begin_broker(&mut self) -> Result<()> {
+        self.broker = start_broker(&self.programs, self.dir.path())?;
+        Ok(())
+    }
+
     /// Starts the broker again after its end.
     pub fn restart_broker(&mut self) -> Result<()> {
-        self.broker = start_broker(&self.programs, self.dir.path())?;
+        self.begin_broker()?;
         wait_healthy(&mut self.broker, &self.url)
     }
 

@@ -1,6 +1,11 @@
 //! The recordings: where sealed records stay. A folder, or a bucket of an S3-compatible store.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
@@ -21,6 +26,8 @@ use crate::config::is_loopback_host;
 
 /// Parts of an upload that are under way at once: 5 MiB each.
 const UPLOADS: usize = 4;
+/// A record that is being written grows every moment: one that did not for this long is nobody's.
+const ABANDONED: Duration = Duration::from_secs(10 * 60);
 
 /// Where sealed records stay.
 #[derive(Debug, Clone)]
@@ -156,6 +163,23 @@ impl Archive {
         }
     }
 
+    /// Takes away what brokers left that died while they wrote a record: nobody writes to it any longer. What a bucket
+    /// has of an upload that broke off is the bucket's to forget (a lifecycle rule for incomplete uploads).
+    pub(crate) async fn clear(&self) -> io::Result<()> {
+        let Self::Folder(folder) = self else { return Ok(()) };
+        let mut entries = fs::read_dir(folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            if !entry.file_name().to_str().is_some_and(is_begun) {
+                continue;
+            }
+            let since = entry.metadata().await?.modified()?;
+            if SystemTime::now().duration_since(since).is_ok_and(|left| left >= ABANDONED) {
+                rest::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a record away, and what of it was being written. One that is not there is away.
     pub(crate) async fn delete(&self, session: SessionId) -> Result<(), RecordError> {
         let names = [rest::name(session), rest::plain_name(session)];
@@ -190,6 +214,14 @@ impl Archive {
 /// How the names of files begin that a record is written to before it has its own.
 fn begun(session: SessionId) -> String {
     format!(".{session}.")
+}
+
+/// Whether a file's name is one of those.
+fn is_begun(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|name| name.split_once('.'));
+    parts.is_some_and(|(session, attempt)| {
+        session.parse::<SessionId>().is_ok() && uuid::Uuid::try_parse(attempt).is_ok()
+    })
 }
 
 fn key(prefix: &Key, name: &str) -> Key {

@@ -24,6 +24,11 @@ impl Sessions {
         if let Err(error) = self.compress_rested().await {
             tracing::warn!(error = error.reason(), "cannot compress the records that rest");
         }
+        if let Records::Parts(_, archive, _) = &self.records
+            && let Err(error) = archive.clear().await
+        {
+            tracing::warn!(%error, "cannot clear the recordings of what was begun and left");
+        }
         if let Err(error) = self.delete_due().await {
             tracing::error!(error = error.reason(), "cannot delete the records that are due");
         }

@@ -1,6 +1,10 @@
 //! The recordings: what is said to be there is there, in a folder and in a bucket.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
@@ -60,5 +64,34 @@ async fn a_record_that_breaks_off_is_not_there() {
         if let Some(folder) = folder {
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_broker_left_is_cleared_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::Folder(folder.path().to_owned());
+    let (whole_one, left) = (session(), session());
+    archive.file(whole_one, whole(pieces())).await.unwrap();
+    let named = |name: String, age: u64| {
+        let file = std::fs::File::create(folder.path().join(&name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        name
+    };
+    let attempt = || uuid::Uuid::new_v4().simple().to_string();
+    let abandoned = named(format!(".{left}.{}", attempt()), 3600);
+    // Being written; of somebody else; a record.
+    let stay = [
+        named(format!(".{left}.{}", attempt()), 5),
+        named(format!(".{left}.notes"), 3600),
+        named(format!(".nfs{}", attempt()), 3600),
+        named(format!("{left}.jsonl"), 3600),
+        format!("{whole_one}.jsonl.zst"),
+    ];
+    archive.clear().await.unwrap();
+    archive.clear().await.unwrap();
+    assert!(!folder.path().join(abandoned).exists());
+    for name in stay {
+        assert!(folder.path().join(&name).exists(), "{name}");
     }
 }

@@ -1,8 +1,13 @@
 //! A full disk under the records: closed while it is full, whole again when it is not.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use axum::http::{Method, StatusCode};
+use guard_core::Digest;
 use serde_json::{Value, json};
 
 use super::stage::{Key, Shim, Stage};
@@ -77,4 +82,53 @@ async fn a_full_disk_refuses_and_leaves_a_record_that_goes_on() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     let record = std::fs::read(stage.record(&shim)).unwrap();
     guard_audit::verify(&record[..], &[stage.app.sessions.public_key()]).unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_while_a_record_is_compressed_leaves_the_record_as_it_was() {
+    let stage = Stage::new().await;
+    let Some(disk) = SmallDisk::over(stage.folder.path().join("recordings")) else {
+        eprintln!("not shown: a small file system needs root");
+        return;
+    };
+    let shim = stage.session().await;
+    let (status, answer) =
+        stage.as_shim(&shim, Method::POST, "/v1/record", &noise(&shim, 400)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let end = json!({ "exit_code": 0 });
+    let (status, answer) = stage.as_shim(&shim, Method::POST, "/v1/session/end", &end).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let path = stage.record(&shim);
+    let before = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(120)).unwrap();
+    disk.fill();
+
+    assert!(stage.app.sessions.compress_rested().await.is_err(), "there is no room for it");
+    assert!(std::fs::read(&path).unwrap() == before);
+    let names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2, "a part of it stayed: {names:?}");
+
+    disk.empty();
+    stage.app.sessions.compress_rested().await.unwrap();
+    let at_rest = std::fs::read(path.with_extension("jsonl.zst")).unwrap();
+    assert!(!path.exists() && at_rest.len() < before.len());
+    guard_audit::verify(
+        guard_audit::Plain::of(&at_rest[..]).unwrap(),
+        &[stage.app.sessions.public_key()],
+    )
+    .unwrap();
+}
+
+/// Events that do not shrink to nothing.
+fn noise(shim: &Shim, count: u64) -> Value {
+    let event = |number: u64| {
+        let reason = Digest::of(number.to_le_bytes()).to_string();
+        json!({ "type": "disconnected", "connection": number, "reason": reason })
+    };
+    let events: Vec<_> = (0..count).map(event).collect();
+    json!({ "session": shim.id, "writer": "shim-1", "first": 0, "events": events })
 }
