@@ -122,4 +122,4 @@ async function look(page, name) {
   await page.setViewportSize(before);
 }
 
-module.exports = { URL, assert, look, openNewest, signIn, story };
+module.exports = { URL, assert, look, openNewest, options, signIn, story };

@@ -9,6 +9,9 @@ mod cost;
 mod exchange;
 mod measure;
 mod memory;
+mod output;
+mod record;
+mod report;
 mod run;
 mod table;
 
@@ -45,8 +48,14 @@ pub(crate) struct Options {
 enum Other {
     /// Measures what an exchange of an identity token costs the broker, with each store
     Exchange(exchange::Options),
-    /// Measures what a run costs at each level of isolation, and what its output passes
+    /// Measures what a run costs at each level of isolation
     Run(run::Options),
+    /// Measures what passes the filter of the command's output
+    Output(output::Options),
+    /// Measures what the record costs: an entry, and the data path with and without it
+    Record(record::Options),
+    /// Measures what a report of many statements costs, and how long a browser takes to open it
+    Report(report::Options),
 }
 
 /// How `pgbench` is called in each cell.
@@ -92,15 +101,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.other {
         Some(Other::Exchange(options)) => return exchange::run(options),
         Some(Other::Run(options)) => return run::run(options),
+        Some(Other::Output(options)) => return output::run(options),
+        Some(Other::Record(options)) => return record::run(options),
+        Some(Other::Report(options)) => return report::run(options),
         None => {}
     }
     install::need(&install::BENCH)?;
-    println!("building release programs");
-    // The whole workspace's features, as every other build has them: nothing is compiled twice.
-    let programs = ["--bin=guard", "--bin=guard-broker"];
-    shell::run(
-        shell::cargo().args(["build", "--release", "--quiet", "--workspace"]).args(programs),
-    )?;
+    let programs = programs(false)?;
     let interrupted = interrupt::listen()?;
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let costs = if wanted("parse") { cost::measure()? } else { Vec::new() };
@@ -113,7 +120,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let megabytes: u32 = if options.quick { 100 } else { 1000 };
 
     println!("making a database with {megabytes} MB to copy");
-    let programs = Programs::of(&shell::root().join("target/release"));
     let mut stage = Stage::builder()
         .programs(programs)
         .policy(POLICY)
@@ -159,6 +165,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     table::print_idle(&idle);
     cost::print(&costs);
     table::write(&cells, start.as_ref(), &idle, &costs, rounds, seconds)
+}
+
+/// The programs, built with optimisation or as they are developed with.
+fn programs(quick: bool) -> Result<Programs> {
+    let profile = if quick { "debug" } else { "release" };
+    println!("building {profile} programs");
+    let mut cargo = shell::cargo();
+    // The whole workspace's features, as every other build has them: nothing is compiled twice.
+    cargo.args(["build", "--quiet", "--workspace", "--bin=guard", "--bin=guard-broker"]);
+    if !quick {
+        cargo.arg("--release");
+    }
+    shell::run(&mut cargo)?;
+    Ok(Programs::of(&shell::root().join("target").join(profile)))
 }
 
 fn fill(stage: &Stage, megabytes: u32) -> Result<()> {

@@ -83,6 +83,15 @@ pub(crate) const BENCH: [Part; 6] = [
     Part::Pgbouncer,
     Part::Valgrind,
 ];
+/// What the report's measurement needs.
+pub(crate) const BENCH_REPORT: [Part; 6] = [
+    Part::Compiler,
+    Part::Libclang,
+    Part::Postgres,
+    Part::Openssl,
+    Part::NodeDriver,
+    Part::Browser,
+];
 /// What PostgreSQL's own suite needs.
 pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];

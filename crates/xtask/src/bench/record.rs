@@ -1,0 +1,130 @@
+//! `cargo xtask bench record`: what an entry costs to append, and what the record costs the data path.
+//!
+//! The data path with and without a record is one program (guard-engine's example `data_path`), measured in turns. No program of
+//! guard can leave the record out.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use guard_tests::{
+    Postgres,
+    postgres::{PASSWORD, SUPERUSER},
+    process::Process,
+};
+use serde_json::{Value, json};
+
+use super::measure::median;
+use crate::{install, shell};
+
+/// Options of `cargo xtask bench record`.
+#[derive(Args)]
+pub(super) struct Options {
+    /// How often the data path is measured with and without the record
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long each `pgbench` runs
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+    /// Without optimisation: to see whether something broke, not how fast it is
+    #[arg(long)]
+    quick: bool,
+}
+
+const PATHS: [&str; 2] = ["on", "off"];
+/// How `pgbench` is called.
+const CELLS: [(&str, &[&str]); 3] = [
+    ("simple, 8 clients", &["-M", "simple", "-c", "8"]),
+    ("prepared, 1 client", &["-M", "prepared", "-c", "1"]),
+    ("prepared, 8 clients", &["-M", "prepared", "-c", "8"]),
+];
+
+/// Measures, prints, and writes `target/bench-record.json`.
+pub(super) fn run(options: &Options) -> Result<()> {
+    install::need(&install::BENCH)?;
+    let append = example(options, "guard-audit", "append")?;
+    print!("{append}");
+    let cells = data_path(options)?;
+    let path = shell::root().join("target/bench-record.json");
+    let all = json!({ "append": append.lines().collect::<Vec<_>>(), "data_path": cells });
+    fs::write(&path, serde_json::to_string_pretty(&all)?)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn cargo(options: &Options, verb: &str, package: &str, example: &str) -> Command {
+    let mut cargo = shell::cargo();
+    cargo.args([verb, "--quiet", "-p", package, "--example", example]);
+    if !options.quick {
+        cargo.arg("--release");
+    }
+    cargo
+}
+
+fn example(options: &Options, package: &str, example: &str) -> Result<String> {
+    shell::read(&mut cargo(options, "run", package, example))
+}
+
+/// Transactions a second with the record and without it, in turns.
+fn data_path(options: &Options) -> Result<Vec<Value>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    shell::run(&mut cargo(options, "build", "guard-engine", "data_path"))?;
+    let folder = tempfile::tempdir_in(shell::root().join("target"))?;
+    // The server's user has to pass.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let server = Postgres::start(folder.path(), &["shared_buffers=256MB"])?;
+    server.sql("postgres", "CREATE DATABASE shop")?;
+    let filled = server.client("pgbench", "shop").args(["-i", "-q", "-s", "10"]).output()?;
+    if !filled.status.success() {
+        bail!("pgbench -i: {}", String::from_utf8_lossy(&filled.stderr));
+    }
+    let profile = if options.quick { "debug" } else { "release" };
+    let program = shell::root().join("target").join(profile).join("examples/data_path");
+    // A socket's path has room for some hundred bytes only.
+    let sockets = tempfile::tempdir()?;
+    let mut command = Command::new(program);
+    command.arg(sockets.path()).args([&server.port.to_string(), SUPERUSER, PASSWORD]);
+    let mut serving = Process::start("data_path", &mut command, &folder.path().join("log"))?;
+    let ready = |path: &str| sockets.path().join(path).join(".s.PGSQL.5432").exists();
+    serving.wait_until("sockets", || PATHS.into_iter().all(ready))?;
+    let mut cells = Vec::new();
+    for (name, arguments) in CELLS {
+        let mut rates = [Vec::new(), Vec::new()];
+        for round in 0..options.rounds {
+            // Each round begins with the other one.
+            for place in [round % 2, (round + 1) % 2] {
+                let (Some(path), Some(rates)) = (PATHS.get(place), rates.get_mut(place)) else {
+                    continue;
+                };
+                let rate = pgbench(&server, &sockets.path().join(path), arguments, options.seconds);
+                rates.push(rate.with_context(|| serving.log())?);
+            }
+        }
+        let [on, off] = rates.map(|rates| median(&rates).unwrap_or(f64::NAN));
+        println!(
+            "{name:<22} {on:>9.0} with the record, {off:>9.0} without: {:.1} % slower",
+            (1.0 - on / off) * 100.0
+        );
+        cells.push(json!({ "name": name, "with": on, "without": off }));
+    }
+    Ok(cells)
+}
+
+fn pgbench(server: &Postgres, at: &Path, arguments: &[&str], seconds: u32) -> Result<f64> {
+    let output = Command::new(server.programs().join("pgbench"))
+        .args(["-n", "-S", "-j", "1", "-T", &seconds.to_string()])
+        .args(arguments)
+        .arg("-h")
+        .arg(at)
+        .args(["-p", "5432", "-U", "job", "shop"])
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
+    let rate = rate.and_then(|rate| rate.parse().ok()).filter(|_| output.status.success());
+    rate.with_context(|| format!("pgbench: {}", String::from_utf8_lossy(&output.stderr)))
+}
