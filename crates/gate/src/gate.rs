@@ -203,10 +203,18 @@ impl Gate {
                 return Some(session.built_in(code, what, detail, hint(budget)));
             }
         }
+        self.over_spent(asks)
+    }
+
+    /// Why what the session has used up already refuses a message.
+    pub(crate) fn over_spent(&self, asks: &[Ask]) -> Option<Denial> {
+        let session = &self.session;
+        let budgets = *session.policy.borrow().budgets();
         let exceeded = session.ledger.spent(&budgets)?;
         if asks.iter().all(|ask| ends_transactions(&ask.operation)) {
             return None;
         }
+        let what = "blocked the statement";
         let detail = format!("`{exceeded}` are used up");
         let code = DenialCode::BudgetOfSession;
         Some(session.built_in(code, what, detail, hint(exceeded.budget)))

@@ -104,6 +104,15 @@ impl Gate {
                 return self.refuse_judged(asks, &judged, events, (index, denial), id).await;
             }
         }
+        // Others of the session may have used it up meanwhile; a yes is no budget.
+        let over_budget = self.over_spent(asks);
+        let enforces = session.policy.borrow().mode().enforces();
+        if let Some(denial) = &over_budget
+            && enforces
+        {
+            let id = held.requests().first().map(|request| request.status.id);
+            return self.refuse_judged(asks, &judged, events, (0, denial.clone()), id).await;
+        }
         let mut used = Vec::new();
         for (index, ((known, _), ask)) in judged.iter().zip(asks).enumerate() {
             if let Some(denial) = known.refuses() {
@@ -136,7 +145,7 @@ impl Gate {
             held.settle(place);
             used.push((index, id));
         }
-        self.permit(asks, judged, events, None, &used).await
+        self.permit(asks, judged, events, over_budget, &used).await
     }
 
     /// Why a setting that a connection begins with is refused: for that nobody waits. What was asked is taken back when it is dropped.

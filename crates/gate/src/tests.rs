@@ -4,15 +4,15 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::{Event, Outcome, StatementPhase};
 use guard_core::{
-    ApprovalId, Certainty, DenialCode, Digest, Effect, EndReason, EnforceAt, Identity, Object,
-    ObjectKind, ObjectName, Operation, Outputs, Protocol, ResourceName, Sensitive, SessionId,
-    SessionView, Timestamp, Verb, control::ApprovalStatus,
+    ApprovalId, ApprovalState, ApprovalWait, Certainty, DenialCode, Digest, Effect, EndReason,
+    EnforceAt, Identity, Object, ObjectKind, ObjectName, Operation, Outputs, Protocol,
+    ResourceName, Sensitive, SessionId, SessionView, Timestamp, Verb, control::ApprovalStatus,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -101,6 +101,52 @@ impl Approvals for Nobody {
     fn cancel(&self, _: ApprovalId) {}
 }
 
+/// Somebody says yes, as soon as that is waited for.
+#[derive(Default)]
+struct Willing {
+    used: AtomicUsize,
+    taken_back: AtomicUsize,
+}
+
+fn status(id: ApprovalId, state: ApprovalState) -> ApprovalStatus {
+    ApprovalStatus {
+        id,
+        state,
+        wait: ApprovalWait::Hold,
+        until: Timestamp::from_second(2_000).unwrap(),
+        address: "https://guard.example/approvals/1".into(),
+        by: Vec::new(),
+        reason: None,
+    }
+}
+
+impl Approvals for Willing {
+    fn ask(&self, _: Question) -> BoxFuture<'_, Result<ApprovalStatus, CannotAsk>> {
+        let id = ApprovalId::from_uuid(uuid::Uuid::nil());
+        async move { Ok(status(id, ApprovalState::Waiting)) }.boxed()
+    }
+
+    fn decided(
+        self: Arc<Self>,
+        id: ApprovalId,
+    ) -> BoxFuture<'static, Result<ApprovalStatus, CannotAsk>> {
+        async move { Ok(status(id, ApprovalState::Granted)) }.boxed()
+    }
+
+    fn spend<'a>(
+        &'a self,
+        id: ApprovalId,
+        _: &'a Question,
+    ) -> BoxFuture<'a, Result<ApprovalStatus, CannotAsk>> {
+        self.used.fetch_add(1, Ordering::Relaxed);
+        async move { Ok(status(id, ApprovalState::Used)) }.boxed()
+    }
+
+    fn cancel(&self, _: ApprovalId) {
+        self.taken_back.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 struct Fixture {
     memory: Arc<Memory>,
     gate: Gate,
@@ -117,6 +163,10 @@ async fn fixture(until: i64) -> Fixture {
 }
 
 async fn fixture_with(until: i64, policy: &str) -> Fixture {
+    fixture_of(until, policy, Arc::new(Nobody)).await
+}
+
+async fn fixture_of(until: i64, policy: &str, approvals: Arc<dyn Approvals>) -> Fixture {
     let policy = Policy::parse("test.yaml", policy).expect("the policy parses");
     let (policy, policies) = watch::channel(Arc::new(policy));
     let (end, ended) = watch::channel(None);
@@ -132,7 +182,7 @@ async fn fixture_with(until: i64, policy: &str) -> Fixture {
         policies,
         ended,
         memory.clone(),
-        Arc::new(Nobody),
+        approvals,
         clock,
         EnforceAt::Gateway,
         "gw".into(),
@@ -512,4 +562,33 @@ async fn a_policy_that_observes_asks_nobody_and_says_so() {
         would_refuse.clone()
     });
     assert_eq!(would.map(|denial| denial.code), Some(DenialCode::ApprovalNeeded));
+}
+
+#[tokio::test]
+async fn a_yes_that_comes_when_the_sessions_budget_is_used_up_is_no_budget() {
+    let policy = format!("{ASKS}budgets: {{ rows_per_session: 2 }}\n");
+    for (rows, goes_on) in [(1, true), (2, true), (3, false)] {
+        let willing = Arc::new(Willing::default());
+        let fixture = fixture_of(2_000, &policy, willing.clone()).await;
+        let delete = [ask(&operation(Verb::Delete, "DELETE FROM orders"))];
+        let Verdict::Held(held) = fixture.gate.judge(&delete).await else {
+            panic!("it does not wait")
+        };
+        // While it waits, another statement of the session reads.
+        let mut meter = fixture.gate.meter(Arc::default).unwrap();
+        let _ = meter.admit(std::iter::repeat_n((1, 1), rows));
+        let held = held.decided(std::future::pending()).await;
+        let verdict = fixture.gate.go_on(held, &delete).await;
+        let used = willing.used.load(Ordering::Relaxed);
+        if goes_on {
+            assert!(matches!(verdict, Verdict::Forward(_)), "{rows} rows: {verdict:?}");
+            assert_eq!(used, 1);
+            continue;
+        }
+        let Verdict::Refuse { denial, .. } = verdict else { panic!("it went on") };
+        assert_eq!(denial.code, DenialCode::BudgetOfSession);
+        assert_eq!(fixture.memory.names().last().map(String::as_str), Some("refused"));
+        // The yes is not used up by what does not happen, and nobody else may use it.
+        assert_eq!((used, willing.taken_back.load(Ordering::Relaxed)), (0, 1));
+    }
 }
