@@ -202,8 +202,14 @@ impl Sessions {
     /// What vouches for a sealed record in the form that others read: one line of JSON.
     pub(crate) async fn attest(&self, session: SessionId, filed: bool) -> Result<String, Refusal> {
         let pieces = self.records.read(session, filed).await?;
+        // An earlier key may have sealed it; what is said now is signed by the one that is in use.
+        let keys = self
+            .log
+            .keys()
+            .await
+            .map_err(|error| Refusal::Internal(crate::error::chain(&error)))?;
         let key = self.keys.current();
-        let made = crate::runs::blocking(pieces, move |record| attest(record, &key)).await;
+        let made = crate::runs::blocking(pieces, move |record| attest(record, &keys, &key)).await;
         let unreadable = |error: &dyn std::error::Error| Refusal::Unrecorded(error.to_string());
         let envelope =
             made.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;

@@ -6,14 +6,16 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_audit::{
     PublicKey, SealingKey,
+    export::{Envelope, RECORD_SUBJECT, check_attestation},
     tlog::{self, Consistency, Leaf, Proof, SignedCheckpoint},
 };
 use guard_core::{EndReason, Timestamp};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{On, Shim, Stage, on_both_stores};
 use crate::{
@@ -251,6 +253,24 @@ async fn a_key_is_replaced_under_way_and_records_are_verified_from_either(on: On
                 Err(error) => assert!(proof.keys.len() == 1 && trusted == second, "{error}"),
             }
         }
+    }
+    // What is said of either is said by the key of now, and by which key it is sealed.
+    let proof = proof(&stage.app, &during).await;
+    let known = tlog::follow_keys(&proof, &[first]).unwrap().keys;
+    for (shim, sealed_by) in [(&before, first), (&during, second)] {
+        let path = "/v1/session/attestation";
+        let (status, envelope) = stage.as_shim(shim, Method::GET, path, &Value::Null).await;
+        assert_eq!(status, StatusCode::OK, "{envelope}");
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let said: Value = serde_json::from_slice(&payload).unwrap();
+        let record = &said["predicate"]["record"];
+        assert_eq!(record["whole"], "verified");
+        assert_eq!(record["key_id"], sealed_by.id().to_string());
+        let (envelope, record) = (envelope.to_string(), stage.text(shim).await);
+        let envelope = Envelope::from_line(&envelope).unwrap();
+        let attested =
+            check_attestation(&envelope, RECORD_SUBJECT, record.as_bytes(), &known).unwrap();
+        assert_eq!(attested.key_id, second.id());
     }
     let (_, keys) = ask(&stage.app, "/v1/keys").await;
     let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();

@@ -61,11 +61,15 @@ pub struct Attested {
     pub key_id: KeyId,
 }
 
-/// The statement of a record, signed. The report is made as a run's shim makes it.
-pub fn attest(record: impl Read, key: &SealingKey) -> Result<Envelope, AttestationError> {
+/// The statement of a record, signed by the key that is in use when it is made; which of `sealed_by` sealed the record, it says. The
+/// report is made as a run's shim makes it.
+pub fn attest(
+    record: impl Read,
+    sealed_by: &[PublicKey],
+    key: &SealingKey,
+) -> Result<Envelope, AttestationError> {
     let mut hashed = Hashed { file: record, hasher: Sha256::new() };
-    let report =
-        Report::from_record(BufReader::with_capacity(1 << 16, &mut hashed), &[key.public()])?;
+    let report = Report::from_record(BufReader::with_capacity(1 << 16, &mut hashed), sealed_by)?;
     // A reader stops where a record is broken; its file goes on.
     io::copy(&mut hashed, &mut io::sink()).map_err(AttestationError::Read)?;
     let payload = serde_json::to_vec(&statement(&hex(hashed.hasher), &report)?)?;

@@ -2,6 +2,7 @@
 //! the schemas.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::*;
@@ -129,7 +130,7 @@ fn a_broken_record_is_exported_to_its_break_and_said_to_be_broken() {
 fn a_statement_holds_for_its_record_and_its_key_alone() {
     let key = SealingKey::generate().unwrap();
     let record = backup().sealed(&key);
-    let line = attest(&*record, &key).unwrap().to_line().unwrap();
+    let line = attest(&*record, &[key.public()], &key).unwrap().to_line().unwrap();
     let envelope = Envelope::from_line(&line).unwrap();
     let check = |envelope: &Envelope, record: &[u8], key: &PublicKey| {
         check_attestation(envelope, RECORD_SUBJECT, record, &[*key])
@@ -156,19 +157,43 @@ fn a_statement_holds_for_its_record_and_its_key_alone() {
     ));
 }
 
+#[test]
+fn a_statement_is_signed_by_the_key_of_now_and_says_which_key_sealed() {
+    let (old, new) = (SealingKey::generate().unwrap(), SealingKey::generate().unwrap());
+    let record = backup().sealed(&old);
+    let keys = [new.public(), old.public()];
+    let envelope = attest(&*record, &keys, &new).unwrap();
+    let attested = check_attestation(&envelope, RECORD_SUBJECT, &*record, &keys).unwrap();
+    assert_eq!(attested.key_id, new.public().id());
+    let payload = STANDARD.decode(&envelope.payload).unwrap();
+    let said: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(said["predicate"]["record"]["whole"], "verified");
+    assert_eq!(said["predicate"]["record"]["key_id"], old.public().id().to_string());
+    // Who has the old key only learns of the new one through the log.
+    assert!(matches!(
+        check_attestation(&envelope, RECORD_SUBJECT, &*record, &[old.public()]),
+        Err(AttestationError::Envelope(EnvelopeError::Signature))
+    ));
+    // A record whose seal is by none of them is not said to be whole.
+    let envelope = attest(&*record, &[new.public()], &new).unwrap();
+    let payload = STANDARD.decode(&envelope.payload).unwrap();
+    let said: Value = serde_json::from_slice(&payload).unwrap();
+    assert_ne!(said["predicate"]["record"]["whole"], "verified");
+}
+
 /// The one signing key has two uses, and what it signed for one must not pass for the other.
 #[test]
 fn a_seal_is_no_attestation_and_an_attestation_no_seal() {
     let key = SealingKey::generate().unwrap();
     let record = backup().sealed(&key);
     let seal: Value = lines(&record).pop().unwrap();
-    let mut envelope = attest(&*record, &key).unwrap();
+    let mut envelope = attest(&*record, &[key.public()], &key).unwrap();
     envelope.signatures[0].sig = seal["signature"].as_str().unwrap().to_owned();
     assert!(matches!(
         check_attestation(&envelope, RECORD_SUBJECT, &*record, &[key.public()]),
         Err(AttestationError::Envelope(EnvelopeError::Signature))
     ));
-    let signature = attest(&*record, &key).unwrap().signatures[0].sig.clone();
+    let signature = attest(&*record, &[key.public()], &key).unwrap().signatures[0].sig.clone();
     let text = String::from_utf8(record).unwrap();
     let forged = text.replace(seal["signature"].as_str().unwrap(), &signature);
     assert!(crate::verify(forged.as_bytes(), &[key.public()]).is_err());
@@ -178,7 +203,7 @@ fn a_seal_is_no_attestation_and_an_attestation_no_seal() {
 fn every_changed_byte_of_an_attestation_is_found() {
     let key = SealingKey::generate().unwrap();
     let record = backup().sealed(&key);
-    let line = attest(&*record, &key).unwrap().to_line().unwrap();
+    let line = attest(&*record, &[key.public()], &key).unwrap().to_line().unwrap();
     // The key's name vouches for nothing and may be anything; so may the blank at the line's end.
     let named = line.find("\"keyid\"").unwrap();
     let free = named..line.find("\"sig\"").unwrap();

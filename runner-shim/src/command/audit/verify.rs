@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use guard_audit::{
     Broken, PublicKey, Unsealed, Verified, VerifyError,
     tlog::{
-        Bundle, BundleError, Consistency, Kept, LogProblem, Proof, SignedCheckpoint, verify_bundle,
+        Bundle, BundleError, Consistency, Kept, LogProblem, Proof, SignedCheckpoint, follow_keys,
+        verify_bundle,
     },
     verify,
 };
@@ -135,7 +136,15 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         && let Some(path) = &args.attestation
     {
         let session = answer.session.as_deref();
-        match attestation::check(path, &args.record, args.report.as_deref(), &keys, session)? {
+        // The statement may be signed by a later key than the record: a proof tells of all, as for the record itself.
+        let followed = match &proof {
+            Some(Ok(proof)) => {
+                follow_keys(proof, &keys).map(|found| found.keys).unwrap_or_default()
+            }
+            Some(Err(_)) | None => Vec::new(),
+        };
+        let known = [&keys[..], &followed].concat();
+        match attestation::check(path, &args.record, args.report.as_deref(), &known, session)? {
             Ok(key) => {
                 words.push_str(&format!("\nsaid:  attested by key {key}"));
                 answer.attested_by = Some(key);
