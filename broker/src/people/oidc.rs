@@ -256,12 +256,18 @@ impl Provider {
 }
 
 /// A claim as text, by its name or by where it stands (RFC 6901).
-fn word(claims: &Map<String, Value>, name: &str) -> Option<String> {
+pub(super) fn word(claims: &Map<String, Value>, name: &str) -> Option<String> {
     let value = match name.strip_prefix('/') {
         Some(path) => {
-            let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+            let (first, rest) = match path.split_once('/') {
+                Some((first, rest)) => (first, Some(rest)),
+                None => (path, None),
+            };
             let first = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
-            if rest.is_empty() { Some(first) } else { first.pointer(&format!("/{rest}")) }
+            match rest {
+                Some(rest) => first.pointer(&format!("/{rest}")),
+                None => Some(first),
+            }
         }
         None => claims.get(name),
     };

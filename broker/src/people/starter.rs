@@ -55,8 +55,16 @@ impl Starter {
         }
         let started_by = names(started_by(run));
         let own = COMPARED.iter().filter_map(|name| person.claims.get(*name)).map(String::as_str);
-        if !names(own).is_disjoint(&started_by) {
+        let own = names(own);
+        if !own.is_disjoint(&started_by) {
             return Self::Same;
+        }
+        let alike = own.iter().any(|own| started_by.iter().any(|other| looks_like(own, other)));
+        if alike && !settled {
+            return Self::Unknown(
+                "your name is written almost like that of who started the run; `same_person` can name a claim that tells you apart"
+                    .into(),
+            );
         }
         if let Some(missing) = missing {
             return Self::Unknown(missing);
@@ -90,7 +98,7 @@ fn is_started_by_somebody(run: &Identity) -> bool {
 fn names<'a>(values: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for value in values {
-        let value = value.trim().to_lowercase();
+        let value = plain(value);
         if let Some((local, _)) = value.split_once('@') {
             let local = local.split('+').next().unwrap_or(local);
             names.insert(local.to_owned());
@@ -102,7 +110,23 @@ fn names<'a>(values: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
 }
 
 fn is_same(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
+    plain(one) == plain(other)
+}
+
+/// A name without regard to case, and without marks that cannot be seen or only stand at letters.
+fn plain(name: &str) -> String {
+    let lower = name.trim().to_lowercase();
+    lower.chars().filter(|c| c.is_ascii() || c.is_alphanumeric()).collect()
+}
+
+/// Whether two names differ by letters only of which one is another alphabet's (`аnn` with a Cyrillic first letter, `ａｎｎ`): whoever
+/// chooses a name may choose one that looks like another.
+fn looks_like(one: &str, other: &str) -> bool {
+    let alike = |(one, other): (char, char)| {
+        let foreign = |c: char, own: char| !c.is_ascii() && c.is_lowercase() && own.is_lowercase();
+        one == other || foreign(one, other) || foreign(other, one)
+    };
+    one.chars().count() == other.chars().count() && one.chars().zip(other.chars()).all(alike)
 }
 
 #[cfg(test)]
@@ -112,7 +136,7 @@ mod tests {
     use guard_core::{Identity, Timestamp};
 
     use super::*;
-    use crate::config::SamePerson;
+    use crate::{config::SamePerson, people::oidc::word};
 
     fn person(claims: &[(&str, &str)]) -> Person {
         let claims = claims.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -166,6 +190,102 @@ mod tests {
         // But whoever the clock's run names is known.
         let ann = person(&[("preferred_username", "ann")]);
         assert_eq!(Starter::of(&ann, &run("schedule", "ann", &[])), Starter::Same);
+    }
+
+    /// Somebody by the claims of an ID token, as it names what `pair` compares.
+    fn vouched(claims: &serde_json::Value, pair: &SamePerson) -> Person {
+        let all = claims.as_object().unwrap();
+        let named = [pair.person.as_str()].into_iter().chain(COMPARED);
+        let found = named.filter_map(|name| Some((name.to_owned(), word(all, name)?)));
+        Person { claims: found.collect(), same_person: vec![pair.clone()], ..person(&[]) }
+    }
+
+    #[test]
+    fn whatever_stands_where_a_pair_looks_nobody_decides_about_their_own_run() {
+        use serde_json::json;
+        let run = run("push", "octocat", &[("actor_id", "77")]);
+        let found = |name: &str, claims: serde_json::Value| {
+            let pair = SamePerson { run: "actor_id".into(), person: name.into(), issuer: None };
+            Starter::of(&vouched(&claims, &pair), &run)
+        };
+        for (name, claims) in [
+            ("id", json!({ "id": "77" })),
+            ("id", json!({ "id": 77 })),
+            ("id", json!({ "id": " 77\u{200b}" })),
+            ("/id", json!({ "id": 77 })),
+            ("/ids/github", json!({ "ids": { "github": 77 } })),
+            ("/ids/1", json!({ "ids": [5, "77"] })),
+            ("/a~1b/~0c", json!({ "a/b": { "~c": "77" } })),
+            ("https://acme.example/id", json!({ "https://acme.example/id": "77" })),
+        ] {
+            assert_eq!(found(name, claims.clone()), Starter::Same, "{name} {claims}");
+        }
+        // What is no word, or stands elsewhere, settles nothing, whatever else is known of the person.
+        for (name, value) in [
+            ("id", json!(null)),
+            ("id", json!(true)),
+            ("id", json!(77.0)),
+            ("id", json!(77.5)),
+            ("id", json!("")),
+            ("id", json!("  ")),
+            ("id", json!(["77"])),
+            ("id", json!({ "value": "77" })),
+            ("ID", json!("77")),
+            ("Id", json!(77)),
+            ("/id/", json!("77")),
+            ("/id/0", json!("77")),
+            ("//id", json!("77")),
+            ("id/0", json!(["77"])),
+            ("id", json!({ "id": "78" })),
+        ] {
+            let claims = json!({ "id": value, "preferred_username": "ben" });
+            let starter = found(name, claims.clone());
+            assert!(matches!(starter, Starter::Unknown(_)), "{name} {claims}: {starter:?}");
+        }
+        for claims in [json!({ "id": 78 }), json!({ "id": "078" }), json!({ "id": "7 7" })] {
+            assert_eq!(found("id", claims.clone()), Starter::Another, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_the_starters_is_not_somebody_elses() {
+        let is = |own: &str, actor: &str| {
+            Starter::of(&person(&[("preferred_username", own)]), &run("push", actor, &[]))
+        };
+        for (own, actor) in [
+            ("ann\u{200b}", "ann"),
+            ("\u{2060}a\u{ad}nn", "Ann"),
+            ("a\u{301}nn", "ann"),
+            ("\u{130}da", "ida"),
+            ("ANN+ci@acme.example", "ann"),
+        ] {
+            assert_eq!(is(own, actor), Starter::Same, "{own:?} {actor:?}");
+        }
+        for (own, actor) in [
+            ("\u{430}nn", "ann"),
+            ("\u{ff41}\u{ff4e}\u{ff4e}", "ann"),
+            ("\u{e1}nn", "ann"),
+            ("ann", "\u{430}nn"),
+            ("\u{430}nn@acme.example", "ann"),
+        ] {
+            assert!(matches!(is(own, actor), Starter::Unknown(_)), "{own:?} {actor:?}");
+        }
+        for (own, actor) in [
+            ("ben", "ann"),
+            ("j\u{fc}rgen", "ann"),
+            ("\u{5f20}\u{4e09}\u{674e}", "ann"),
+            ("ann1", "ann"),
+        ] {
+            assert_eq!(is(own, actor), Starter::Another, "{own:?} {actor:?}");
+        }
+        // What does not change tells them apart.
+        let pair = SamePerson { run: "actor_id".into(), person: "id".into(), issuer: None };
+        let claims = [("preferred_username", "\u{430}nn"), ("id", "78")];
+        let other = Person { same_person: vec![pair], ..person(&claims) };
+        assert_eq!(
+            Starter::of(&other, &run("push", "ann", &[("actor_id", "77")])),
+            Starter::Another
+        );
     }
 
     #[test]
