@@ -80,7 +80,7 @@ function watch(page, wrong) {
   });
   page.on('request', (request) => {
     const url = request.url();
-    if (!url.startsWith('http://127.0.0.1:') && !url.startsWith('data:') && !url.startsWith('blob:')) wrong.push(`a request to ${url}`);
+    if (!url.startsWith('http://127.0.0.1:') && !url.startsWith(`${URL}/`) && !url.startsWith('data:') && !url.startsWith('blob:')) wrong.push(`a request to ${url}`);
   });
 }
 

@@ -9,7 +9,15 @@
 
 use std::process::{Command, Stdio};
 
-use guard_tests::{Finished, Stage, policies, process::wait_for, script, story};
+use guard_tests::{
+    Finished, Programs, Stage,
+    people::CLIENT_SECRET,
+    policies,
+    process::{Process, free_port, wait_for},
+    script,
+    stage::wait_healthy,
+    story,
+};
 
 /// Reads and errors go on, deletes do not.
 const POLICY: &str = policies::READ_ONLY;
@@ -163,4 +171,50 @@ fn a_delete_that_somebody_refuses_does_not_happen() {
     assert!(!status.success(), "{}", job.log());
     assert!(job.log().contains("GRD-24"), "{}", job.log());
     assert_eq!(stage.postgres.sql("shop", "SELECT count(*) FROM users").unwrap(), "3");
+}
+
+/// Browsers take cookies with `Secure` and `__Host-` from this machine without TLS, under either of its names.
+#[test]
+fn somebody_signs_in_at_a_broker_on_this_machine_without_tls() {
+    let mut stage = stage();
+    let dir = stage.dir().to_owned();
+    let config = std::fs::read_to_string(dir.join("guard.yaml")).unwrap();
+    let own_address = stage.url.strip_prefix("http://").unwrap().to_owned();
+    let port = free_port().unwrap();
+    let localhost = format!("http://localhost:{port}");
+    let config = config
+        .replace(&format!("url: {}", stage.url), &format!("url: {localhost}"))
+        .replace(&format!("listen: {own_address}"), &format!("listen: 127.0.0.1:{port}"));
+    assert!(config.contains(&localhost) && !config.contains(&own_address), "{config}");
+    std::fs::write(dir.join("localhost.yaml"), config).unwrap();
+    let broker = Programs::built().unwrap().broker;
+    let begin = |name: &str, arguments: &[&str], url: &str| {
+        let mut command = Command::new(&broker);
+        command.args(arguments).current_dir(&dir).env("XDG_RUNTIME_DIR", &dir);
+        let log = dir.join(format!("{name}.log"));
+        let mut process = Process::start(name, &mut command, &log).unwrap();
+        wait_healthy(&mut process, &url.replace("localhost", "127.0.0.1")).unwrap();
+        process
+    };
+    stage.broker.stop().unwrap();
+    let dev = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let listen = dev.strip_prefix("http://").unwrap();
+    let as_dev = ["dev", "--config", "guard.yaml", "--no-gateway", "--listen", listen];
+    let as_served = ["serve", "--config", "localhost.yaml"];
+    let brokers = [
+        ("serve", begin("serve", &as_served, &localhost), &localhost),
+        ("dev", begin("dev", &as_dev, &dev), &dev),
+    ];
+    let people = stage.people.as_mut().unwrap();
+    for (name, broker, url) in &brokers {
+        let back = format!("{url}/sign-in/callback");
+        let client = serde_json::json!({ "client": { "back": back, "secret": CLIENT_SECRET } });
+        people.tell(&client).unwrap();
+        let mut story = story("without_tls.js").unwrap();
+        let told: Finished = story.env("GUARD_URL", url).output().unwrap().into();
+        if told.code != 0 {
+            eprintln!("{name}\n{}", broker.log());
+        }
+        let _ = told.ok();
+    }
 }
