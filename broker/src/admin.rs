@@ -4,6 +4,7 @@
 
 mod gateways;
 mod keys;
+mod people;
 mod records;
 mod reload;
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub(crate) use gateways::{GatewayArgs, run as gateways};
 pub(crate) use keys::{KeyArgs, run as key};
+pub(crate) use people::{PeopleArgs, run as people};
 pub(crate) use records::{RecordArgs, run as records};
 pub(crate) use reload::{ReloadArgs, run as reload};
 

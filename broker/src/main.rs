@@ -97,6 +97,8 @@ enum Command {
     Gateways(admin::GatewayArgs),
     /// List, show and end sessions
     Sessions(admin::Args),
+    /// List who is signed in, and sign people out
+    People(admin::PeopleArgs),
     /// Hold records, release and list holds, delete a record
     Records(admin::RecordArgs),
     /// Say why a run gets a session, or none
@@ -140,6 +142,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reload(args) => return runtime()?.block_on(admin::reload(args)),
         Command::Gateways(args) => runtime()?.block_on(admin::gateways(args))?,
         Command::Sessions(args) => runtime()?.block_on(admin::run(args))?,
+        Command::People(args) => runtime()?.block_on(admin::people(args))?,
         Command::Records(args) => runtime()?.block_on(admin::records(args))?,
         Command::Trust(args) => return runtime()?.block_on(trust::run(args)),
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,

@@ -18,7 +18,7 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, try_unfold},
 };
-use guard_audit::{ChainWriter, Event, SealingKey, tlog::Leaf};
+use guard_audit::{ChainWriter, Event, SealingKey, Segment, tlog::Leaf};
 use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
 
 pub(crate) use archive::Archive;
@@ -132,11 +132,11 @@ pub(crate) enum Record {
 // === impl Records ===
 
 impl Records {
-    /// The line that starts a record, and its hash, where records start with their session in the store.
+    /// The line that starts a record, its hash and its segment, where records start with their session in the store.
     pub(crate) fn first_line(
         &self,
         first: &Event,
-    ) -> Result<Option<(Vec<u8>, Digest)>, RecordError> {
+    ) -> Result<Option<(Vec<u8>, Digest, Segment)>, RecordError> {
         match self {
             Self::Files(_) => Ok(None),
             Self::Parts(..) => {
@@ -145,7 +145,7 @@ impl Records {
                 chain
                     .append_into(&mut line, Timestamp::now(), BROKER, first)
                     .map_err(|error| RecordError::Invalid(error.to_string()))?;
-                Ok(Some((line, chain.head())))
+                Ok(Some((line, chain.head(), chain.segment().clone())))
             }
         }
     }
@@ -304,6 +304,22 @@ impl Record {
                 appended.map_err(io::Error::other)?
             }
             Self::Parts(record) => record.append_own(&event).await,
+        }
+    }
+
+    /// Seals the segment if it is due, though nothing comes. Does nothing to a record that is sealed.
+    pub(crate) async fn seal_segment(&self, now: Timestamp) -> Result<(), RecordError> {
+        let sealed = match self {
+            Self::File(record) => {
+                let record = record.clone();
+                let sealed = tokio::task::spawn_blocking(move || record.seal_segment(now)).await;
+                sealed.map_err(io::Error::other)?
+            }
+            Self::Parts(record) => record.seal_segment(now).await,
+        };
+        match sealed {
+            Ok(()) | Err(RecordError::Sealed) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

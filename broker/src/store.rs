@@ -36,7 +36,7 @@ pub(crate) use gateways::{Enrolled, StoredGateway};
 pub(crate) use journal::{Head, Part};
 pub(crate) use log::LeafRow;
 pub(crate) use overview::Overview;
-pub(crate) use people::{Held, NewSignedIn, SignedInRow};
+pub(crate) use people::{Held, NewSignedIn, SignIn, SignedInRow, Which};
 pub(crate) use renewals::Renewal;
 pub(crate) use retention::{Buried, Hold, Tombstone};
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};

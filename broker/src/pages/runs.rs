@@ -20,7 +20,7 @@ use crate::{
     record::RecordError,
     runs::{
         Digested, Form, Values,
-        live::{Feed, follow},
+        live::{Feed, Following, follow},
         view::{self, Other, RunPage, RunsQuery, StatementsQuery, file_name},
     },
     store::{RunRow, RunState},
@@ -155,7 +155,13 @@ pub(super) async fn events(
         Err(error) => return Err(error.into()),
     };
     let feed = Feed::new(tail, values(&signed_in), seen);
-    let events = follow(app.sessions.clone(), run.id, feed, place, app.stop.clone());
+    let following = Following {
+        sessions: app.sessions.clone(),
+        id: run.id,
+        reader: signed_in.hash(),
+        stop: app.stop.clone(),
+    };
+    let events = follow(following, place, feed);
     let mut answer = frame::guarded(Body::from_stream(events).into_response());
     let kind = HeaderValue::from_static("text/event-stream");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);

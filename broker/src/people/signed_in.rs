@@ -27,6 +27,11 @@ pub(crate) struct SignedIn {
 }
 
 impl SignedIn {
+    /// By what the store knows this sign-in.
+    pub(crate) fn hash(&self) -> Digest {
+        Digest::of(&self.token)
+    }
+
     /// What only our pages have, for this browser.
     pub(crate) fn csrf(&self) -> String {
         csrf(&self.token)

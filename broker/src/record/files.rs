@@ -135,12 +135,35 @@ impl FileRecord {
     /// Appends an event of the broker itself. Blocks on the disk.
     pub(super) fn append_own(&self, event: &Event) -> Result<(), RecordError> {
         let mut lines = self.lines();
+        if !lines.writers.is_new(event) {
+            return Ok(());
+        }
         self.write(&mut lines, BROKER, std::slice::from_ref(event), true)?;
+        lines.writers.count_own(event);
         if let Some(notice) = held(event)
             && (lines.notices.len() as u64) < MAX_NOTICES
         {
             lines.notices.push(notice);
         }
+        let end = lines.length;
+        drop(lines);
+        self.sync(end)
+    }
+
+    /// Seals the segment if it is due. Blocks on the disk.
+    pub(super) fn seal_segment(&self, now: Timestamp) -> Result<(), RecordError> {
+        let mut lines = self.lines();
+        lines.writable()?;
+        if lines.ended || !lines.chain.is_due(now) {
+            return Ok(());
+        }
+        let mut chain = lines.chain.clone();
+        let mut seal = Vec::new();
+        chain
+            .seal_segment_into(&mut seal, self.session, now, &self.keys.current())
+            .map_err(|error| RecordError::Invalid(error.to_string()))?;
+        self.write_bytes(&mut lines, &seal)?;
+        lines.chain = chain;
         let end = lines.length;
         drop(lines);
         self.sync(end)

@@ -79,11 +79,34 @@ impl PartsRecord {
     pub(super) async fn append_own(&self, event: &Event) -> Result<(), RecordError> {
         self.change(|end| {
             let mut new = end.clone();
+            if !new.writers.is_new(event) {
+                return Ok(Step { lines: Vec::new(), new, notices: Vec::new(), answer: () });
+            }
+            new.writers.count_own(event);
             let lines = self.chain(&mut new, BROKER, std::slice::from_ref(event), true)?;
             let notices: Vec<_> =
                 held(event).filter(|_| new.notices < MAX_NOTICES).into_iter().collect();
             new.notices += notices.len() as u64;
             Ok(Step { lines, new, notices, answer: () })
+        })
+        .await
+    }
+
+    pub(super) async fn seal_segment(&self, now: Timestamp) -> Result<(), RecordError> {
+        // What was seen last may be older than what another broker wrote, of which nothing is covered.
+        *self.seen.lock().await = None;
+        self.change(|end| {
+            let mut new = end.clone();
+            let mut chain = ChainWriter::resume_in(new.entries, new.head, new.segment.clone());
+            let mut lines = Vec::new();
+            if chain.is_due(now) {
+                chain
+                    .seal_segment_into(&mut lines, self.session, now, &self.keys.current())
+                    .map_err(|error| RecordError::Invalid(error.to_string()))?;
+                new.head = chain.head();
+                new.segment = chain.segment().clone();
+            }
+            Ok(Step { lines, new, notices: Vec::new(), answer: () })
         })
         .await
     }

@@ -98,7 +98,9 @@ impl Files {
             if let Event::SessionEnded { .. } = entry.event {
                 lines.ended = true;
             }
-            if &*entry.writer != BROKER {
+            if &*entry.writer == BROKER {
+                lines.writers.count_own(&entry.event);
+            } else {
                 lines.follow(&entry.writer, &entry.event, fallback.as_ref());
             }
             entries += 1;

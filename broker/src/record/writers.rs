@@ -10,6 +10,8 @@ use super::RecordError;
 
 /// A session has a few enforcement points; more names than this are a mistake or an attack.
 const MAX_WRITERS: usize = 1024;
+/// Begins the names of streams that no enforcement point can write: of one decision each.
+const DECISIONS: &str = "broker/";
 /// Notices kept for the shim: a script that is refused more often than this is told only in the report.
 pub(super) const MAX_NOTICES: u64 = 10_000;
 
@@ -50,13 +52,26 @@ impl Writers {
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(count);
         if !self.0.contains_key(name) {
-            if self.0.len() >= MAX_WRITERS {
+            if self.0.keys().filter(|name| !name.starts_with(DECISIONS)).count() >= MAX_WRITERS {
                 return Err(RecordError::Invalid("the session has too many writers".into()));
             }
             let writer = Writer { owner: Some(owner.to_owned()), next: 0, resource: None };
             self.0.insert(name.to_owned(), writer);
         }
         Ok(known)
+    }
+
+    /// Whether an event of the broker's is to be appended. What came of a request is a stream of one event: any broker may bring
+    /// it, also when another did, and it is taken once.
+    pub(super) fn is_new(&self, event: &Event) -> bool {
+        decision(event).is_none_or(|name| !self.0.contains_key(&name))
+    }
+
+    /// Counts an event of the broker's own.
+    pub(super) fn count_own(&mut self, event: &Event) {
+        if let Some(name) = decision(event) {
+            self.0.insert(name, Writer { owner: None, next: 1, resource: None });
+        }
     }
 
     /// Number of the next event of a writer.
@@ -103,6 +118,12 @@ impl Writers {
             | Event::SessionEnded { .. } => None,
         }
     }
+}
+
+/// The stream of a decision.
+fn decision(event: &Event) -> Option<String> {
+    let Event::ApprovalDecided { approval, state, .. } = event else { return None };
+    Some(format!("{DECISIONS}{approval}/{}", state.as_str()))
 }
 
 /// What the shim is told of a statement that waits for people.

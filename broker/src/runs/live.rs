@@ -12,12 +12,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::{self, Stream, StreamExt as _, unfold};
 use guard_audit::{
     Entry, Event, Outcome, StatementPhase,
     report::{Fate, ListedOperation, duration, end_words, grouped, short, without_literals},
 };
-use guard_core::SessionId;
+use guard_core::{Digest, SessionId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,14 +26,17 @@ use super::{Values, streams::Place, view::one_line};
 use crate::{
     record::{RecordError, Tail},
     sessions::Sessions,
+    store::Held,
 };
 
 /// Between two looks at the record.
 const LOOK: Duration = Duration::from_millis(400);
 /// Without anything to tell, a line that says nothing keeps what is between from closing the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Then the reader comes again, and shows again who he is.
+/// Then the reader comes again, and shows again what he may see.
 const LONGEST: Duration = Duration::from_secs(600);
+/// How often it is looked whether the reader is signed in still.
+const SIGNED_IN: Duration = Duration::from_secs(1);
 /// Lines that one look tells of at most.
 const MAX_LINES: usize = 50;
 /// Operations whose texts are remembered.
@@ -51,7 +54,21 @@ pub(crate) struct Feed {
     operations: HashMap<(Arc<str>, u64), Known>,
     open: HashMap<(Arc<str>, u64), ()>,
     totals: Totals,
+    looked: bool,
     ended: bool,
+}
+
+/// Where the events of a session come from, and for whom they are.
+#[derive(Debug)]
+pub(crate) struct Following {
+    /// All sessions.
+    pub(crate) sessions: Arc<Sessions>,
+    /// The one that is followed.
+    pub(crate) id: SessionId,
+    /// By what the reader is signed in: when that is over, so is this.
+    pub(crate) reader: Digest,
+    /// When the broker stops.
+    pub(crate) stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -85,6 +102,7 @@ impl Feed {
             operations: HashMap::new(),
             open: HashMap::new(),
             totals: Totals::default(),
+            looked: false,
             ended: false,
         }
     }
@@ -105,6 +123,10 @@ impl Feed {
                 }
             }
             tokio::task::yield_now().await;
+        }
+        // An entry that is not there yet was not seen: what a reader says must not hide what comes.
+        if !std::mem::replace(&mut self.looked, true) && self.seen > told.last {
+            self.seen = told.last;
         }
         let mut text = String::new();
         for (id, _, name, value) in &told.lines {
@@ -283,63 +305,69 @@ fn event(text: &mut String, id: Option<u64>, name: &str, value: &Value) {
     let _ = write!(text, "event: {name}\ndata: {value}\n\n");
 }
 
-/// The events of a session, until it is over, the broker stops, or the reader has to show again who he is.
+/// The events of a session, until it is over, the broker stops, the reader is signed out, or he has to show again what he may see.
 pub(crate) fn follow(
-    sessions: Arc<Sessions>,
-    id: SessionId,
-    feed: Feed,
+    following: Following,
     place: Place,
-    stop: CancellationToken,
+    feed: Feed,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static {
+    // How long the browser waits before it comes again.
+    let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
     let now = Instant::now();
-    let state = (sessions, feed, now + LONGEST, now, place, true);
-    unfold(state, move |(sessions, mut feed, until, mut spoke, place, first)| {
-        let stop = stop.clone();
-        async move {
-            if first {
-                // How long the browser waits before it comes again.
-                let hello = Bytes::from_static(b"retry: 2000\n\n");
-                return Some((Ok(hello), (sessions, feed, until, spoke, place, false)));
-            }
+    let until = now + LONGEST;
+    let state = (following, place, feed, now, now);
+    let events = unfold(
+        state,
+        move |(following, place, mut feed, mut spoke, mut looked)| async move {
             loop {
                 if feed.ended || Instant::now() > until {
                     return None;
                 }
-                let text = match feed.look().await {
+                if looked.elapsed() > SIGNED_IN {
+                    if !following.is_signed_in().await {
+                        return None;
+                    }
+                    looked = Instant::now();
+                }
+                let mut text = match feed.look().await {
                     Ok(text) => text,
                     Err(error) => {
-                        tracing::debug!(session = %id, %error, "a live page cannot be told more");
+                        tracing::debug!(session = %following.id, %error, "a live page cannot be told more");
                         return None;
                     }
                 };
-                if !text.is_empty() {
-                    spoke = Instant::now();
-                    let state = (sessions, feed, until, spoke, place, false);
-                    return Some((Ok(Bytes::from(text)), state));
-                }
-                if spoke.elapsed() > HEARTBEAT {
+                if text.is_empty() && spoke.elapsed() > HEARTBEAT {
                     // A record that nobody can go on with has no end; its session has.
-                    if sessions
-                        .store
-                        .state(id)
-                        .await
-                        .is_ok_and(|state| state.is_none_or(|state| state.ended.is_some()))
-                    {
-                        let mut text = String::new();
+                    if following.is_over().await {
                         event(&mut text, None, "end", &json!({ "words": "the session is over" }));
                         feed.ended = true;
-                        let state = (sessions, feed, until, spoke, place, false);
-                        return Some((Ok(Bytes::from(text)), state));
+                    } else {
+                        text.push_str(": still here\n\n");
                     }
+                }
+                if !text.is_empty() {
                     spoke = Instant::now();
-                    let beat = Bytes::from_static(b": still here\n\n");
-                    return Some((Ok(beat), (sessions, feed, until, spoke, place, false)));
+                    let state = (following, place, feed, spoke, looked);
+                    return Some((Ok(Bytes::from(text)), state));
                 }
                 tokio::select! {
-                    () = stop.cancelled() => return None,
+                    () = following.stop.cancelled() => return None,
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
-        }
-    })
+        },
+    );
+    hello.chain(events)
+}
+
+impl Following {
+    async fn is_signed_in(&self) -> bool {
+        let found = self.sessions.store.signed_in(self.reader, Held::Browser).await;
+        found.is_ok_and(|found| found.is_some())
+    }
+
+    async fn is_over(&self) -> bool {
+        let state = self.sessions.store.state(self.id).await;
+        state.is_ok_and(|state| state.is_none_or(|state| state.ended.is_some()))
+    }
 }

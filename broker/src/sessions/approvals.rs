@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use guard_audit::Event;
 use guard_core::{
     ApprovalId, ApprovalKey, ApprovalScope, ApprovalState, ApprovalTerms, ApprovalWait, Digest,
-    EnforceAt, Identity, PersonRef, ResourceName, RuleId, Sensitive, Timestamp,
+    EnforceAt, Identity, PersonRef, ResourceName, RuleId, Sensitive, SessionId, Timestamp,
     control::{ApprovalStatus, AskApproval, PolicySource, UseApproval},
     shortest_within, strictest_wait,
 };
@@ -24,6 +24,11 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(500);
 /// Rules of one operation that ask.
 const MAX_RULES: usize = 32;
+/// Why something came of a request without anybody's word.
+const TIME_OVER: &str = "its time was over";
+const ASKER_GONE: &str = "whoever asked is gone";
+const SESSION_OVER: &str = "the session is over";
+const TAKEN_BACK: &str = "it was taken back";
 /// Length of what is said of an operation in a line, in bytes.
 const MAX_WHAT: usize = 1_000;
 /// Longest reason that a person can give, in characters.
@@ -191,6 +196,10 @@ impl Sessions {
         if digest != row.digest {
             return Err(Refusal::Forbidden("the approval is for something else".into()));
         }
+        if row.state == ApprovalState::Granted {
+            // That it was granted stands before that it was used, also when the broker that granted it is no more.
+            self.note_missing(Some(row.session)).await?;
+        }
         if self.store.use_approval(id, session.row.id, digest).await? {
             let by = self.yes_of(id).await?;
             let used = Event::ApprovalUsed { approval: id, asked_in: row.session, digest, by };
@@ -215,7 +224,7 @@ impl Sessions {
     ) -> Result<ApprovalStatus, Refusal> {
         let row = self.approval_of(session, id).await?;
         if self.store.cancel_approval(id, session.row.id).await? {
-            self.note(&row, ApprovalState::Cancelled, Vec::new(), "whoever asked is gone").await;
+            self.note(&row, ApprovalState::Cancelled, ASKER_GONE).await;
         }
         let row = self.store.approval(id).await?.ok_or(Refusal::NoSession)?;
         Ok(self.status(&row).await?)
@@ -298,9 +307,10 @@ impl Sessions {
     /// Takes back what a session that is over still holds.
     pub(super) async fn cancel_held(&self, session: &Session) -> Result<(), Refusal> {
         for row in self.store.cancel_held(session.row.id).await? {
-            self.note(&row, ApprovalState::Cancelled, Vec::new(), "the session is over").await;
+            self.note(&row, ApprovalState::Cancelled, SESSION_OVER).await;
         }
-        Ok(())
+        // Nothing can be added behind the seal.
+        self.note_missing(Some(session.row.id)).await
     }
 
     /// Ends what is out of time, and counts what a broker that stopped did not.
@@ -312,18 +322,40 @@ impl Sessions {
                 self.count_votes(&row).await?;
             }
         }
+        self.note_missing(None).await
+    }
+
+    /// Appends what came of requests where a broker stopped before it did, or could not. The record takes each once.
+    async fn note_missing(&self, session: Option<SessionId>) -> Result<(), Refusal> {
+        for row in self.store.unnoted_approvals(session).await? {
+            let votes = self.store.votes(row.id).await?;
+            let said = |granted| {
+                let of_them = votes.iter().filter(move |vote| vote.granted == granted);
+                of_them.map(|vote| (vote.person.clone(), vote.reason.clone())).unzip()
+            };
+            let why = |text: &str| (Vec::new(), vec![text.to_owned()]);
+            let (state, (by, reasons)) = match row.state {
+                ApprovalState::Waiting => continue,
+                ApprovalState::Granted | ApprovalState::Used => {
+                    (ApprovalState::Granted, said(true))
+                }
+                ApprovalState::Refused => (ApprovalState::Refused, said(false)),
+                ApprovalState::Expired => (ApprovalState::Expired, why(TIME_OVER)),
+                ApprovalState::Cancelled => (ApprovalState::Cancelled, why(TAKEN_BACK)),
+            };
+            self.tell_record(&row, state, by, reasons).await;
+        }
         Ok(())
     }
 
     async fn note_expired(&self, expired: &[ApprovalRow]) {
         for row in expired {
-            let why = "its time was over";
-            self.note(row, ApprovalState::Expired, Vec::new(), why).await;
+            self.note(row, ApprovalState::Expired, TIME_OVER).await;
         }
     }
 
-    async fn note(&self, row: &ApprovalRow, state: ApprovalState, by: Vec<PersonRef>, why: &str) {
-        self.note_with(row, state, by, vec![why.to_owned()]).await;
+    async fn note(&self, row: &ApprovalRow, state: ApprovalState, why: &str) {
+        self.note_with(row, state, Vec::new(), vec![why.to_owned()]).await;
     }
 
     /// Says what came of a request: in the record of the session that asked, if that is open, and to who waits.
@@ -335,24 +367,42 @@ impl Sessions {
         reasons: Vec<String>,
     ) {
         self.metrics.approval(state);
+        self.tell_record(row, state, by, reasons).await;
+    }
+
+    async fn tell_record(
+        &self,
+        row: &ApprovalRow,
+        state: ApprovalState,
+        by: Vec<PersonRef>,
+        reasons: Vec<String>,
+    ) {
         let session = match self.by_id(row.session).await {
-            Ok(Some(Found::Open(session))) => session,
-            Ok(Some(Found::Closed(_)) | None) => return,
+            Ok(Some(Found::Open(session))) => Some(session),
+            // What is parked may be decided when the record is sealed.
+            Ok(Some(Found::Closed(_)) | None) => None,
             Err(error) => {
                 tracing::warn!(error = error.reason(), "cannot look for the session that asked");
                 return;
             }
         };
-        let reasons = reasons.into_iter().map(Sensitive::new).collect();
-        let event = Event::ApprovalDecided { approval: row.id, state, by, reasons };
-        match session.record.append_own(event).await {
-            // What is parked may be decided when the record is sealed.
-            Ok(()) | Err(RecordError::Sealed) => {}
-            Err(error) => {
-                tracing::error!(approval = %row.id, error = chain(&error), "cannot record what people decided");
+        if let Some(session) = session {
+            let reasons = reasons.into_iter().map(Sensitive::new).collect();
+            let event = Event::ApprovalDecided { approval: row.id, state, by, reasons };
+            let told = session.record.append_own(event).await;
+            session.state.send_modify(|_| {});
+            match told {
+                Ok(()) | Err(RecordError::Sealed) => {}
+                Err(error) => {
+                    // The next look tries again.
+                    tracing::error!(approval = %row.id, error = chain(&error), "cannot record what people decided");
+                    return;
+                }
             }
         }
-        session.state.send_modify(|_| {});
+        if let Err(error) = self.store.approval_noted(row.id, state).await {
+            tracing::warn!(approval = %row.id, error = chain(&error), "cannot note that a decision is recorded");
+        }
     }
 
     /// A request that this session asked, or that is parked for its job.

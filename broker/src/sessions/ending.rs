@@ -41,6 +41,8 @@ const FORGET_EVERY: u64 = 60;
 const NOTE_EVERY: u64 = 5;
 /// How often it is said that the log cannot be gone on with, in ticks.
 const SAY_EVERY: u64 = 10;
+/// How often segments are sealed in which nothing happens, in ticks.
+const SEAL_EVERY: u64 = 15;
 /// How often all sessions are compared with the store, in ticks.
 const COMPARE_EVERY: u64 = 10;
 
@@ -280,6 +282,14 @@ impl Sessions {
         }
         if count.is_multiple_of(COMPARE_EVERY) {
             self.compare().await?;
+        }
+        if count.is_multiple_of(SEAL_EVERY) {
+            let sessions = self.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = sessions.seal_segments(Timestamp::now()).await {
+                    tracing::warn!(error = error.reason(), "cannot look for segments to be sealed");
+                }
+            });
         }
         // Also at the start: another broker may have died over it.
         if count % FORGET_EVERY == 1 {

@@ -1,15 +1,15 @@
 //! Records that rest: compressed, and deleted when nothing keeps them.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
-use guard_audit::tlog::Leaf;
+use guard_audit::{SEGMENT_LASTS, tlog::Leaf};
 use guard_core::{SessionId, Timestamp};
 
 use super::Sessions;
 use crate::{
-    error::Refusal,
+    error::{Refusal, chain},
     log::Log,
-    record::{RecordError, Records},
+    record::{Record, RecordError, Records},
     store::{Buried, Store, Tombstone},
 };
 
@@ -32,6 +32,31 @@ impl Sessions {
         if let Err(error) = self.delete_due().await {
             tracing::error!(error = error.reason(), "cannot delete the records that are due");
         }
+    }
+
+    /// Seals segments whose time is over though nothing comes: those of all records in the store, or of this broker's files. Where
+    /// several brokers do, the record's end decides, and one seal comes of it.
+    pub(crate) async fn seal_segments(&self, now: Timestamp) -> Result<(), Refusal> {
+        let mut known: BTreeMap<SessionId, Record> = {
+            let live = self.live();
+            let known = live.by_id.iter();
+            known.map(|(id, session)| (*id, session.record.clone())).collect()
+        };
+        if let Records::Parts(..) = &self.records {
+            let before = now.checked_sub(SEGMENT_LASTS).unwrap_or(now);
+            let due = self.store.unsealed_since(before).await?;
+            let due = due.into_iter().filter_map(|id| {
+                let record = known.remove(&id).or_else(|| self.records.open(id, None))?;
+                Some((id, record))
+            });
+            known = due.collect();
+        }
+        for (id, record) in known {
+            if let Err(error) = record.seal_segment(now).await {
+                tracing::error!(session = %id, error = chain(&error), "cannot seal a segment");
+            }
+        }
+        Ok(())
     }
 
     /// Compresses sealed records that grew in the folder and rest.

@@ -20,6 +20,9 @@ const MAX_OF_SESSION: i64 = 200;
 /// Requests that are over are kept for people to look at for so long, in milliseconds: 90 days.
 const KEPT: i64 = 90 * 24 * 3600 * 1000;
 
+/// Requests that are looked at at once for what the record does not tell.
+const UNNOTED: i64 = 100;
+
 pub(super) const COLUMNS: &str = "id, session, digest, resource, policy, terms, subject, identity, so_far, what,
     trust_rule, wait, asked_at, until, decided_at, used_at, used_by,
     CASE WHEN state IN ('waiting', 'granted') AND until <= {now} THEN 'expired' ELSE state END AS state";
@@ -231,7 +234,7 @@ impl Store {
     /// Somebody says no, and that is the end of it.
     pub(crate) async fn vote_no(&self, id: ApprovalId, vote: &Vote) -> Result<Voted, StoreError> {
         let mut transaction = self.begin().await?;
-        let text = "UPDATE approvals SET state = 'refused', decided_at = {now}
+        let text = "UPDATE approvals SET state = 'refused', decided_at = {now}, noted = 0
              WHERE id = $1 AND state = 'waiting' AND until > {now} AND NOT EXISTS (
                  SELECT 1 FROM approval_votes WHERE approval = $1 AND issuer = $2 AND subject = $3)";
         let refused = sqlx::query(self.sql(text))
@@ -260,7 +263,7 @@ impl Store {
 
     /// Grants a request for which enough people said yes. `false` if it does not wait any more.
     pub(crate) async fn grant_approval(&self, id: ApprovalId) -> Result<bool, StoreError> {
-        let text = "UPDATE approvals SET state = 'granted', decided_at = {now}
+        let text = "UPDATE approvals SET state = 'granted', decided_at = {now}, noted = 0
              WHERE id = $1 AND state = 'waiting' AND until > {now}";
         let granted = sqlx::query(self.sql(text)).bind(id.to_string()).execute(&self.pool).await?;
         Ok(granted.rows_affected() > 0)
@@ -292,7 +295,7 @@ impl Store {
         id: ApprovalId,
         session: SessionId,
     ) -> Result<bool, StoreError> {
-        let text = "UPDATE approvals SET state = 'cancelled', decided_at = {now}
+        let text = "UPDATE approvals SET state = 'cancelled', decided_at = {now}, noted = 0
              WHERE id = $1 AND session = $2 AND state IN ('waiting', 'granted')";
         let cancelled = sqlx::query(self.sql(text))
             .bind(id.to_string())
@@ -308,7 +311,7 @@ impl Store {
         session: SessionId,
     ) -> Result<Vec<ApprovalRow>, StoreError> {
         let text = format!(
-            "UPDATE approvals SET state = 'cancelled', decided_at = {{now}}
+            "UPDATE approvals SET state = 'cancelled', decided_at = {{now}}, noted = 0
              WHERE session = $1 AND wait = 'hold' AND state IN ('waiting', 'granted')
              RETURNING {COLUMNS}"
         );
@@ -323,7 +326,7 @@ impl Store {
         digest: Option<Digest>,
     ) -> Result<Vec<ApprovalRow>, StoreError> {
         let text = format!(
-            "UPDATE approvals SET state = 'expired', decided_at = {{now}}
+            "UPDATE approvals SET state = 'expired', decided_at = {{now}}, noted = 0
              WHERE state IN ('waiting', 'granted') AND until <= {{now}} AND ($1 = '' OR digest = $1)
              RETURNING {COLUMNS}"
         );
@@ -338,6 +341,41 @@ impl Store {
              AND EXISTS (SELECT 1 FROM approval_votes WHERE approval = approvals.id)";
         let found: Vec<String> = sqlx::query_scalar(self.sql(text)).fetch_all(&self.pool).await?;
         found.iter().map(|id| parse(id)).collect()
+    }
+
+    /// Requests of which something came that the record does not tell, as far as the store knows: some of one session, or of all.
+    pub(crate) async fn unnoted_approvals(
+        &self,
+        session: Option<SessionId>,
+    ) -> Result<Vec<ApprovalRow>, StoreError> {
+        let text = format!(
+            "SELECT {COLUMNS}, state AS stored FROM approvals WHERE noted = 0 AND ($1 = '' OR session = $1)
+             ORDER BY decided_at LIMIT {UNNOTED}"
+        );
+        let session = session.map_or_else(String::new, |id| id.to_string());
+        let rows = sqlx::query(self.sql(&text)).bind(session).fetch_all(&self.pool).await?;
+        let read = |row: &AnyRow| {
+            // What was granted was, whether or not its time is over by now.
+            let state = state(&row.try_get::<String, _>("stored")?)?;
+            Ok(ApprovalRow { state, ..ApprovalRow::read(row)? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// The record tells what came of a request. Something else may have come of it since.
+    pub(crate) async fn approval_noted(
+        &self,
+        id: ApprovalId,
+        state: ApprovalState,
+    ) -> Result<(), StoreError> {
+        let text = "UPDATE approvals SET noted = 1 WHERE id = $1 AND noted = 0
+             AND (state = $2 OR ($2 = 'granted' AND state = 'used'))";
+        sqlx::query(text)
+            .bind(id.to_string())
+            .bind(state.as_str().to_owned())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Makes a request's time over.
@@ -363,7 +401,6 @@ impl Store {
 impl ApprovalRow {
     pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let text = |column: &str| row.try_get::<String, _>(column);
-        let state = text("state")?;
         let wait = match text("wait")?.as_str() {
             "hold" => ApprovalWait::Hold,
             "park" => ApprovalWait::Park,
@@ -383,8 +420,7 @@ impl ApprovalRow {
             what: text("what")?,
             trust_rule: text("trust_rule")?,
             wait,
-            state: ApprovalState::of(&state)
-                .ok_or_else(|| StoreError::Row(format!("`{state}` is no state of an approval")))?,
+            state: state(&text("state")?)?,
             asked_at: moment(row.try_get("asked_at")?)?,
             until: moment(row.try_get("until")?)?,
             decided_at: row.try_get::<Option<i64>, _>("decided_at")?.map(moment).transpose()?,
@@ -408,6 +444,11 @@ impl Vote {
             at: moment(row.try_get("at")?)?,
         })
     }
+}
+
+fn state(word: &str) -> Result<ApprovalState, StoreError> {
+    ApprovalState::of(word)
+        .ok_or_else(|| StoreError::Row(format!("`{word}` is no state of an approval")))
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {

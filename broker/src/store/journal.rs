@@ -4,7 +4,7 @@
 //! again. One statement does it: a row's lock decides between two brokers, and none holds it across a round trip.
 
 use guard_audit::{Segment, tlog::Leaf};
-use guard_core::{Digest, SessionId, control::Notice};
+use guard_core::{Digest, SessionId, Timestamp, control::Notice};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -14,6 +14,8 @@ use super::{
 
 /// Parts that one question brings at most.
 const PARTS: i64 = 16;
+/// Records that are looked at at once for what no seal covers.
+const UNSEALED: i64 = 256;
 
 /// The row of it.
 type EndOfRecord = (i64, String, String, i64, i64, Option<String>, String);
@@ -86,14 +88,22 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let seal =
             "UPDATE sessions SET sealed = 1, mask_key = '' WHERE id IN (SELECT session FROM it)";
+        // A part is found by its first entry: a seal alone has none, and goes to the part before it.
+        let add = if new.entries == part.first {
+            "UPDATE parts SET lines = lines || $9, notices = coalesce($10, notices)
+             WHERE session IN (SELECT session FROM it)
+                 AND first = (SELECT max(first) FROM parts WHERE session = $1)"
+        } else {
+            "INSERT INTO parts (session, first, lines, notices, noticed)
+             SELECT session, $2, $9, $10, $7 FROM it"
+        };
         let text = format!(
             "WITH it AS (
                  UPDATE records SET entries = $4, head = $5, writers = $6, notices = $7, sealed = $8, leaf = $11,
-                     segment = $12
+                     segment = $12, unsealed_since = $13
                  WHERE session = $1 AND entries = $2 AND head = $3 AND sealed = 0
                  RETURNING session){}
-             INSERT INTO parts (session, first, lines, notices, noticed)
-             SELECT session, $2, $9, $10, $7 FROM it",
+             {add}",
             if new.sealed {
                 format!(
                     ", sealing AS ({seal}), silent AS (
@@ -120,9 +130,26 @@ impl Store {
             .bind(notices)
             .bind(new.leaf.as_ref().map(rows::to_json).transpose()?)
             .bind(rows::to_json(&new.segment)?)
+            .bind(new.segment.since.map(Timestamp::as_millisecond))
             .execute(&self.pool)
             .await?;
         Ok(pushed.rows_affected() > 0)
+    }
+
+    /// Records of which no seal covers what was written before `before`: some of them, the oldest first.
+    pub(crate) async fn unsealed_since(
+        &self,
+        before: Timestamp,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let found: Vec<String> = sqlx::query_scalar(
+            "SELECT session FROM records WHERE sealed = 0 AND unsealed_since <= $1
+             ORDER BY unsealed_since LIMIT $2",
+        )
+        .bind(before.as_millisecond())
+        .bind(UNSEALED)
+        .fetch_all(&self.pool)
+        .await?;
+        found.iter().map(|id| rows::parse(id)).collect()
     }
 
     /// Parts of a record, from an entry on: some of them, in order. None at its end.

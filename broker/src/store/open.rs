@@ -38,6 +38,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0012_people_claims.sql"),
     include_str!("../../migrations/sqlite/0013_segments.sql"),
     include_str!("../../migrations/sqlite/0014_retention.sql"),
+    include_str!("../../migrations/sqlite/0015_unnoted.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -53,6 +54,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0011_people_claims.sql"),
     include_str!("../../migrations/postgres/0012_segments.sql"),
     include_str!("../../migrations/postgres/0013_retention.sql"),
+    include_str!("../../migrations/postgres/0014_unnoted.sql"),
 ];
 
 impl Store {

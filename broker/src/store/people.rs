@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guard_core::{Digest, Timestamp};
+use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{
@@ -66,6 +67,39 @@ pub(crate) struct SignedInRow {
     pub(crate) until: Timestamp,
 }
 
+/// A sign-in as a person who runs the broker looks at it.
+#[derive(Debug, Serialize)]
+pub(crate) struct SignIn {
+    /// What it is called by: the beginning of its secret's hash, of which the secret cannot be had.
+    pub(crate) id: String,
+    /// Who, for people.
+    pub(crate) name: String,
+    /// Who it is at the provider.
+    pub(crate) subject: String,
+    /// The provider.
+    pub(crate) issuer: String,
+    /// Their groups when they signed in.
+    pub(crate) groups: BTreeSet<String>,
+    /// `browser` or `command line`.
+    pub(crate) at: &'static str,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Until when.
+    pub(crate) until: Timestamp,
+}
+
+/// Which sign-ins are to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// One, by what it is called.
+    One(&'a str),
+    /// All of somebody, by who it is at the provider.
+    Of(&'a str),
+}
+
+/// Hexadecimal digits of a hash that a sign-in is called by: no two of some thousand are the same.
+const CALLED_BY: usize = 16;
+
 impl Store {
     /// Notes that somebody signed in, and forgets those whose time is over.
     pub(crate) async fn sign_in(&self, new: &NewSignedIn) -> Result<(), StoreError> {
@@ -118,5 +152,44 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Who is signed in, the last first.
+    pub(crate) async fn sign_ins(&self) -> Result<Vec<SignIn>, StoreError> {
+        let text = "SELECT token_hash, issuer, subject, name, groups, until, signed_in_at, kind FROM people_sessions
+             WHERE until * 1000 > {now} ORDER BY signed_in_at DESC, token_hash";
+        let rows = sqlx::query(self.sql(text)).fetch_all(&self.pool).await?;
+        let read = |row: &sqlx::any::AnyRow| {
+            let (hash, groups): (String, String) =
+                (row.try_get("token_hash")?, row.try_get("groups")?);
+            let kind: String = row.try_get("kind")?;
+            Ok(SignIn {
+                id: hash.chars().take(CALLED_BY).collect(),
+                name: row.try_get("name")?,
+                subject: row.try_get("subject")?,
+                issuer: row.try_get("issuer")?,
+                groups: serde_json::from_str(&groups)
+                    .map_err(|error| StoreError::Row(error.to_string()))?,
+                at: if kind == Held::Token.as_str() { "command line" } else { "browser" },
+                since: Timestamp::from_millisecond(row.try_get("signed_in_at")?)
+                    .map_err(|error| StoreError::Row(error.to_string()))?,
+                until: rows::moment(row.try_get("until")?)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Ends sign-ins: their secrets are worth nothing from now on, at whichever broker. Says how many there were.
+    pub(crate) async fn end_sign_ins(&self, which: Which<'_>) -> Result<u64, StoreError> {
+        let (condition, value) = match which {
+            Which::One(id) if id.len() == CALLED_BY => ("substr(token_hash, 1, 16)", id),
+            Which::One(_) => return Ok(0),
+            Which::Of(subject) => ("subject", subject),
+        };
+        let text = format!(
+            "DELETE FROM people_sessions WHERE {condition} = $1 AND until * 1000 > {{now}}"
+        );
+        let ended = sqlx::query(self.sql(&text)).bind(value.to_owned()).execute(&self.pool).await?;
+        Ok(ended.rows_affected())
     }
 }

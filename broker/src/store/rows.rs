@@ -1,5 +1,6 @@
 //! Rows of the store as types.
 
+use guard_audit::Segment;
 use guard_core::{
     Digest, EndReason, Grant, Identity, LeaseId, ResourceName, Secret, SessionId, Timestamp,
     control::PolicySource,
@@ -134,8 +135,8 @@ pub(crate) struct NewSession {
     pub(crate) live_run: Option<String>,
     /// Until when the next identity token has to be there, if tokens keep it alive.
     pub(crate) renew_by: Option<Timestamp>,
-    /// The first line of its record and the hash of it, where the store keeps records.
-    pub(crate) first: Option<(Vec<u8>, Digest)>,
+    /// The first line of its record, the hash of it and the segment that it begins, where the store keeps records.
+    pub(crate) first: Option<(Vec<u8>, Digest, Segment)>,
 }
 
 /// The columns of [`SessionRow::read`].

@@ -1,6 +1,7 @@
 //! Sessions: stored with what they use up, and found again.
 
-use guard_core::{Digest, SessionId};
+use guard_audit::Segment;
+use guard_core::{Digest, SessionId, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
@@ -175,17 +176,20 @@ impl Store {
             .bind(id.clone())
             .execute(&mut *connection)
             .await?;
-        let (entries, head) = match &new.first {
-            Some((_, head)) => (1_i64, head.to_string()),
-            None => (0, String::new()),
+        let (entries, head, segment) = match &new.first {
+            Some((_, head, segment)) => (1_i64, head.to_string(), segment.clone()),
+            None => (0, String::new(), Segment::default()),
         };
-        sqlx::query("INSERT INTO records (session, entries, head) VALUES ($1, $2, $3)")
+        let text = "INSERT INTO records (session, entries, head, segment, unsealed_since) VALUES ($1, $2, $3, $4, $5)";
+        sqlx::query(text)
             .bind(id.clone())
             .bind(entries)
             .bind(head)
+            .bind(rows::to_json(&segment)?)
+            .bind(segment.since.map(Timestamp::as_millisecond))
             .execute(&mut *connection)
             .await?;
-        if let Some((line, _)) = &new.first {
+        if let Some((line, ..)) = &new.first {
             sqlx::query("INSERT INTO parts (session, first, lines, noticed) VALUES ($1, 0, $2, 0)")
                 .bind(id)
                 .bind(line.clone())

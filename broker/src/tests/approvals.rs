@@ -42,13 +42,13 @@ rules:
 ";
 
 /// Somebody of these groups.
-struct Somebody {
+pub(super) struct Somebody {
     subject: &'static str,
     groups: BTreeSet<String>,
     started: bool,
 }
 
-fn somebody(subject: &'static str, groups: &[&str]) -> Somebody {
+pub(super) fn somebody(subject: &'static str, groups: &[&str]) -> Somebody {
     let groups = groups.iter().map(ToString::to_string).collect();
     Somebody { subject, groups, started: false }
 }
@@ -71,7 +71,7 @@ impl Decider for Somebody {
     }
 }
 
-async fn stage(on: On) -> Stage {
+pub(super) async fn stage(on: On) -> Stage {
     let mut stage = Stage::on(on).await;
     std::fs::write(stage.folder.path().join("policies/p.yaml"), POLICY).unwrap();
     stage.restart().await;
@@ -92,7 +92,7 @@ pub(super) fn question(shim: &Shim, text: &str, rules: &[&str]) -> Value {
 }
 
 /// What is used, as the question asked.
-fn using(question: &Value) -> Value {
+pub(super) fn using(question: &Value) -> Value {
     json!({
         "session": question["session"], "resource": question["resource"], "policy": question["policy"],
         "rules": question["rules"], "text_digest": question["subject"]["text_digest"],
@@ -106,7 +106,12 @@ pub(super) async fn ask(stage: &Stage, shim: &Shim, question: &Value) -> Value {
     answer
 }
 
-async fn spend(stage: &Stage, shim: &Shim, id: &Value, ask: &Value) -> (StatusCode, Value) {
+pub(super) async fn spend(
+    stage: &Stage,
+    shim: &Shim,
+    id: &Value,
+    ask: &Value,
+) -> (StatusCode, Value) {
     let path = format!("/v1/approvals/{}/use", id.as_str().unwrap());
     stage.as_shim(shim, Method::POST, &path, ask).await
 }
@@ -119,7 +124,7 @@ async fn state(stage: &Stage, shim: &Shim, id: &Value, wait: u64) -> Value {
     answer["state"].clone()
 }
 
-async fn decide(
+pub(super) async fn decide(
     app: &Arc<App>,
     who: &Somebody,
     id: &Value,

@@ -22,13 +22,18 @@ use serde_json::{Value, json};
 
 use super::{
     approvals::{POLICY, ask, question},
-    stage::{Key, Shim, Stage, URL},
+    stage::{Key, On, Shim, Stage, URL},
 };
 use crate::api;
 
 /// A broker at which people of a provider sign in.
 async fn stage(provider: &str) -> Stage {
-    let mut stage = Stage::new().await;
+    stage_on(On::Sqlite, provider).await
+}
+
+/// The same, with one of the stores.
+pub(super) async fn stage_on(on: On, provider: &str) -> Stage {
+    let mut stage = Stage::on(on).await;
     let path = stage.folder.path().join("guard.yaml");
     let people = format!(
         "people:\n  issuer: \"{provider}\"\n  client_id: guard\n  scopes: [groups]\n  session: 8h\n  \
@@ -42,10 +47,10 @@ async fn stage(provider: &str) -> Stage {
 }
 
 /// What the broker answers a browser.
-struct Page {
-    status: StatusCode,
+pub(super) struct Page {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Page {
@@ -56,8 +61,8 @@ impl Page {
 
 /// A browser, as far as the broker sees one.
 #[derive(Default)]
-struct Browser {
-    cookies: BTreeMap<String, String>,
+pub(super) struct Browser {
+    pub(super) cookies: BTreeMap<String, String>,
 }
 
 impl Browser {
@@ -93,7 +98,7 @@ impl Browser {
         Page { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
-    async fn get(&mut self, stage: &Stage, path: &str) -> Page {
+    pub(super) async fn get(&mut self, stage: &Stage, path: &str) -> Page {
         self.send(stage, Request::get(path), String::new()).await
     }
 
@@ -114,7 +119,7 @@ impl Browser {
     }
 
     /// Off to the provider: what it is asked.
-    async fn leave(&mut self, stage: &Stage) -> BTreeMap<String, String> {
+    pub(super) async fn leave(&mut self, stage: &Stage) -> BTreeMap<String, String> {
         let page = self.get(stage, "/sign-in?to=/approvals").await;
         assert!(page.status.is_redirection(), "{}", page.body);
         let url = url::Url::parse(page.location()).unwrap();
@@ -123,16 +128,16 @@ impl Browser {
 }
 
 /// A provider that does what a test says.
-struct Fake {
-    url: String,
-    key: Key,
+pub(super) struct Fake {
+    pub(super) url: String,
+    pub(super) key: Key,
     /// The next answer of the token endpoint, and what was asked there.
-    answer: Arc<Mutex<(StatusCode, Value)>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    pub(super) answer: Arc<Mutex<(StatusCode, Value)>>,
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let key = Key::new();
@@ -150,7 +155,8 @@ impl Fake {
             async move |body: String| {
                 asked.lock().unwrap().push(body);
                 let (status, value) = answer.lock().unwrap().clone();
-                (status, Json(value))
+                // Where whoever follows redirections ends up, too.
+                (status, [("location", "/token")], Json(value))
             }
         };
         let router = Router::new()
@@ -161,7 +167,7 @@ impl Fake {
         Self { url, key, answer, asked }
     }
 
-    fn claims(&self, nonce: &str) -> Value {
+    pub(super) fn claims(&self, nonce: &str) -> Value {
         let now = Timestamp::now().as_second();
         json!({
             "iss": self.url, "aud": "guard", "sub": "ann", "iat": now, "exp": now + 300, "nonce": nonce,
@@ -169,12 +175,12 @@ impl Fake {
         })
     }
 
-    fn gives(&self, header: &Value, claims: &Value) {
+    pub(super) fn gives(&self, header: &Value, claims: &Value) {
         let token = self.key.sign(header, claims);
         *self.answer.lock().unwrap() = (StatusCode::OK, json!({ "id_token": token }));
     }
 
-    fn back(&self, state: &str) -> String {
+    pub(super) fn back(&self, state: &str) -> String {
         let form = [("code", "c"), ("state", state), ("iss", &self.url)];
         let query =
             url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -182,7 +188,7 @@ impl Fake {
     }
 
     /// Signs somebody of these claims in.
-    async fn signs_in(&self, stage: &Stage, change: impl FnOnce(&mut Value)) -> Browser {
+    pub(super) async fn signs_in(&self, stage: &Stage, change: impl FnOnce(&mut Value)) -> Browser {
         let mut browser = Browser::default();
         let asked = browser.leave(stage).await;
         let mut claims = self.claims(&asked["nonce"]);
@@ -194,7 +200,7 @@ impl Fake {
     }
 }
 
-fn header() -> Value {
+pub(super) fn header() -> Value {
     json!({ "alg": "ES256", "kid": "one" })
 }
 
@@ -582,7 +588,7 @@ async fn somebody_signs_in_at_a_certified_provider_and_approves() {
 }
 
 /// A request of the command line.
-async fn by_token(
+pub(super) async fn by_token(
     stage: &Stage,
     method: Method,
     path: &str,

@@ -1,7 +1,8 @@
 //! Segments: seals between the entries of long records, and records at rest.
 
 use axum::http::{Method, StatusCode};
-use guard_audit::{Plain, SEGMENT_ENTRIES};
+use guard_audit::{Plain, SEGMENT_ENTRIES, SEGMENT_LASTS};
+use guard_core::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
 on_both_stores!(
     a_long_record_is_sealed_under_way_and_goes_on_with_another_broker,
     a_record_in_segments_is_read_through_the_api,
+    a_segment_in_which_nothing_happens_is_sealed_once_and_the_record_goes_on,
 );
 
 async fn fill(stage: &Stage, shim: &Shim, from: u64, to: u64) {
@@ -67,6 +69,56 @@ async fn a_record_in_segments_is_read_through_the_api(on: On) {
         let pieces: Vec<bytes::Bytes> =
             futures_util::TryStreamExt::try_collect(pieces.unwrap()).await.unwrap();
         assert!(pieces.concat() == text.as_bytes(), "{filed}");
+    }
+}
+
+async fn a_segment_in_which_nothing_happens_is_sealed_once_and_the_record_goes_on(on: On) {
+    let mut stage = Stage::on(on).await;
+    let (shim, bare) = (stage.session().await, stage.session().await);
+    fill(&stage, &shim, 0, 10).await;
+    let now = Timestamp::now();
+    stage.app.sessions.seal_segments(now).await.unwrap();
+    assert_eq!(seals(&stage.text(&shim).await), 0, "it is not five minutes old");
+    let later = now.checked_add(SEGMENT_LASTS).unwrap();
+    // Whichever brokers look, and however often; also those that never heard of the session.
+    let mut brokers = vec![stage.app.clone()];
+    if on == On::Postgres {
+        brokers.extend([stage.replica().await, stage.replica().await]);
+    }
+    for _ in 0..2 {
+        let sealing = brokers.iter().map(|app| app.sessions.seal_segments(later));
+        for sealed in futures_util::future::join_all(sealing).await {
+            sealed.unwrap();
+        }
+    }
+    let key = stage.app.sessions.public_key();
+    for (shim, entries) in [(&shim, 11), (&bare, 1)] {
+        let text = stage.text(shim).await;
+        assert_eq!(seals(&text), 1, "{text}");
+        assert!(text.lines().last().unwrap().starts_with("{\"seal\":"), "{text}");
+        let unsealed = guard_audit::verify(text.as_bytes(), &[key]).unwrap_err().to_string();
+        assert!(unsealed.contains(&format!("{entries} of them are sealed")), "{unsealed}");
+    }
+    // Nothing is due any more: there is nothing that no seal covers.
+    let much_later = later.checked_add(SEGMENT_LASTS).unwrap();
+    stage.app.sessions.seal_segments(much_later).await.unwrap();
+    assert_eq!(seals(&stage.text(&shim).await), 1);
+    // It goes on behind it, here and with another broker.
+    fill(&stage, &shim, 10, 12).await;
+    let session = stage.open(&shim).await.unwrap();
+    stage.app.sessions.note_reached(&session).await;
+    drop(brokers);
+    stage.restart().await;
+    fill(&stage, &shim, 12, 14).await;
+    end(&stage, &shim).await;
+    end(&stage, &bare).await;
+    for (shim, entries) in [(&shim, 16), (&bare, 2)] {
+        let text = stage.text(shim).await;
+        assert_eq!(guard_audit::verify(text.as_bytes(), &[key]).unwrap().entries, entries);
+        stage.app.sessions.seal_segments(much_later).await.unwrap();
+        assert_eq!(stage.text(shim).await, text, "nothing stands behind the last seal");
+        let proof = proof(&stage.app, shim).await;
+        guard_audit::tlog::verify_bundle(text.as_bytes(), &proof, &[key], None).unwrap();
     }
 }
 

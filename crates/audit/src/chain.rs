@@ -22,7 +22,7 @@ pub const MAX_LINE: usize = 16 << 20;
 pub const SEGMENT_ENTRIES: u64 = 10_000;
 /// or this many bytes,
 pub const SEGMENT_BYTES: u64 = 4 << 20;
-/// or when its first entry is this old, with the next that comes.
+/// or when its first entry is this old, whether or not another comes.
 pub const SEGMENT_LASTS: SignedDuration = SignedDuration::from_mins(5);
 
 /// The part of a record that no seal covers yet.

@@ -196,7 +196,8 @@ async fn serve(folder: PathBuf, port: u16, credential: (String, Secret), recorde
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, port, user, password] = arguments.as_slice() else {
-        panic!("data_path FOLDER SERVER-PORT USER PASSWORD");
+        eprintln!("data_path FOLDER SERVER-PORT USER PASSWORD");
+        std::process::exit(2);
     };
     guard_engine::install_crypto_provider();
     let credential = (user.clone(), Secret::new(password.clone()));
