@@ -15,13 +15,15 @@ fn every_mistake_is_told_at_once_and_each_with_its_place() {
 }
 
 #[test]
-fn the_example_is_right_but_for_what_each_site_has_of_its_own() {
-    let problems =
-        config::load(Path::new("../examples/nightly-backup/guard.yaml")).unwrap_err().to_string();
-    assert_eq!(problems.lines().count(), 1, "{problems}");
-    assert!(
-        problems.contains("guard.yaml:19:13: `../examples/nightly-backup/ca.pem` cannot be read")
-    );
+fn the_examples_are_right_but_for_what_each_site_has_of_its_own() {
+    for (name, at) in [("nightly-backup", "19:13"), ("approved-cleanup", "19:13")] {
+        let folder = format!("../examples/{name}");
+        let problems =
+            config::load(Path::new(&format!("{folder}/guard.yaml"))).unwrap_err().to_string();
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+        let missing = format!("guard.yaml:{at}: `{folder}/ca.pem` cannot be read");
+        assert!(problems.contains(&missing), "{problems}");
+    }
 }
 
 /// `guard.yaml` of the stage with another list of issuers.
