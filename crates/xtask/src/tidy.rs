@@ -4,6 +4,7 @@
 mod arrows;
 mod files;
 mod layout;
+mod links;
 
 use anyhow::{Result, bail};
 
@@ -29,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
     let mut findings = arrows::check(&arrows::workspace()?);
     findings.extend(layout::check(shell::root())?);
     findings.extend(files::check(shell::root())?);
+    findings.extend(links::check(shell::root())?);
     for Finding { at, says } in &findings {
         println!("{}: {says}", shell::bold(at));
     }
