@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (("GET", "/runs/{id}"), get(runs::one)),
         (("GET", "/runs/{id}/{file}"), get(runs::download)),
         (("GET", "/access"), get(access::access)),
+        (("GET", "/access.json"), get(access::json)),
         (("GET", "/approvals"), get(approvals::list)),
         (("GET", "/approvals/{id}"), get(approvals::one)),
         (("POST", "/approvals/{id}"), post(approvals::decide)),

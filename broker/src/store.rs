@@ -40,7 +40,9 @@ pub(crate) use people::{Held, NewSignedIn, SignIn, SignedInRow, Which};
 pub(crate) use renewals::Renewal;
 pub(crate) use retention::{Buried, Hold, Tombstone};
 pub(crate) use rows::{LeaseRow, LeaseState, NewSession, SessionRow, StateRow};
-pub(crate) use runs::{Decided, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing};
+pub(crate) use runs::{
+    Decided, MatchedRules, RuleUse, RunCounts, RunFacts, RunFilter, RunRow, RunState, Standing,
+};
 pub(crate) use sessions::Stored;
 use together::Together;
 pub(crate) use webhooks::Delivery;

@@ -1,15 +1,15 @@
 //! Completing the rows of runs from their sealed records, in the background, by whichever broker comes first.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use guard_audit::report::{Report, Whole};
-use guard_core::{ApprovalState, EndReason, SessionId};
+use guard_audit::report::{Matched, Report, Whole};
+use guard_core::{ApprovalState, Digest, EndReason, RuleId, SessionId};
 
-use super::{RunError, Values};
+use super::{Digested, RunError, Values};
 use crate::{
     error::{Refusal, chain},
     sessions::Sessions,
-    store::{RunCounts, RunFacts},
+    store::{MatchedRules, RunCounts, RunFacts},
 };
 
 /// How long nobody else reads a record that somebody is at. One that cannot be read is tried again then.
@@ -35,7 +35,7 @@ impl Sessions {
         let Some(state) = self.store.state(id).await? else { return Ok(()) };
         match self.runs.of(id, false, state.filed, Values::Shown).await {
             Ok(digested) => {
-                let facts = RunFacts::of(&digested.report);
+                let facts = RunFacts::of(&digested);
                 Ok(self.store.complete_run(id, Some(&facts)).await?)
             }
             Err(RunError::NoRecord | RunError::Deleted(_)) => {
@@ -49,7 +49,7 @@ impl Sessions {
 }
 
 impl RunFacts {
-    fn of(report: &Report) -> Self {
+    fn of(Digested { report, listing, .. }: &Digested) -> Self {
         let (window, counts) = (&report.window, &report.counts);
         let finished = window.reason == Some(EndReason::Finished) && window.exit_code == Some(0);
         let used = report.approvals.listed.iter();
@@ -80,6 +80,22 @@ impl RunFacts {
                 failed: counts.failed,
                 approvals: approved as u64,
             },
+            matched: matched(report, &listing.matched),
         }
     }
+}
+
+/// Which rules met something, by the version of the policy that judged; of each, though nothing met anything.
+fn matched(report: &Report, matched: &Matched) -> Vec<MatchedRules> {
+    let mut by_policy: BTreeMap<Digest, BTreeMap<RuleId, u64>> = BTreeMap::new();
+    for grant in &report.grants {
+        let rules = by_policy.entry(grant.policy_digest).or_default();
+        for (_, rule, statements) in
+            matched.rules().filter(|(resource, ..)| **resource == grant.resource)
+        {
+            let count = rules.entry(rule.clone()).or_default();
+            *count = count.saturating_add(statements);
+        }
+    }
+    by_policy.into_iter().map(|(policy, rules)| MatchedRules { policy, rules }).collect()
 }

@@ -57,6 +57,6 @@ impl Store {
     }
 }
 
-fn moment(milliseconds: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn moment(milliseconds: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::Row(error.to_string()))
 }

@@ -39,6 +39,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0013_segments.sql"),
     include_str!("../../migrations/sqlite/0014_retention.sql"),
     include_str!("../../migrations/sqlite/0015_unnoted.sql"),
+    include_str!("../../migrations/sqlite/0016_rules.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -55,6 +56,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0012_segments.sql"),
     include_str!("../../migrations/postgres/0013_retention.sql"),
     include_str!("../../migrations/postgres/0014_unnoted.sql"),
+    include_str!("../../migrations/postgres/0015_rules.sql"),
 ];
 
 impl Store {

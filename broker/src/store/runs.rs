@@ -4,6 +4,7 @@
 //! with a claim that runs out, and doing it twice changes nothing.
 
 mod find;
+mod matched;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sqlx::AnyConnection;
 use super::{NewSession, Store, StoreError, rows, rows::millis};
 
 pub(crate) use find::{Decided, RunFilter, RunRow, RunState, Standing};
+pub(crate) use matched::{MatchedRules, RuleUse};
 
 /// What a record says of its run, as its row keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(crate) struct RunFacts {
     pub(crate) green: bool,
     /// Totals.
     pub(crate) counts: RunCounts,
+    /// Which rules of its policies met something.
+    pub(crate) matched: Vec<MatchedRules>,
 }
 
 /// Totals of a run.
@@ -181,7 +185,11 @@ impl Store {
             // A count that no number of the store holds is the largest that it does.
             query = query.bind(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        query.execute(&self.pool).await?;
+        // Both or neither: a run that is completed is counted.
+        let mut transaction = self.begin().await?;
+        query.execute(&mut *transaction).await?;
+        matched::write(id, &facts.matched, &mut transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 

@@ -312,7 +312,7 @@ pub(super) fn placeholders(first: usize, count: usize) -> String {
 }
 
 /// An insert of `rows` rows with `columns` columns each.
-fn values(before: &str, rows: usize, columns: usize, after: &str) -> String {
+pub(super) fn values(before: &str, rows: usize, columns: usize, after: &str) -> String {
     let rows: Vec<_> =
         (0..rows).map(|row| format!("({})", placeholders(row * columns + 1, columns))).collect();
     format!("{before}{}{after}", rows.join(", "))

@@ -13,6 +13,7 @@ on_both_stores!(
     a_page_follows_another_without_a_gap,
     what_one_broker_began_another_completes,
     records_from_before_the_list_are_read,
+    rules_are_counted_once_whichever_broker_reads_a_record,
 );
 
 const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -22,7 +23,7 @@ fn id(shim: &Shim) -> SessionId {
 }
 
 /// What a shim reports of two statements: a read, masked or not, and a change that was refused or not.
-fn events(masked: u64, refused: bool) -> Vec<Value> {
+pub(super) fn events(masked: u64, refused: bool) -> Vec<Value> {
     let operation = |number: u64, text: &str, verb: &str| {
         json!({ "type": "operation", "operation": number, "resource": "near", "label": "SQL", "text": text,
             "fingerprint": DIGEST, "effects": [{ "verb": verb, "object": { "kind": "table", "name": { "schema": "public", "name": "users" } },
@@ -44,14 +45,14 @@ fn events(masked: u64, refused: bool) -> Vec<Value> {
     all
 }
 
-async fn report(stage: &Stage, shim: &Shim, events: &[Value]) {
+pub(super) async fn report(stage: &Stage, shim: &Shim, events: &[Value]) {
     let batch =
         json!({ "session": shim.id, "writer": "shim-near-1", "first": 0, "events": events });
     let (status, answer) = stage.as_shim(shim, Method::POST, "/v1/record", &batch).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
-async fn end(stage: &Stage, shim: &Shim, code: i32) {
+pub(super) async fn end(stage: &Stage, shim: &Shim, code: i32) {
     let body = json!({ "exit_code": code });
     let (status, answer) = stage.as_shim(shim, Method::POST, "/v1/session/end", &body).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -62,7 +63,7 @@ async fn run(stage: &Stage, shim: &Shim) -> RunRow {
 }
 
 /// Waits until whoever looks after sessions has read the record.
-async fn completed(stage: &Stage, shim: &Shim) -> RunRow {
+pub(super) async fn completed(stage: &Stage, shim: &Shim) -> RunRow {
     let mut pause = tokio::time::interval(std::time::Duration::from_millis(20));
     let waiting = async {
         loop {
@@ -205,4 +206,48 @@ async fn records_from_before_the_list_are_read(on: On) {
     assert_eq!((done.counts.refused, done.repository.as_str()), (1, "acme/shop"));
     let live = run(&stage, &live).await;
     assert_eq!((live.state, live.git_ref.as_str()), (RunState::Live, "refs/heads/main"));
+}
+
+/// The rules of `reads` that met something, each with its statements and runs; `None`: all that were counted.
+async fn counted(stage: &Stage) -> Vec<(Option<String>, u64, u64)> {
+    let policy = guard_core::PolicyName::new("reads").unwrap();
+    let mut found: Vec<_> = stage
+        .app
+        .sessions
+        .store
+        .matched_rules(&policy)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.rule.map(|rule| rule.to_string()), one.statements, one.runs))
+        .collect();
+    found.sort();
+    found
+}
+
+async fn rules_are_counted_once_whichever_broker_reads_a_record(on: On) {
+    let mut stage = Stage::on(on).await;
+    assert_eq!(counted(&stage).await, []);
+    let (first, second, idle) =
+        (stage.session().await, stage.session().await, stage.session().await);
+    report(&stage, &first, &events(0, true)).await;
+    // What decided it, and what an effect of it met besides.
+    let mut met = events(0, false);
+    met[1]["trace"] = json!([
+        { "effect": null, "rule": "other", "decision": "allow", "why": "it may" },
+        { "effect": null, "rule": "all", "decision": "allow", "why": "it may" },
+    ]);
+    report(&stage, &second, &met).await;
+    for shim in [&first, &second, &idle] {
+        end(&stage, shim, 0).await;
+        completed(&stage, shim).await;
+    }
+    let rule = |name: &str| Some(name.to_owned());
+    let expected = [(None, 0_u64, 3_u64), (rule("all"), 3, 2), (rule("other"), 1, 1)];
+    assert_eq!(counted(&stage).await, expected);
+    // Read again, also by another broker, nothing is counted twice.
+    stage.app.sessions.store.reopen_run(id(&first)).await.unwrap();
+    stage.restart().await;
+    completed(&stage, &first).await;
+    assert_eq!(counted(&stage).await, expected);
 }

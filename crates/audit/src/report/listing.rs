@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use guard_core::{Digest, Sensitive, Timestamp};
 
 use super::{
-    Plot,
+    Matched, Plot,
     text::beginning,
     words::{effects, short},
 };
@@ -108,6 +108,8 @@ pub struct Listing {
     pub operations: Vec<ListedOperation>,
     /// How they are spread over time.
     pub plot: Plot,
+    /// Which rules they met.
+    pub matched: Matched,
     writers: HashMap<Arc<str>, usize>,
     known: HashMap<(usize, u64), usize>,
     open: HashMap<(usize, u64), Open>,
@@ -127,6 +129,7 @@ impl Listing {
     /// Takes an entry.
     pub fn take(&mut self, entry: &Entry) {
         let at = entry.at;
+        self.matched.take(entry);
         match &entry.event {
             Event::Operation { operation, .. } => {
                 let writer = self.writer(&entry.writer);
@@ -191,6 +194,7 @@ impl Listing {
         for open in std::mem::take(&mut self.open).into_values() {
             self.plot.add(open.at, open.fate);
         }
+        self.matched.finish();
         self.known = HashMap::new();
         self.writers = HashMap::new();
     }
