@@ -28,6 +28,7 @@ mod live;
 mod log;
 mod mask_keys;
 mod operations;
+mod pages;
 mod people;
 mod platforms;
 mod postgres_roles;

@@ -82,6 +82,16 @@ pub(super) async fn download(
             let record = app.sessions.records().read(run.id, filed).await?;
             ("application/x-ndjson", Body::from_stream(record))
         }
+        // In the public log for everyone: it says nothing of what a run did.
+        "record.proof" => match app.sessions.log.proof(run.id).await? {
+            Proven::Yes(proof) => ("text/plain; charset=utf-8", Body::from(proof.to_string())),
+            Proven::No => return Err(Refusal::NoSession),
+        },
+        "report.intoto.jsonl" => {
+            let filed = sealed(&app, &run, values).await?;
+            let line = app.sessions.attest(run.id, filed).await?;
+            ("application/x-ndjson", Body::from(line))
+        }
         "events.ocsf.jsonl" => {
             let filed = sealed(&app, &run, values).await?;
             let events = app.sessions.runs.export(run.id, filed, Form::Ocsf).await?;
@@ -98,7 +108,8 @@ pub(super) async fn download(
             ("text/html; charset=utf-8", Body::from(html))
         }
         "report.json" => {
-            let json = serde_json::to_vec_pretty(&digested(&app, &run, values).await?.report);
+            // The bytes that the in-toto statement is about.
+            let json = digested(&app, &run, values).await?.report.to_json();
             let json = json.map_err(|error| Refusal::Internal(error.to_string()))?;
             ("application/json", Body::from(json))
         }

@@ -27,7 +27,7 @@ use super::{
 use crate::api;
 
 /// A broker at which people of a provider sign in.
-async fn stage(provider: &str) -> Stage {
+pub(super) async fn stage(provider: &str) -> Stage {
     stage_on(On::Sqlite, provider).await
 }
 
@@ -49,12 +49,12 @@ pub(super) async fn stage_on(on: On, provider: &str) -> Stage {
 /// What the broker answers a browser.
 pub(super) struct Page {
     pub(super) status: StatusCode,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
 impl Page {
-    fn location(&self) -> &str {
+    pub(super) fn location(&self) -> &str {
         self.headers["location"].to_str().unwrap()
     }
 }
@@ -102,7 +102,7 @@ impl Browser {
         self.send(stage, Request::get(path), String::new()).await
     }
 
-    async fn post(
+    pub(super) async fn post(
         &mut self,
         stage: &Stage,
         path: &str,
@@ -205,7 +205,7 @@ pub(super) fn header() -> Value {
 }
 
 /// The hidden field of a page's form.
-fn csrf(page: &Page) -> String {
+pub(super) fn csrf(page: &Page) -> String {
     let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
     rest.split('"').next().unwrap().to_owned()
 }

@@ -18,6 +18,34 @@ use crate::{
     store::{RunRow, RunState},
 };
 
+/// A file, what it is called, and what it is good for.
+type About = (&'static str, &'static str, &'static str);
+/// For those who may see values, of a record that is sealed.
+const RECORD: [About; 1] =
+    [("record.jsonl", "the record itself", "every entry, chained and sealed: the evidence")];
+/// For everyone, of a record that is sealed.
+const PROOF: [About; 1] = [(
+    "record.proof",
+    "proof of the log",
+    "that the seal is in the log, without trust in this broker",
+)];
+/// For everyone, at any time.
+const REPORTS: [About; 3] = [
+    ("report.html", "report as a page", "to read and to send on; needs nothing else"),
+    ("report.json", "report as JSON", "the same for programs"),
+    ("report.md", "report as Markdown", "a summary for a ticket or a pull request"),
+];
+/// For those who may see values, of a record that is sealed.
+const EXPORTS: [About; 3] = [
+    (
+        "report.intoto.jsonl",
+        "in-toto statement",
+        "the broker's signature over the record's and the report's digests",
+    ),
+    ("events.ocsf.jsonl", "events as OCSF", "activity and findings for a SIEM"),
+    ("findings.sarif", "findings as SARIF", "what was refused, for code scanning"),
+];
+
 /// What a run is compared with.
 #[derive(Debug)]
 pub(crate) struct Other {
@@ -53,12 +81,20 @@ struct RunTemplate {
     summary: String,
     verified: (&'static str, &'static str, String),
     proofs: Vec<String>,
-    downloads: Vec<(&'static str, &'static str)>,
-    commands: Vec<String>,
+    downloads: Vec<Download>,
+    commands: Vec<(&'static str, String)>,
     plot: PlotView,
     list: ListView,
     diff: DiffView,
     rest: String,
+}
+
+/// A file that can be taken along.
+struct Download {
+    file: &'static str,
+    name: &'static str,
+    /// What it is good for.
+    about: &'static str,
 }
 
 struct DiffView {
@@ -120,20 +156,7 @@ impl RunPage<'_> {
         let parts = report.to_parts().map_err(wrong)?;
         let live = self.run.state == RunState::Live;
         let sees_all = self.values == Values::Shown;
-        let mut downloads = vec![
-            ("report.html", "report as a page"),
-            ("report.json", "report as JSON"),
-            ("report.md", "report as Markdown"),
-        ];
-        let mut commands = Vec::new();
-        if sees_all && !live {
-            downloads.insert(0, ("record.jsonl", "the record itself"));
-            downloads.push(("events.ocsf.jsonl", "events as OCSF"));
-            downloads.push(("findings.sarif", "findings as SARIF"));
-            let file = file_name(id, "record.jsonl");
-            commands.push(format!("guard audit verify {file} --key seal.pub"));
-            commands.push(format!("guard audit report {file} --key seal.pub --out report.html"));
-        }
+        let (downloads, commands) = self.downloads();
         let page = RunTemplate {
             id,
             live,
@@ -149,6 +172,45 @@ impl RunPage<'_> {
             rest: parts.rest,
         };
         page.render().map_err(wrong)
+    }
+
+    /// What this reader can take along, and what to do with it.
+    fn downloads(&self) -> (Vec<Download>, Vec<(&'static str, String)>) {
+        let (live, all) = (self.run.state == RunState::Live, self.values == Values::Shown);
+        let sealed: &[About] = if live { &[] } else { &PROOF };
+        let [records, exports]: [&[About]; 2] =
+            if live || !all { [&[], &[]] } else { [&RECORD, &EXPORTS] };
+        let downloads = [records, sealed, &REPORTS, exports].into_iter().flatten();
+        let downloads = downloads.map(|&(file, name, about)| Download { file, name, about });
+        if live || !all {
+            return (downloads.collect(), Vec::new());
+        }
+        let file = |what| file_name(self.run.id, what);
+        let (record, proof) = (file("record.jsonl"), file("record.proof"));
+        let attestation = file("report.intoto.jsonl");
+        let report = file("report.json");
+        let commands = vec![
+            (
+                "On the broker's machine: the key that all of these are checked by",
+                "guard-broker key --config guard.yaml > seal.pub".to_owned(),
+            ),
+            (
+                "Is the record whole, and is its seal in the log?",
+                format!("guard audit verify {record} --key seal.pub --proof {proof}"),
+            ),
+            (
+                "Is the broker's signed statement about this record and this report?",
+                format!(
+                    "guard audit verify {record} --key seal.pub --attestation {attestation} --report {report}"
+                ),
+            ),
+            ("See it happen again", format!("guard audit replay {record}")),
+            (
+                "Make the report from the record",
+                format!("guard audit report {record} --key seal.pub --out report.html"),
+            ),
+        ];
+        (downloads.collect(), commands)
     }
 
     fn verified(&self) -> (&'static str, &'static str, String) {
