@@ -366,6 +366,8 @@ impl Sessions {
             | Event::Statement { .. }
             | Event::Refused { .. }
             | Event::Finished { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::AttemptRefused { .. }
@@ -444,6 +446,8 @@ fn is_for_writers(event: &Event) -> bool {
         | Event::Operation { .. }
         | Event::Statement { .. }
         | Event::Refused { .. }
+        | Event::Rows { .. }
+        | Event::Traffic { .. }
         | Event::Finished { .. } => true,
         Event::SessionOpened { .. }
         | Event::AttemptRefused { .. }

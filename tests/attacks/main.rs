@@ -15,6 +15,7 @@ mod frames;
 mod names;
 mod neighbours;
 mod proof;
+mod record;
 mod slow;
 mod statements;
 mod tokens;

@@ -104,6 +104,8 @@ impl Writers {
             Event::Disconnected { .. }
             | Event::Statement { .. }
             | Event::Finished { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::SessionOpened { .. }
             | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }

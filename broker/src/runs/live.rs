@@ -224,6 +224,9 @@ impl Feed {
             | Event::LeaseReleased { .. }
             | Event::Connected { .. }
             | Event::Disconnected { .. }
+            // What was in answers is shown with the report.
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::SessionRenewed { .. } => {}
         }
     }

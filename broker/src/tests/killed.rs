@@ -195,6 +195,8 @@ fn check(record: &str, shim: &Answered, key: &PublicKey) {
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
             | Event::ApprovalUsed { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::Finished { .. }) => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,7 @@ mod fixture;
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 use guard_audit::{
-    AtRest, ChainWriter, Event, GrantRecord, MaskedColumn, Outcome, Seal, SealingKey,
+    AtRest, ChainWriter, Event, GrantRecord, Kept, MaskedColumn, Outcome, Row, Seal, SealingKey,
     StatementPhase, report::Report, verify,
 };
 use guard_core::{ColumnName, DecisionKind, EnforceAt, Mask, ObjectName, Sensitive, Verb};

@@ -72,6 +72,45 @@ pub struct Outcome {
     /// The budget of the policy that it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Exceeded>,
+    /// How much of its answer is in the record, where its policy records results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// How much of an answer is in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// Rows of it that are in `rows` events.
+    pub rows: u64,
+    /// Whether the client got more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// A value as the client got it. NULL is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// In the text format.
+    Text(String),
+    /// In the binary format, or no UTF-8.
+    Binary {
+        /// Its bytes.
+        base64: String,
+    },
+}
+
+/// A row as the client got it.
+pub type Row = Vec<Option<Cell>>;
+
+/// Who sent some bytes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The client.
+    Client,
+    /// Guard, to the client: the server's answers after masking, and guard's own.
+    Server,
 }
 
 /// A base column whose values a result shows masked.
@@ -268,6 +307,34 @@ pub enum Event {
         /// The approval that it was asked for, if it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approval: Option<ApprovalId>,
+    },
+    /// Rows that the client got of a statement, as it got them. Of policies that record results; in front of `finished`, in
+    /// as many events as it takes.
+    Rows {
+        /// The statement.
+        statement: u64,
+        /// Names of the columns, where they are not those of the event before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        columns: Option<Sensitive<Vec<String>>>,
+        /// The rows; of a COPY, each message of data as one value.
+        rows: Sensitive<Vec<Row>>,
+    },
+    /// Bytes of a connection behind its start-up. Of policies that record bytes.
+    Traffic {
+        /// The connection.
+        connection: u64,
+        /// Who sent them.
+        from: Side,
+        /// How many this side has sent before.
+        offset: u64,
+        /// How many they are.
+        length: u64,
+        /// The bytes, base64; not there where they may hold what masks hide, or are over the limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data: Option<Sensitive<String>>,
+        /// The limit is reached: nothing more of this side follows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
     },
     /// What came of a statement.
     Finished {

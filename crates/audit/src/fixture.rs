@@ -258,6 +258,20 @@ impl Builder {
         }
     }
 
+    /// A statement that goes on, with rows of its answer.
+    pub(crate) fn answered(&mut self, operation: u64, columns: &[&str], rows: Vec<crate::Row>) {
+        let statement = self.statements;
+        let kept = crate::Kept { rows: rows.len() as u64, truncated: true };
+        self.statement(operation, None);
+        self.gateway(Event::Rows {
+            statement,
+            columns: Some(Sensitive::new(columns.iter().map(|&name| name.to_owned()).collect())),
+            rows: Sensitive::new(rows),
+        });
+        let outcome = Outcome { kept: Some(kept), ..outcome(1_000, 10, 0, 1) };
+        self.gateway(Event::Finished { statement, outcome });
+    }
+
     /// A statement whose operation has no literals, with its own text. It is not answered.
     pub(crate) fn statement_with(&mut self, operation: u64, text: &str) {
         let statement = self.statements;

@@ -15,7 +15,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{Event, Outcome, StatementPhase};
+use crate::{Event, Kept, Outcome, StatementPhase};
 
 /// The name of the field that says which event it is.
 const TAG: &str = "type";
@@ -70,6 +70,8 @@ struct Finished {
     error: Option<String>,
     #[serde(default)]
     budget: Option<Exceeded>,
+    #[serde(default)]
+    kept: Option<Kept>,
     #[serde(rename = "type")]
     tag: Option<IgnoredAny>,
 }
@@ -141,10 +143,10 @@ fn statement<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
 }
 
 fn finished<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
-    let Finished { statement, rows, bytes, masked, micros, detected, error, budget, tag } =
+    let Finished { statement, rows, bytes, masked, micros, detected, error, budget, kept, tag } =
         Finished::deserialize(MapAccessDeserializer::new(map))?;
     once::<A::Error>(tag)?;
-    let outcome = Outcome { rows, bytes, masked, micros, detected, error, budget };
+    let outcome = Outcome { rows, bytes, masked, micros, detected, error, budget, kept };
     Ok(Event::Finished { statement, outcome })
 }
 
@@ -173,6 +175,8 @@ mod tests {
             format!("{finished}}}"),
             format!(r#"{finished},"error":"42601","detected":{{"email":2}}}}"#),
             format!(r#"{finished},"error":null,"more":[1,{{"type":"statement"}}]}}"#),
+            format!(r#"{finished},"kept":{{"rows":2,"truncated":true}}}}"#),
+            format!(r#"{finished},"kept":{{"rows":-2}}}}"#),
             format!(r#"{finished},"rows":2}}"#),
             format!(r#"{finished},"type":"finished"}}"#),
             format!(r#"{finished},"budget":1}}"#),
@@ -202,7 +206,7 @@ mod tests {
             assert_eq!(read, plainly(&text), "{text}");
             known += usize::from(read.is_some());
         }
-        assert_eq!(known, 12);
+        assert_eq!(known, 13);
     }
 
     #[test]

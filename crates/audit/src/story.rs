@@ -11,7 +11,7 @@ use guard_core::{
 };
 
 use crate::{
-    Entry, Event, GrantRecord, MaskedColumn, Outcome, ReadError, RecordReader, StatementPhase,
+    Entry, Event, GrantRecord, MaskedColumn, Outcome, ReadError, RecordReader, Row, StatementPhase,
 };
 
 /// How a session began.
@@ -137,6 +137,8 @@ pub enum What {
     Sent(Arc<ToldStatement>),
     /// A statement was refused.
     Refused(Arc<ToldStatement>, Denial),
+    /// Rows that the client got of a statement, with the names of their columns where those are new.
+    Rows(Arc<ToldStatement>, Option<Vec<String>>, Vec<Row>),
     /// What came of a statement.
     Finished(Arc<ToldStatement>, Outcome),
     /// An event that refers to nothing before it.
@@ -315,13 +317,23 @@ impl Story {
                 let told = ToldStatement { estimated_rows, own_text, approval, ..told };
                 What::Refused(Arc::new(told), denial)
             }
+            Event::Rows { statement, columns, rows } => {
+                match self.open.get(&(writer.clone(), statement)) {
+                    Some(told) => {
+                        let columns = columns.map(Sensitive::into_inner);
+                        What::Rows(told.clone(), columns, rows.into_inner())
+                    }
+                    None => What::Orphan,
+                }
+            }
             Event::Finished { statement, outcome } => {
                 match self.open.remove(&(writer.clone(), statement)) {
                     Some(told) => What::Finished(told, outcome),
                     None => What::Orphan,
                 }
             }
-            event @ (Event::AttemptRefused { .. }
+            event @ (Event::Traffic { .. }
+            | Event::AttemptRefused { .. }
             | Event::SessionRenewed { .. }
             | Event::Isolated { .. }
             | Event::EgressAsked { .. }

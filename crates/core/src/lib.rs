@@ -17,6 +17,7 @@ mod mask;
 mod operation;
 mod pattern;
 pub mod people;
+mod recording;
 mod ruling;
 mod sensitive;
 mod session;
@@ -41,6 +42,7 @@ pub use operation::{
     Output, Outputs, Protocol, Source, Test, Tested, Verb,
 };
 pub use pattern::{ColumnPattern, InvalidPattern, NamePattern, TablePattern};
+pub use recording::{Literals, RecordLevel, Recording};
 pub use ruling::{Decision, DecisionKind, Denial, DenialCode, Ruling, Step};
 pub use sensitive::{Secret, Sensitive};
 pub use session::{EndReason, SessionView};

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApprovalSpec, Effect, MaskPlan, PolicyName, RuleId};
+use crate::{ApprovalSpec, Effect, MaskPlan, PolicyName, Recording, RuleId};
 
 /// A numbered reason of refusal. The reference lists what each means and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -183,4 +183,6 @@ pub struct Ruling {
     pub trace: Vec<Step>,
     /// The policy only observes: a `Block` or an `Approve` is recorded, and the operation goes on.
     pub observed: bool,
+    /// How much of it is recorded: the most that the policy and the rules of the trace ask for.
+    pub record: Recording,
 }

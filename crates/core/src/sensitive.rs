@@ -53,6 +53,11 @@ impl<T> Sensitive<T> {
         Self(value)
     }
 
+    /// The value itself, taken out.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
     /// The value itself.
     pub const fn reveal(&self) -> &T {
         &self.0

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use guard_audit::Event;
+use guard_audit::{Cell, Event, Row};
 use guard_core::{EndReason, SessionId, control::AppendEvents};
 use guard_gate::{Durability, RecordUnavailable, Recorder};
 use tokio::{
@@ -288,6 +288,10 @@ fn estimate(event: &Event) -> usize {
             EVENT_BYTES + text.as_ref().map_or(0, |text| text.reveal().len())
         }
         Event::Connected { client, .. } => EVENT_BYTES * 2 + client.reveal().len(),
+        Event::Rows { rows, .. } => EVENT_BYTES + rows.reveal().iter().map(row_size).sum::<usize>(),
+        Event::Traffic { data, .. } => {
+            EVENT_BYTES + data.as_ref().map_or(0, |data| data.reveal().len())
+        }
         Event::Disconnected { .. }
         | Event::Finished { .. }
         | Event::SessionOpened { .. }
@@ -303,6 +307,16 @@ fn estimate(event: &Event) -> usize {
         | Event::ApprovalUsed { .. }
         | Event::LeaseReleased { .. } => EVENT_BYTES,
     }
+}
+
+/// Roughly the size of a row as JSON.
+fn row_size(row: &Row) -> usize {
+    let cells = row.iter().map(|cell| match cell {
+        Some(Cell::Text(text)) => text.len() + 4,
+        Some(Cell::Binary { base64 }) => base64.len() + 16,
+        None => 5,
+    });
+    cells.sum::<usize>() + 2
 }
 
 /// The stream's task: request after request until it breaks or is closed.

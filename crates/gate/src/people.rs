@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use guard_audit::{Event, StatementPhase};
-use guard_core::{ApprovalSpec, ApprovalState, ApprovalSubject, ApprovalWait, Denial};
+use guard_audit::{Event, StatementPhase, without_name};
+use guard_core::{ApprovalSpec, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Literals};
 
 use crate::{
     Ask, Durability, Gate, Held, Question, Verdict,
@@ -173,7 +173,10 @@ impl Gate {
             policy: known.policy,
             rules: spec.rules().cloned().collect(),
             operation: known.number,
-            what: what.clone(),
+            what: match self.session.policy.borrow().literals() {
+                Literals::Text => what.clone(),
+                Literals::Fingerprint => without_name(what),
+            },
             subject,
             so_far,
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use guard_audit::{Event, Outcome};
 use guard_core::{MaskPlan, Operation, Ruling};
 
-use crate::Recorder;
+use crate::{Keeping, Recorder};
 
 /// The proof that one operation was judged, allowed and recorded. It is spent by sending it.
 #[derive(Debug)]
@@ -43,6 +43,13 @@ impl Permit {
     /// What is to be hidden of its result.
     pub fn masks(&self) -> &MaskPlan {
         &self.ruling.masks
+    }
+
+    /// Where rows of its answer are kept, if the policy keeps them.
+    pub fn keeping(&self) -> Option<Keeping> {
+        let record = self.ruling.record;
+        let recorder = self.running.recorder.as_ref().filter(|_| record.keeps_rows())?;
+        Some(Keeping::new(recorder.clone(), self.running.statement, record))
     }
 
     /// Gives up the permit for the right to send the operation, once.

@@ -14,7 +14,9 @@ use guard_core::{
 use guard_policy::Policy;
 use tokio::sync::watch;
 
-use crate::{Approvals, Durability, Estimate, Recorder, ask::Ask, budget::Ledger};
+use crate::{
+    Approvals, Durability, Estimate, Recorder, ask::Ask, budget::Ledger, fingerprints::Recorded,
+};
 
 /// Rulings kept for operations that come again. When full, all are forgotten: the cost is a new
 /// judgement, and memory stays bounded whatever a client sends.
@@ -115,9 +117,9 @@ impl SessionGate {
     ) -> Arc<Self> {
         Arc::new(Self {
             view,
-            policy,
             ended,
-            recorder,
+            recorder: Arc::new(Recorded::new(recorder, policy.clone())),
+            policy,
             approvals,
             so_far: Mutex::default(),
             clock,

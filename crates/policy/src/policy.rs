@@ -12,16 +12,17 @@ mod judge;
 mod masks;
 mod parse;
 mod privileges;
+mod record;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 use guard_core::{
-    ApprovalTerms, Budgets, DecisionKind, Digest, Mode, PolicyName, RuleId, Verb,
+    ApprovalTerms, Budgets, DecisionKind, Digest, Literals, Mode, PolicyName, RuleId, Verb,
     egress::{Destination, EgressTerms, Host},
 };
 
-use self::{masks::Masks, rule::Rule};
+use self::{masks::Masks, record::Records, rule::Rule};
 
 pub use self::{parse::fuzz_policy, privileges::Privileges};
 
@@ -35,6 +36,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     masks: Masks,
     egress: Vec<Destination>,
+    record: Records,
 }
 
 impl Policy {
@@ -107,6 +109,26 @@ impl Policy {
     /// What counts for a connection of a command to a place, if it may go there at all.
     pub fn egress(&self, host: &Host, port: u16) -> Option<&EgressTerms> {
         self.egress.iter().find(|place| place.is(host, port)).map(|place| &place.terms)
+    }
+
+    /// Whether texts of statements are recorded.
+    pub fn literals(&self) -> Literals {
+        self.record.literals
+    }
+
+    /// How many bytes of each direction of a connection are recorded, if they are.
+    pub fn records_traffic(&self) -> Option<u64> {
+        self.record.traffic
+    }
+
+    /// Whether rows of some answers are recorded.
+    pub fn records_rows(&self) -> bool {
+        self.record.base.keeps_rows() || self.rules.iter().any(|rule| rule.record.is_some())
+    }
+
+    /// Whether values are hidden from the job: by masks, or where detectors find something.
+    pub fn hides_values(&self) -> bool {
+        !self.masks.is_empty() || self.masks.detects()
     }
 
     /// Whether it hides the values of columns.

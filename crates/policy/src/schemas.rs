@@ -49,6 +49,12 @@ fn the_schemas_know_every_key() {
     let read = |text: &str| Policy::parse("p", text).unwrap_err().to_string();
     for (schema, pointer, problems) in [
         (&policy, "/properties", read("x: 1")),
+        (&policy, "/properties/record/anyOf/1/properties", read("record: { x: 1 }")),
+        (
+            &policy,
+            "/$defs/rule/properties/record/anyOf/1/properties",
+            read("rules: [{ record: { x: 1 } }]"),
+        ),
         (&policy, "/$defs/rule/properties", read("rules: [{ x: 1 }]")),
         (&policy, "/$defs/filter/properties", read("rules: [{ sql: { x: 1 } }]")),
         (&policy, "/$defs/mask/properties", read("masks: [{ x: 1 }]")),

@@ -5,15 +5,16 @@ use serde_json::{Value, json};
 
 use crate::{Entry, Event};
 
-/// An entry as a CloudEvent. Its `data` is the event as it stands in the record, with its writer.
-pub fn cloud_event(session: SessionId, entry: &Entry) -> Result<Value, serde_json::Error> {
+/// An entry as a CloudEvent. Its `data` is the event as it stands in the record, with its writer. `None` of what was in
+/// answers, which stays in the record.
+pub fn cloud_event(session: SessionId, entry: &Entry) -> Result<Option<Value>, serde_json::Error> {
+    let Some((name, subject)) = names(&entry.event) else { return Ok(None) };
     let mut data = serde_json::to_value(&entry.event)?;
     if let Some(fields) = data.as_object_mut() {
         // The type says it.
         fields.remove("type");
         fields.insert("writer".to_owned(), Value::from(&*entry.writer));
     }
-    let (name, subject) = names(&entry.event);
     let mut event = json!({
         "specversion": "1.0",
         "id": entry.seq.to_string(),
@@ -28,13 +29,13 @@ pub fn cloud_event(session: SessionId, entry: &Entry) -> Result<Value, serde_jso
     if let (Some(subject), Some(fields)) = (subject, event.as_object_mut()) {
         fields.insert("subject".to_owned(), subject.into());
     }
-    Ok(event)
+    Ok(Some(event))
 }
 
 /// What happened, in words of guard's own domain, and to what inside its session.
-fn names(event: &Event) -> (&'static str, Option<String>) {
+fn names(event: &Event) -> Option<(&'static str, Option<String>)> {
     let of = |kind: &str, id: &dyn std::fmt::Display| Some(format!("{kind}/{id}"));
-    match event {
+    Some(match event {
         Event::SessionOpened { .. } => ("dev.guard.session.opened", None),
         Event::SessionRenewed { .. } => ("dev.guard.session.renewed", None),
         Event::SessionEnded { .. } => ("dev.guard.session.ended", None),
@@ -71,5 +72,6 @@ fn names(event: &Event) -> (&'static str, Option<String>) {
         Event::ApprovalUsed { approval, .. } => {
             ("dev.guard.approval.used", of("approvals", approval))
         }
-    }
+        Event::Rows { .. } | Event::Traffic { .. } => return None,
+    })
 }

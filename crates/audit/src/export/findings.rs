@@ -88,6 +88,7 @@ impl Findings {
             | What::Connected(_)
             | What::Disconnected(..)
             | What::Described(_)
+            | What::Rows(..)
             | What::Other(_)
             | What::Orphan => {}
         }

@@ -77,8 +77,10 @@ pub fn write_cloud_events(record: impl BufRead, out: &mut impl Write) -> Result<
     let mut reader = RecordReader::new(record);
     while let Some(entry) = reader.next_entry()? {
         // The reader has seen the opening, or it would have refused the entry.
-        if let Some(session) = reader.session() {
-            line(out, &cloud_event(session, &entry)?)?;
+        if let Some(session) = reader.session()
+            && let Some(event) = cloud_event(session, &entry)?
+        {
+            line(out, &event)?;
         }
     }
     Ok(())

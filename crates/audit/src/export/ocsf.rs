@@ -47,6 +47,8 @@ impl Events {
             What::Other(event) => api(&common, &writer, &event),
             // What is sent is told when its answer is there; what is described, by its statements.
             What::Disconnected(..) | What::Described(_) | What::Sent(_) | What::Orphan => None,
+            // What was in answers stays in the record.
+            What::Rows(..) => None,
         }
     }
 
@@ -328,7 +330,10 @@ fn api(common: &parts::Common<'_>, writer: &str, event: &Event) -> Option<Value>
         | Event::Operation { .. }
         | Event::Statement { .. }
         | Event::Refused { .. }
-        | Event::Finished { .. } => return None,
+        | Event::Finished { .. }
+        // What was in answers stays in the record.
+        | Event::Rows { .. }
+        | Event::Traffic { .. } => return None,
     };
     let failed = matches!(action, Action::Denied)
         || matches!(event, Event::LeaseReleased { problem: Some(_), .. });

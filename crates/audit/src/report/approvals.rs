@@ -78,6 +78,8 @@ impl Approvals {
             | Event::Statement { .. }
             | Event::Refused { .. }
             | Event::Finished { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::SessionEnded { .. } => {}
         }
     }

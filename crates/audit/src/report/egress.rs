@@ -74,6 +74,8 @@ impl Egress {
             | Event::Statement { .. }
             | Event::Refused { .. }
             | Event::Finished { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
             | Event::ApprovalUsed { .. }

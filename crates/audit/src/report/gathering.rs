@@ -12,7 +12,8 @@ use guard_core::{
 
 use super::{
     Class, ConnectionReport, Counts, IsolationReport, LeaseReport, OperationReport, OverBudget,
-    Refusal, StatementText, approvals::Approvals, egress::Egress, text::beginning,
+    Refusal, StatementText, approvals::Approvals, egress::Egress, results::Results,
+    text::beginning,
 };
 use crate::{Entry, Event, Outcome, StatementPhase};
 
@@ -54,6 +55,7 @@ pub(super) struct Gathering {
     pub(super) leases: Vec<LeaseReport>,
     pub(super) approvals: Approvals,
     pub(super) egress: Egress,
+    pub(super) results: Results,
     /// The lowest level of isolation of a command.
     pub(super) isolation: Option<IsolationReport>,
     /// Sessions that the same job asked for besides.
@@ -74,6 +76,8 @@ pub(super) struct Open {
     pub(super) group: usize,
     pub(super) phase: StatementPhase,
     connection: u64,
+    /// Its own text.
+    text: Option<Sensitive<Arc<str>>>,
 }
 
 impl Gathering {
@@ -159,7 +163,7 @@ impl Gathering {
                     self.orphans += 1;
                     return;
                 };
-                let open = Open { group: index, phase, connection };
+                let open = Open { group: index, phase, connection, text: text.clone() };
                 self.open.insert((writer, statement), open);
                 if let Some(denial) = would_refuse {
                     self.counts.would_refuse += 1;
@@ -193,12 +197,31 @@ impl Gathering {
                     None => self.orphans += 1,
                 }
             }
+            Event::Rows { statement, columns, rows } => {
+                let Some(open) = self.open.get(&(writer, statement)) else {
+                    self.orphans += 1;
+                    return;
+                };
+                let of = || {
+                    let group = self.groups.get(open.group)?;
+                    let mut shown = group.statement.clone();
+                    if let Some(text) = &open.text {
+                        say(&mut shown, text.reveal());
+                    }
+                    Some((group.resource.clone(), shown))
+                };
+                let columns = columns.as_ref().map(|columns| columns.reveal().as_slice());
+                self.results.take((writer, statement), at, of, columns, rows.reveal());
+            }
+            // What the bytes were of is said by the other events.
+            Event::Traffic { .. } => {}
             Event::Finished { statement, outcome } => {
                 match self.open.remove(&(writer, statement)) {
                     Some(open) => {
                         if let Some(exceeded) = outcome.budget {
                             self.over_budget(&name, writer, &open, at, exceeded);
                         }
+                        self.results.finish((writer, statement), outcome.rows, outcome.kept);
                         self.finished(open.group, open.phase, &outcome);
                     }
                     None => self.orphans += 1,

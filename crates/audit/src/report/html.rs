@@ -11,7 +11,7 @@ use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Digest, EndReason, Verb};
 
-use self::rows::{OperationView, RefusedView};
+use self::rows::{OperationView, RefusedView, ResultView};
 use super::{
     ApprovalReport, Class, EgressReport, Holds, OverBudget, Report, Whole,
     text::{duration, grouped, size},
@@ -21,9 +21,9 @@ use super::{
 const STYLE: &str = include_str!("../../templates/report.css");
 
 /// Room for a page that is all there is.
-const WHOLE: Room = Room { refused: 2_000_000, operations: 5_000_000 };
+const WHOLE: Room = Room { refused: 2_000_000, operations: 5_000_000, results: 2_000_000 };
 /// Room for parts of a page that has the full list besides.
-const PARTS: Room = Room { refused: 150_000, operations: 400_000 };
+const PARTS: Room = Room { refused: 150_000, operations: 400_000, results: 150_000 };
 /// Budgets that a page lists, and requests for approval.
 const MAX_BUDGETS: usize = 200;
 /// Connections that a page lists.
@@ -37,6 +37,8 @@ struct Room {
     refused: usize,
     /// For the statements that went on.
     operations: usize,
+    /// For the rows of answers.
+    results: usize,
 }
 
 /// The report as parts of another page, which are set in [`style_within`].
@@ -91,6 +93,8 @@ struct Page<'a> {
     grants: Vec<GrantView>,
     operations_note: String,
     classes: Vec<ClassView>,
+    results_note: String,
+    results: Vec<String>,
     manifest_note: String,
     manifest: Vec<[String; 6]>,
     connections_note: String,
@@ -177,6 +181,7 @@ impl Report {
             .map(|grant| format!("{} enforced at the {}", grant.resource, grant.enforce_at));
         let claims = run.claims.iter().map(|(name, value)| (short(name), short(value)));
         let listed = refused.len() as u64;
+        let results = self.result_rows(room.results)?;
         Ok(Page {
             style: STYLE,
             style_hash: STANDARD.encode(Digest::of(STYLE).as_bytes()),
@@ -226,6 +231,17 @@ impl Report {
                 grouped(self.operations.total)
             ),
             classes: self.classes(room.operations)?,
+            results_note: match self.results.total {
+                total if total > results.len() as u64 => {
+                    format!(
+                        "{} of {} answers; the record has the rest",
+                        results.len(),
+                        grouped(total)
+                    )
+                }
+                total => format!("of {} statements, as the client got them", grouped(total)),
+            },
+            results,
             manifest_note: match self.manifest.total {
                 total if total > MAX_MANIFEST as u64 => {
                     format!("{} tables, of which {MAX_MANIFEST} are listed", grouped(total))
@@ -457,6 +473,16 @@ impl Report {
             ));
         }
         Ok(views)
+    }
+
+    fn result_rows(&self, mut budget: usize) -> Result<Vec<String>, askama::Error> {
+        let mut rows = Vec::new();
+        for result in &self.results.listed {
+            if !push(&mut rows, ResultView::new(result).render()?, &mut budget) {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     fn manifest_rows(&self) -> Vec<[String; 6]> {

@@ -185,7 +185,9 @@ impl Listing {
             | Event::Disconnected { .. }
             | Event::ApprovalAsked { .. }
             | Event::ApprovalDecided { .. }
-            | Event::ApprovalUsed { .. } => {}
+            | Event::ApprovalUsed { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. } => {}
         }
     }
 

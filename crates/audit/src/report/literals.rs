@@ -158,6 +158,8 @@ impl Report {
                 hide(statement);
             }
         }
+        // Rows are values and nothing else.
+        self.results.listed.clear();
         for connection in &mut self.connections.listed {
             HIDDEN.clone_into(&mut connection.client);
         }

@@ -54,6 +54,8 @@ impl Matched {
             }
             Event::Statement { phase: StatementPhase::Prepare, .. }
             | Event::Finished { .. }
+            | Event::Rows { .. }
+            | Event::Traffic { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::AttemptRefused { .. }

@@ -18,6 +18,7 @@ mod markdown;
 mod matched;
 mod plot;
 mod promise;
+mod results;
 mod text;
 mod words;
 mod write;
@@ -41,6 +42,7 @@ pub use manifest::{ManifestColumn, ManifestTable};
 pub use matched::Matched;
 pub use plot::Plot;
 pub use promise::{Holds, Promise};
+pub use results::ResultReport;
 pub use text::{beginning, duration, grouped, printable, size, visible};
 pub use words::{end_words, short};
 pub use write::{WriteError, Written, write_report};
@@ -86,6 +88,9 @@ pub struct Report {
     pub operations: Listed<OperationReport>,
     /// What left by reads, table by table, with the columns that were masked; empty if none was.
     pub manifest: Listed<ManifestTable>,
+    /// Rows that the client got, where the policy records results.
+    #[serde(skip_serializing_if = "Listed::is_empty")]
+    pub results: Listed<ResultReport>,
     /// What the evidence does not reach, in words.
     pub gaps: Vec<String>,
     /// Whether the record is as the broker wrote it.
@@ -214,6 +219,13 @@ pub struct Listed<T> {
     pub total: u64,
     /// As many of them as a report lists.
     pub listed: Vec<T>,
+}
+
+impl<T> Listed<T> {
+    /// Whether there is nothing in the record.
+    pub const fn is_empty(&self) -> bool {
+        self.total == 0
+    }
 }
 
 /// Totals over a session.

@@ -70,6 +70,8 @@ fn the_report_is_what_its_schema_says() {
     let read = observed.operation(read("SELECT 1", "observed"));
     observed.observed(read, denial("blocked SELECT"));
     observed.statement(read, Some(over_budget()));
+    let row = vec![Some(crate::Cell::Text("x".into())), None];
+    observed.answered(read, &["a", "b"], vec![row]);
     for record in [backup().sealed(&key), backup().lines, observed.sealed(&key)] {
         let report = Report::from_record(&record[..], &[key.public()]).unwrap();
         let report: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();

@@ -508,3 +508,40 @@ fn all_files_of_a_run_are_written() {
         assert!(std::fs::metadata(folder.join(name)).unwrap().len() > 500, "{name}");
     }
 }
+
+/// A report with an answer of such rows.
+fn with_rows(columns: &[&str], rows: Vec<crate::Row>) -> Report {
+    let key = SealingKey::generate().unwrap();
+    let mut record = backup();
+    let asked = record.operation(read("SELECT asked", "asked"));
+    record.answered(asked, columns, rows);
+    Report::from_record(&record.sealed(&key)[..], &[key.public()]).unwrap()
+}
+
+#[test]
+fn rows_of_answers_are_text_and_only_for_who_may_see_values() {
+    let cell = |text: &str| Some(crate::Cell::Text(text.into()));
+    let binary = Some(crate::Cell::Binary { base64: "AAH/".into() });
+    let row = vec![cell("<script>value</script>\u{202e}"), binary, None];
+    let report = with_rows(&["<b>", "binary", "none"], vec![row]);
+    let page = report.to_html().unwrap();
+    assert!(page.contains("&#60;script&#62;value") && page.contains("base64 AAH/"), "{page}");
+    assert!(page.contains("truncated") && page.contains("NULL"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains('\u{202e}'));
+    let hidden = report.without_literals();
+    let parts = hidden.to_parts().unwrap();
+    for text in [hidden.to_html().unwrap(), hidden.to_json().unwrap(), parts.summary, parts.rest] {
+        assert!(!text.contains("value</") && !text.contains("value&#60;"), "{text}");
+    }
+}
+
+#[test]
+fn a_report_shows_the_first_rows_however_many_there_are() {
+    let row = vec![Some(crate::Cell::Text("\u{1}".repeat(100_000))); 500];
+    let report = with_rows(&["x"; 500], vec![row; 60]);
+    assert!(report.to_html().unwrap().len() < 3_000_000);
+    assert!(report.to_parts().unwrap().rest.len() < 1_000_000);
+    assert!(report.to_json().unwrap().len() < 8_000_000);
+    let shown = &report.results.listed[0];
+    assert_eq!((shown.kept, shown.got, shown.truncated), (60, Some(1_000), true));
+}

@@ -56,7 +56,11 @@ impl Policy {
             return self.blocked(op, step, trace, rows);
         };
         match self.masks.plan(op) {
-            Ok(masks) => Ruling { decision: Decision::Allow, masks, rule, trace, observed: false },
+            Ok(masks) => {
+                let record = self.recording_of(&trace);
+                let decision = Decision::Allow;
+                Ruling { decision, masks, rule, trace, observed: false, record }
+            }
             Err(leak) => self.leaks(op, leak, trace),
         }
     }
@@ -77,6 +81,7 @@ impl Policy {
             decision: Decision::Approve(Arc::new(spec)),
             masks,
             rule: step.rule,
+            record: self.recording_of(&trace),
             trace,
             observed: !self.mode.enforces(),
         }
@@ -98,6 +103,7 @@ impl Policy {
             rule,
             trace,
             observed: false,
+            record: self.record.base,
         }
     }
 
@@ -126,7 +132,15 @@ impl Policy {
                 Err(leak) => return self.leaks(op, leak, trace),
             },
         };
-        Ruling { decision: Decision::Block(denial), masks, rule: step.rule, trace, observed }
+        let record = self.recording_of(&trace);
+        Ruling {
+            decision: Decision::Block(denial),
+            masks,
+            rule: step.rule,
+            trace,
+            observed,
+            record,
+        }
     }
 
     /// The first rule that matches an effect, after those that ask people because it could be what they are about.

@@ -80,6 +80,11 @@ impl Masks {
         self.entries.is_empty()
     }
 
+    /// Whether values of other columns are looked at.
+    pub(super) fn detects(&self) -> bool {
+        !self.detect.is_empty()
+    }
+
     /// Whether a mask asks for the key that outlives sessions.
     pub(super) fn needs_lasting_key(&self) -> bool {
         self.entries.iter().any(|entry| match entry.mask.stable {

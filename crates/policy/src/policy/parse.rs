@@ -14,6 +14,7 @@ use guard_core::{
 use super::{
     Policy, approval, budgets, egress,
     masks::{MaskEntry, Masks},
+    record::{self, Records},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
 };
 
@@ -77,16 +78,27 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
         Some(node) => egress::read(node, problems),
         None => Some(Vec::new()),
     };
-    fields.finish(&["policy", "mode", "budgets", "rules", "masks", "detect", "egress"], problems);
+    let record_said = fields.optional("record");
+    let record = match record_said {
+        Some(node) => record::of_policy(node, problems),
+        None => Some(Records::default()),
+    };
+    fields.finish(
+        &["policy", "mode", "budgets", "record", "rules", "masks", "detect", "egress"],
+        problems,
+    );
     let masks = Masks::new(masks?, detect?);
+    let (rules, record) = (rules?, record?);
+    record.check(record_said, &rules, problems)?;
     Some(Policy {
         name: name?,
         digest,
         mode: mode?,
         budgets: budgets?,
-        rules: rules?,
+        rules,
         masks,
         egress: egress?,
+        record,
     })
 }
 
@@ -115,14 +127,19 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
         None => Some(None),
     };
     let approval = approval::read(&fields, decide, id.as_ref(), problems);
+    let record = match fields.optional("record") {
+        Some(node) => record::of_rule(node, decide, problems).map(Some),
+        None => Some(None),
+    };
     let [approvers, within, wait, reason_required] = approval::KEYS;
     fields.finish(
-        &["name", "sql", "decide", "say", approvers, within, wait, reason_required],
+        &["name", "sql", "decide", "say", "record", approvers, within, wait, reason_required],
         problems,
     );
     // The rest of a rule is read even if its decision is wrong, so that all problems show at once.
     let filter = sql.and_then(|node| filter(node, decide.unwrap_or(DecisionKind::Block), problems));
-    Some(Rule { id: id?, filter: filter?, decide: decide?, say: say?, approval: approval? })
+    let (id, filter, record) = (id?, filter?, record?.filter(|record| record.keeps_rows()));
+    Some(Rule { id, filter, decide: decide?, say: say?, approval: approval?, record })
 }
 
 fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use guard_core::{
     ApprovalTerms, Bounded, Certainty, DecisionKind, Effect, NamePattern, Object, ObjectKind,
-    ObjectName, RuleId, TablePattern, Verb,
+    ObjectName, Recording, RuleId, TablePattern, Verb,
 };
 
 /// A rule of a policy.
@@ -20,6 +20,8 @@ pub(crate) struct Rule {
     pub(crate) say: Option<String>,
     /// What it asks of people. Only of rules that ask.
     pub(crate) approval: Option<ApprovalTerms>,
+    /// How much is recorded of what meets it, where that is more than statements.
+    pub(crate) record: Option<Recording>,
 }
 
 /// How well a rule must fit.

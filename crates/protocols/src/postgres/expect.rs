@@ -7,6 +7,7 @@ use guard_gate::{Meter, Outcome, Running};
 use guard_sql::{Statement, StatementRole};
 
 use super::{
+    keep::Keep,
     mask::{CopyMasker, detect::Found},
     names::Ticket,
     results::{Columns, Rows},
@@ -51,6 +52,8 @@ pub(super) enum Change {
 pub(super) struct Step {
     pub(super) statement: Arc<Statement>,
     pub(super) plan: MaskPlan,
+    /// Keeps its rows, if the policy does. In front of `running`: what it holds stands before what came of it.
+    pub(super) keep: Option<Box<Keep>>,
     pub(super) running: Option<Running>,
     pub(super) outcome: Outcome,
     /// Counts what it uses, if the policy bounds that.
@@ -88,6 +91,7 @@ impl Step {
         Self {
             statement,
             plan,
+            keep: None,
             running,
             outcome: Outcome::default(),
             meter: None,
@@ -114,6 +118,7 @@ impl Step {
         outcome.detected = found.collect();
         outcome.error = error.map(Into::into);
         outcome.budget = self.meter.take().and_then(|meter| meter.exceeded());
+        outcome.kept = self.keep.take().map(|keep| keep.finish());
         if let Some(running) = self.running.take() {
             running.finish(outcome);
         }

@@ -11,6 +11,7 @@ use super::{
     frame::{Broken, Fields, HEADER, Header, MAX_BIND, MAX_SMALL, MAX_STATEMENT, put},
     holding,
     judging::{Asking, Judged},
+    keep::Keep,
     likeness::Bound,
     names::{Found, Portal},
     naming::too_many,
@@ -65,15 +66,18 @@ impl Session {
                 self.settling = true;
                 return Ok(());
             }
+            self.note_input(header.tag, &frame);
         }
     }
 
     /// Passes on, or drops, what is left of a message that is not read whole. Whether it is at its end.
     fn move_on(&mut self) -> bool {
         let part = self.discarding.min(self.client.input.len());
+        self.note_copying(part);
         self.client.input.advance(part);
         self.discarding -= part;
         let part = self.copying.min(self.client.input.len());
+        self.note_copying(part);
         self.upstream.copy_data(self.client.input.get(..part).unwrap_or_default());
         self.client.input.advance(part);
         self.copying -= part;
@@ -260,6 +264,8 @@ impl Session {
             self.note(permit.operation(), permit.masks());
             let mut step = Step::new(statement.clone(), permit.masks().clone(), None, changes);
             step.meter = self.meter(statement, None);
+            step.keep = permit.keeping().map(|keeping| Box::new(Keep::new(keeping)));
+            self.records |= step.keep.is_some();
             steps.push(step);
         }
         self.group += 1;
@@ -357,6 +363,7 @@ impl Session {
             columns: Arc::new(OnceLock::new()),
             described: false,
             used: Arc::default(),
+            kept: Arc::default(),
         };
         let change =
             self.names.portals.propose(Some(portal), Some(bound), self.group).map_err(too_many)?;
@@ -404,6 +411,7 @@ impl Session {
                 columns: Arc::new(OnceLock::new()),
                 described: false,
                 used: Arc::default(),
+                kept: Arc::default(),
             },
             Found::Undecided => return Ok(false),
         };
@@ -438,11 +446,14 @@ impl Session {
             self.note(permit.operation(), permit.masks());
             let mut one = Step::new(statement.clone(), permit.masks().clone(), None, changes);
             one.meter = self.meter(statement, Some(&portal.used));
+            let keeping = permit.keeping().map(|keeping| keeping.going_on(portal.kept.clone()));
+            one.keep = keeping.map(|keeping| Box::new(Keep::new(keeping)));
+            self.records |= one.keep.is_some();
             step = Some(Box::new(one));
         }
         if let Some(step) = &mut step {
             let plan = &step.plan;
-            if !portal.described && !plan.is_empty() {
+            if !portal.described && (!plan.is_empty() || step.keep.is_some()) {
                 // Rows come without a description: guard asks for one, and keeps the answer.
                 self.upstream.describe_portal(wire_name);
                 let columns = portal.columns.clone();

@@ -9,9 +9,10 @@ use super::{
     definitions::Definitions,
     expect::{Change, Copy, Expect, Step, rows_of_tag},
     frame::{self, Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
+    keep::Keep,
     mask::{detect, errors},
     refuse, results,
-    results::Rows,
+    results::{Described, Rows},
     session::Session,
 };
 use crate::ProtocolError;
@@ -57,6 +58,7 @@ impl Session {
         self.dropping -= part;
         let part = self.passing.min(self.upstream.input.len());
         if part > 0 {
+            self.keep_passing(part)?;
             frame::hand_over(&mut self.upstream.input, part, &mut self.client.output);
             self.passing -= part;
         }
@@ -64,14 +66,28 @@ impl Session {
             let part = self.masking.min(self.upstream.input.len());
             let data = self.upstream.input.split_to(part);
             self.masking -= part;
-            let Some(Step { copy: Copy::Out(Some(masker)), outcome, .. }) =
+            let Some(Step { copy: Copy::Out(Some(masker)), outcome, keep, .. }) =
                 self.expected.front_mut().and_then(Expect::step)
             else {
                 return Err(unexpected(b'd'));
             };
+            let before = self.client.output.len();
             outcome.bytes += masker.message(&data, &mut self.client.output)?;
+            kept(keep, &self.client.output, before)?;
         }
         Ok(self.dropping == 0 && self.passing == 0 && self.masking == 0)
+    }
+
+    /// Keeps rows that pass as they are, if the policy does.
+    fn keep_passing(&mut self, part: usize) -> Result<(), ProtocolError> {
+        if !self.records {
+            return Ok(());
+        }
+        let step = self.expected.front_mut().and_then(Expect::step);
+        if let Some(keep) = step.and_then(|step| step.keep.as_mut()) {
+            keep.pass(self.upstream.input.get(..part).unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     /// A run of rows. `false` if there is not enough to go on.
@@ -87,7 +103,10 @@ impl Session {
             let snapshot = self.shared.understanding.catalogs.held();
             // An Execute. Where masks are, its portal was described before it; where none are, any row passes.
             step.rows = match columns.get() {
-                Some(fields) => {
+                Some(Described { fields, names }) => {
+                    if let Some(keep) = &mut step.keep {
+                        keep.described(results::formats(fields), names.clone());
+                    }
                     let operation = &step.statement.operation;
                     let keys = &self.shared.mask_keys;
                     results::rows(fields, operation, &step.plan, snapshot.as_deref(), keys)?
@@ -125,6 +144,7 @@ impl Session {
                 let before = self.client.output.len();
                 let body = frame.get(HEADER..).unwrap_or_default();
                 step.outcome.masked += masker.rewrite(body, &mut self.client.output)?;
+                kept(&mut step.keep, &self.client.output, before)?;
                 step.outcome.rows += 1;
                 step.outcome.bytes +=
                     self.client.output.len().saturating_sub(before + HEADER) as u64;
@@ -176,7 +196,9 @@ impl Session {
                     && header.tag == b'd'
                     && let Some(data) = input.get(end + HEADER..end + header.whole())
                 {
+                    let before = self.client.output.len();
                     step.outcome.bytes += masker.message(data, &mut self.client.output)?;
+                    kept(&mut step.keep, &self.client.output, before)?;
                     end += header.whole();
                     left -= 1;
                 }
@@ -293,16 +315,26 @@ impl Session {
             (Expect::DescribeStatement, b't') => false,
             (Expect::DescribeStatement, b'T' | b'n') => true,
             (Expect::DescribePortal { columns, own }, b'T' | b'n') => {
-                let fields = if tag == b'T' { results::fields(body)? } else { Vec::new() };
-                let _ = columns.set(fields);
+                let mut described = Described::default();
+                if tag == b'T' {
+                    described.fields = results::fields(body)?;
+                    if self.gate.records_rows() {
+                        described.names = results::names(body)?;
+                    }
+                }
+                let _ = columns.set(described);
                 passes = !*own;
                 true
             }
             (Expect::Query { steps, failed: false }, b'T') => {
                 let Some(step) = steps.front_mut() else { return Err(unexpected(tag)) };
                 let snapshot = self.shared.understanding.catalogs.held();
+                let fields = results::fields(body)?;
+                if let Some(keep) = &mut step.keep {
+                    keep.described(results::formats(&fields), results::names(body)?);
+                }
                 step.rows = results::rows(
-                    &results::fields(body)?,
+                    &fields,
                     &step.statement.operation,
                     &step.plan,
                     snapshot.as_deref(),
@@ -381,6 +413,9 @@ impl Session {
     /// A statement is complete: counts what it did.
     fn complete(&mut self, step: &mut Step, body: &[u8]) -> Result<(), ProtocolError> {
         let tag = Fields::new(body).text()?;
+        if let Some(keep) = &mut step.keep {
+            keep.flush();
+        }
         if let Copy::Out(Some(masker)) = &mut step.copy {
             step.outcome.masked += masker.masked();
         }
@@ -538,6 +573,9 @@ impl Session {
         let Some(step) = step.filter(|step| matches!(step.copy, Copy::No)) else {
             return Err(unexpected(b'H'));
         };
+        if let Some(keep) = &mut step.keep {
+            keep.copies(format != 0);
+        }
         if step.is_open() && !step.plan.rewrites() && step.plan.detect.is_empty() {
             step.copy = Copy::Out(None);
             return Ok(());
@@ -589,6 +627,14 @@ impl Session {
             }
             Some(_) | None => Err(unexpected(b'c')),
         }
+    }
+}
+
+/// Keeps what was put behind this length of what goes to the client, if the policy does.
+fn kept(keep: &mut Option<Box<Keep>>, output: &[u8], before: usize) -> Result<(), Broken> {
+    match keep {
+        Some(keep) => keep.pass(output.get(before..).unwrap_or_default()),
+        None => Ok(()),
     }
 }
 

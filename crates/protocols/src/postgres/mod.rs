@@ -34,6 +34,7 @@ mod from_client;
 mod from_server;
 mod holding;
 mod judging;
+mod keep;
 mod likeness;
 pub(crate) mod mask;
 mod names;
@@ -201,6 +202,7 @@ impl PostgresHandler {
         let registered = self.cancel_keys.register(greeting.key, minor);
         welcome(&mut client.output, &greeting.parameters, &registered.own, greeting.status);
 
+        let traffic = gate.traffic();
         let session = Session {
             shared: self.shared.clone(),
             gate: Arc::new(gate),
@@ -236,6 +238,10 @@ impl PostgresHandler {
             holding: None,
             decided: None,
             bell: registered.bell.clone(),
+            records: traffic.is_some(),
+            released: 0,
+            noted: 0,
+            traffic,
         };
         let closed = session.run().await;
         drop(registered);

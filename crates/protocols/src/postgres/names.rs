@@ -6,12 +6,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
-use guard_gate::{Parameters, Used};
+use guard_gate::{KeptSoFar, Parameters, Used};
 
-use super::{likeness::Bound, results::Field, understood::Understood};
+use super::{likeness::Bound, results::Columns, understood::Understood};
 
 /// Names of each kind that a connection may have.
 const MAX_NAMES: usize = 65_536;
@@ -61,11 +61,13 @@ pub(super) struct Portal {
     /// Its parameters as people see them, where a rule asks people.
     pub(super) parameters: Parameters,
     /// Its columns, once the server has said them.
-    pub(super) columns: Arc<OnceLock<Vec<Field>>>,
+    pub(super) columns: Columns,
     /// Whether the server was asked for them.
     pub(super) described: bool,
     /// What it has used of budgets.
     pub(super) used: Arc<Used>,
+    /// How much of its answer is recorded.
+    pub(super) kept: Arc<KeptSoFar>,
 }
 
 /// All names of a connection.

@@ -51,6 +51,7 @@ impl Session {
                     columns: Arc::new(OnceLock::new()),
                     described: false,
                     used: Arc::default(),
+                    kept: Arc::default(),
                 };
                 let change = names.portals.propose(Some(name.clone()), Some(portal), group);
                 vec![change.map(Change::Portal)]

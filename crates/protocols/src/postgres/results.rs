@@ -65,6 +65,23 @@ pub(super) fn fields(body: &[u8]) -> Result<Vec<Field>, Broken> {
     Ok(fields)
 }
 
+/// Names of the columns in a RowDescription.
+pub(super) fn names(body: &[u8]) -> Result<Vec<String>, Broken> {
+    const BEHIND_NAME: usize = 18;
+    let mut input = Fields::new(body);
+    let mut names = Vec::new();
+    for _ in 0..input.count()? {
+        names.push(String::from_utf8_lossy(input.text()?).into_owned());
+        input.bytes(BEHIND_NAME)?;
+    }
+    Ok(names)
+}
+
+/// How values of these fields are written.
+pub(super) fn formats(fields: &[Field]) -> Vec<Format> {
+    fields.iter().map(|field| field.format).collect()
+}
+
 /// What happens to the rows of a result with these fields, which this operation asks for.
 pub(super) fn rows(
     fields: &[Field],
@@ -216,5 +233,13 @@ fn output_type(operation: &Operation, place: usize, snapshot: Option<&Snapshot>)
     found.unwrap_or(UNKNOWN)
 }
 
+/// What a portal returns.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    pub(super) fields: Vec<Field>,
+    /// Names of its columns; kept where the policy may record its rows.
+    pub(super) names: Vec<String>,
+}
+
 /// Shared with the place where a portal is described.
-pub(super) type Columns = Arc<std::sync::OnceLock<Vec<Field>>>;
+pub(super) type Columns = Arc<std::sync::OnceLock<Described>>;

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use guard_core::{Detectors, EndReason};
-use guard_gate::{Gate, Held};
+use guard_gate::{Gate, Held, Traffic};
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
     time::timeout,
@@ -119,6 +119,15 @@ pub(super) struct Session {
     pub(super) decided: Option<Held>,
     /// Rings when the client takes it back.
     pub(super) bell: SharedBell,
+
+    /// Something of what the client gets is kept for the record.
+    pub(super) records: bool,
+    /// How much of what waits for the client may go: what is behind it is not known to be recorded.
+    pub(super) released: usize,
+    /// How much of it its bytes are kept of.
+    pub(super) noted: usize,
+    /// Keeps the bytes of both sides, if the policy does.
+    pub(super) traffic: Option<Traffic>,
 }
 
 /// Which sides have sent much at once: their buffers are what a stream of rows needs, until nothing is under way.
@@ -147,7 +156,11 @@ impl Session {
     pub(super) async fn run(mut self) -> Result<Closed, ProtocolError> {
         let gate = self.gate.clone();
         let mut ended = Alarm::new(async move { gate.ended().await });
+        self.release_output();
         let result = self.serve(&mut ended).await;
+        if self.records {
+            self.record_last().await;
+        }
         let reason = match &result {
             Ok(Closed::Session(reason)) => {
                 refuse::ended(&mut self.client.output, *reason);
@@ -165,6 +178,7 @@ impl Session {
                 Some(error.to_string())
             }
         };
+        self.note_output();
         let _ = timeout(LAST_WORDS, self.client.flush()).await;
         self.leave().await;
         drop(self.expected);
@@ -183,11 +197,14 @@ impl Session {
     ) -> Result<Closed, ProtocolError> {
         // What came behind the start-up packet is there already.
         self.hear_client().await?;
+        self.record().await?;
         while !self.goodbye || self.is_finishing() {
             if self.gives_up_waiting() {
                 return Ok(Closed::Client);
             }
-            match poll_fn(|cx| self.poll(ended, cx)).await? {
+            let event = poll_fn(|cx| self.poll(ended, cx)).await?;
+            self.release_output();
+            match event {
                 Event::Input => {}
                 Event::ClientGone => return Ok(Closed::Client),
                 Event::ServerGone => {
@@ -199,7 +216,10 @@ impl Session {
                 Event::Cancelled | Event::Decided => {}
             }
             self.hear_server()?;
-            let mut hearing = pin!(self.hear_client());
+            let mut hearing = pin!(async {
+                self.hear_client().await?;
+                self.record().await
+            });
             let heard = poll_fn(|cx| match hearing.as_mut().poll(cx) {
                 Poll::Ready(heard) => Poll::Ready(Ok(heard)),
                 // The record or the catalog may let it wait: its end does not.
@@ -228,7 +248,9 @@ impl Session {
         if self.poll_holding(cx) {
             return Poll::Ready(Ok(Event::Decided));
         }
+        self.noted = self.client.output.len();
         self.tell_holding();
+        self.note_output();
         let mut input = false;
         if self.poll_cancelling(cx) {
             return Poll::Ready(Ok(Event::Cancelled));

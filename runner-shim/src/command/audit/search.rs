@@ -186,6 +186,7 @@ fn search(
             What::Connected(_)
             | What::Disconnected(..)
             | What::Described(_)
+            | What::Rows(..)
             | What::Other(_)
             | What::Orphan => {}
         }

@@ -5,7 +5,7 @@ use guard_core::{Bounded, Effect};
 
 use super::Fact;
 use crate::report::{
-    OperationReport, Refusal, StatementText,
+    OperationReport, Refusal, ResultReport, StatementText,
     text::{beginning, duration, grouped, size, visible},
     words::{MAX_EFFECTS, effects, short, time},
 };
@@ -138,5 +138,43 @@ const fn is_unbounded(effect: &Effect) -> bool {
     match effect.bounded {
         Bounded::No => true,
         Bounded::Yes | Bounded::NotApplicable => false,
+    }
+}
+
+/// Rows that the client got of one statement.
+#[derive(Template)]
+#[template(path = "result.html")]
+pub(super) struct ResultView {
+    head: String,
+    note: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<Option<String>>>,
+}
+
+impl ResultView {
+    pub(super) fn new(result: &ResultReport) -> Self {
+        let shown = result.rows.len() as u64;
+        let mut note = format!("{}, {} rows", time(result.at), grouped(result.kept));
+        if shown < result.kept {
+            note.push_str(&format!(", the first {shown} are shown"));
+        }
+        match (result.truncated, result.got) {
+            (false, Some(_)) => {}
+            (true, Some(got)) => {
+                note.push_str(&format!(
+                    "; truncated: the client got more ({} in all)",
+                    grouped(got)
+                ));
+            }
+            (_, None) => note.push_str("; the answer did not come to its end"),
+        }
+        let cells =
+            |row: &Vec<Option<String>>| row.iter().map(|cell| cell.as_deref().map(short)).collect();
+        Self {
+            head: short(&result.statement.text),
+            note,
+            columns: result.columns.iter().map(|name| short(name)).collect(),
+            rows: result.rows.iter().map(cells).collect(),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A moment of a session as lines of a terminal.
 
 use guard_audit::{
-    Event, Outcome, StatementPhase,
-    report::{duration, grouped, printable, size},
+    Cell, Event, Outcome, Row, StatementPhase,
+    report::{beginning, duration, grouped, printable, size},
     story::{Moment, Opening, Story, ToldConnection, ToldStatement, What},
 };
 use guard_core::{Certainty, Denial, Timestamp};
@@ -12,6 +12,8 @@ use crate::command::paint::Paint;
 /// Lines of a text that are shown, and characters of each, unless all are asked for.
 const MAX_LINES: usize = 20;
 const MAX_CHARS: usize = 400;
+/// Characters of a value in a table.
+const MAX_CELL: usize = 60;
 /// Effects that are named.
 const MAX_EFFECTS: usize = 8;
 /// Below the time of a moment.
@@ -49,6 +51,7 @@ impl Look {
             What::Refused(statement, denial) => {
                 return self.refused(moment.at, began, statement, denial);
             }
+            What::Rows(_, columns, rows) => return self.rows(columns.as_deref(), rows),
             What::Finished(statement, outcome) => {
                 return self.finished(moment.at, began, statement, outcome);
             }
@@ -154,6 +157,9 @@ impl Look {
             size(outcome.bytes),
             duration(outcome.micros)
         );
+        if let Some(kept) = outcome.kept.filter(|kept| kept.truncated) {
+            words.push_str(&format!(", of which {} are in the record", grouped(kept.rows)));
+        }
         if outcome.masked > 0 {
             words.push_str(&format!(", {} values masked", grouped(outcome.masked)));
         }
@@ -182,6 +188,43 @@ impl Look {
         let time = self.paint.faint(&format!("{minutes:>3}:{seconds:02}.{rest:03}"));
         let who = if who.is_empty() { String::new() } else { format!("{} ", printable(who)) };
         format!("{time}  {who}{words}\n")
+    }
+
+    /// Rows that the client got, as a table with nothing in it that a terminal would obey.
+    fn rows(self, columns: Option<&[String]>, rows: &[Row]) -> String {
+        let (lines, chars) =
+            if self.full { (usize::MAX, usize::MAX) } else { (MAX_LINES, MAX_CELL) };
+        let text = |text: &str| beginning(&printable(text), chars).into_owned();
+        let mut table: Vec<Vec<String>> = Vec::new();
+        table.extend(columns.map(|names| names.iter().map(|name| text(name)).collect()));
+        let cell = |cell: &Option<Cell>| match cell {
+            None => "NULL".to_owned(),
+            Some(Cell::Text(value)) => text(value),
+            Some(Cell::Binary { base64 }) => text(&format!("base64 {base64}")),
+        };
+        table.extend(rows.iter().take(lines).map(|row| row.iter().map(cell).collect()));
+        let mut widths: Vec<usize> = Vec::new();
+        for row in &table {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut shown = String::new();
+        for (number, row) in table.iter().enumerate() {
+            let cells: Vec<_> =
+                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+            let line = cells.join(" │ ");
+            let line = line.trim_end();
+            let head = number == 0 && columns.is_some();
+            let line = if head { self.paint.faint(line) } else { line.to_owned() };
+            shown.push_str(&format!("{INDENT}{line}\n"));
+        }
+        let left = rows.len().saturating_sub(lines);
+        if left > 0 {
+            shown.push_str(&format!("{INDENT}… and {} more rows\n", grouped(left as u64)));
+        }
+        shown
     }
 
     /// A text of the job, line by line, with nothing in it that a terminal would obey.
@@ -279,6 +322,18 @@ fn other(event: &Event) -> Option<String> {
         Event::ApprovalUsed { approval, by, .. } => {
             format!("goes on by approval {approval}{}", people(by))
         }
+        Event::Traffic { connection, from, length, truncated: true, .. } => {
+            let more = size(*length);
+            let from = match from {
+                Side::Client => "client",
+                Side::Server => "server",
+            };
+            format!(
+                "connection {connection}: bytes of the {from} are kept no further, from {more} on"
+            )
+        }
+        // They are for tools that know the protocol.
+        Event::Traffic { .. } => return None,
         Event::SessionEnded { reason, exit_code, note } => {
             let mut words = reason.to_string();
             if let Some(code) = exit_code {
@@ -296,6 +351,7 @@ fn other(event: &Event) -> Option<String> {
         | Event::Operation { .. }
         | Event::Statement { .. }
         | Event::Refused { .. }
+        | Event::Rows { .. }
         | Event::Finished { .. } => return None,
     })
 }

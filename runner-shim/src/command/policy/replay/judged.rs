@@ -115,6 +115,7 @@ impl<'a> Replay<'a> {
                 | What::Connected(_)
                 | What::Disconnected(..)
                 | What::Described(_)
+                | What::Rows(..)
                 | What::Finished(..)
                 | What::Other(_)
                 | What::Orphan => {}
