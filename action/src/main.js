@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const binary = require('./binary');
-const { identify, until } = require('./processes');
+const { identify } = require('./processes');
 const reports = require('./report');
 const workflow = require('./workflow');
 
@@ -35,12 +35,18 @@ function inputs() {
   return found;
 }
 
-/** The arguments of `guard run`, up to the command. */
-function guardArguments(asked) {
-  const args = ['run', '--broker', asked.broker, '--report', asked.report];
+/** Which session is asked for, and where its report goes. */
+function sessionArguments(asked) {
+  const args = ['--broker', asked.broker, '--report', asked.report];
   for (const name of asked.resources) {
     args.push('--resource', name);
   }
+  return args;
+}
+
+/** The arguments of `guard run`, up to the command. */
+function guardArguments(asked) {
+  const args = ['run', ...sessionArguments(asked)];
   if (asked.isolation !== '') {
     // A guard that does not know the option says so and runs nothing.
     args.push('--isolation', asked.isolation);
@@ -72,6 +78,8 @@ async function runScript(asked, program, folder, before) {
   const environment = { ...process.env };
   // The summary of this step is written once, at its end; the script keeps its own access to it.
   delete environment.GITHUB_STEP_SUMMARY;
+  // It has a session of its own, whatever other steps have.
+  delete environment.GUARD_SESSION;
   const kept = process.env.GITHUB_STEP_SUMMARY ? [`GITHUB_STEP_SUMMARY=${process.env.GITHUB_STEP_SUMMARY}`] : [];
   const args = [...guardArguments(asked), 'env', ...kept, 'bash', '--noprofile', '--norc', '-eo', 'pipefail', script];
   const exitCode = await workflow.quiet(asked.stopCommands, () => wrap(program, args, environment, folder));
@@ -103,38 +111,43 @@ function outputs(found, exitCode, broker) {
   workflow.output('report-sha256', found.digest);
 }
 
-async function openSession(asked, program, folder) {
-  // What is held is only the session: its addresses are for the steps, which no level keeps from the machine.
-  const held = { ...asked, isolation: asked.isolation || 'env' };
-  const args = [...guardArguments(held), process.execPath, path.join(__dirname, 'hold.js'), folder];
-  const environment = { ...process.env };
-  delete environment.GITHUB_STEP_SUMMARY;
-  const plan = { folder, program, args, runner: identify(process.ppid) };
-  const keeper = spawn(process.execPath, [path.join(__dirname, 'keeper.js'), JSON.stringify(plan)], {
-    detached: true,
-    stdio: 'ignore',
-    env: environment,
+/** Starts the session's agent, and gives its socket. What guard says goes to the step's log, where the runner obeys nothing of it. */
+function start(program, args, environment) {
+  return new Promise((resolve, reject) => {
+    const guard = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: environment, timeout: OPEN_MS });
+    const said = { out: '', err: '' };
+    guard.stdout.on('data', (bytes) => (said.out += bytes));
+    guard.stderr.on('data', (bytes) => {
+      said.err += bytes;
+      process.stdout.write(bytes);
+    });
+    guard.on('error', (error) => reject(new Error(`guard cannot be started: ${error.message}`)));
+    guard.on('close', (exitCode) => {
+      const socket = /^GUARD_SESSION=(.+)$/m.exec(said.out)?.[1];
+      if (exitCode !== 0 || socket === undefined) {
+        reject(new Error('guard opened no session'));
+      } else {
+        resolve({ socket, session: /session ([0-9a-f-]{36}) is open/.exec(said.err)?.[1] });
+      }
+    });
   });
-  keeper.unref();
-  const there = (name) => fs.existsSync(path.join(folder, name));
-  const opened = await until(OPEN_MS, () => there('environment.json') || there('exit.json'));
-  const log = path.join(folder, 'log');
-  if (fs.existsSync(log)) {
-    await workflow.quiet(true, () => process.stdout.write(fs.readFileSync(log)));
+}
+
+async function openSession(asked, program, plan) {
+  const args = ['session', 'start', ...sessionArguments(asked)];
+  if (process.ppid > 1) {
+    // In a container the runner is not to be seen: it ends what is left of the job itself.
+    args.push('--parent', String(process.ppid));
   }
-  if (!opened || !there('environment.json')) {
-    throw new Error('guard opened no session');
+  const environment = { ...process.env };
+  // A session of another job's, or of a step before, is not this one.
+  delete environment.GUARD_SESSION;
+  const { socket, session } = await workflow.quiet(true, () => start(program, args, environment));
+  workflow.state('plan', JSON.stringify({ ...plan, program, socket }));
+  workflow.environment('GUARD_SESSION', socket);
+  if (asked.isolation !== '') {
+    workflow.environment('GUARD_ISOLATION', asked.isolation);
   }
-  const given = JSON.parse(fs.readFileSync(path.join(folder, 'environment.json'), 'utf8'));
-  for (const [name, value] of given) {
-    if (name === 'PGPASSWORD') {
-      workflow.mask(value);
-    }
-  }
-  for (const [name, value] of given) {
-    workflow.environment(name, value);
-  }
-  const session = /\(session ([0-9a-f-]{36})\)/.exec(fs.readFileSync(log, 'utf8'))?.[1];
   if (session !== undefined) {
     workflow.output('session-id', session);
     workflow.output('report-path', path.join(asked.report, session));
@@ -147,7 +160,8 @@ async function main() {
   const folder = fs.mkdtempSync(path.join(process.env.RUNNER_TEMP || os.tmpdir(), 'guard-'));
   const before = reports.sessions(asked.report);
   // Before anything can fail: what comes after the job has to know where to look.
-  workflow.state('plan', JSON.stringify({ folder, before, report: asked.report, broker: asked.broker, failOn: asked.failOn, steps: asked.run === '' }));
+  const plan = { folder, before, report: asked.report, broker: asked.broker, failOn: asked.failOn, steps: asked.run === '' };
+  workflow.state('plan', JSON.stringify(plan));
   const program = await binary.find({
     version: asked.version,
     binaryPath: asked.binaryPath,
@@ -163,7 +177,7 @@ async function main() {
   fs.mkdirSync(programs);
   fs.symlinkSync(program, path.join(programs, 'guard'));
   workflow.path(programs);
-  await openSession(asked, program, folder);
+  await openSession(asked, program, plan);
 }
 
 module.exports = { guardArguments, outputs };

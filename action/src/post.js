@@ -1,6 +1,7 @@
 // After the job's steps, whatever happened in them: ends what is still there, and writes the summary.
 'use strict';
 
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { outputs } = require('./main');
@@ -19,17 +20,25 @@ function json(file) {
   }
 }
 
-/** Ends the session of the steps, or a guard whose step was killed. Gives its exit code, if anybody saw it. */
+/** Ends the session of the steps. Gives guard's exit code. */
+async function stop(plan) {
+  const environment = { ...process.env };
+  // The summary is written once, below.
+  delete environment.GITHUB_STEP_SUMMARY;
+  const args = ['session', 'stop', '--session', plan.socket, '--report', plan.report];
+  const stopping = () => spawnSync(plan.program, args, { stdio: ['ignore', 'inherit', 'inherit'], env: environment, timeout: CLOSE_MS });
+  const { status } = await workflow.quiet(true, stopping);
+  return status ?? 125;
+}
+
+/** Ends a guard whose step was killed. Gives its exit code, if anybody saw it. */
 async function close(plan) {
-  const exit = path.join(plan.folder, 'exit.json');
   if (plan.steps) {
-    fs.writeFileSync(path.join(plan.folder, 'stop'), '');
-    // Without a log there was never a guard to wait for.
-    if (fs.existsSync(path.join(plan.folder, 'log'))) {
-      await until(CLOSE_MS, () => fs.existsSync(exit));
-      await workflow.quiet(true, () => process.stdout.write(fs.readFileSync(path.join(plan.folder, 'log'))));
-    }
-  } else if (!fs.existsSync(exit)) {
+    // Without a socket there was never a session.
+    return plan.socket === undefined ? undefined : stop(plan);
+  }
+  const exit = path.join(plan.folder, 'exit.json');
+  if (!fs.existsSync(exit)) {
     const guard = json(path.join(plan.folder, 'guard.json')) ?? undefined;
     if (alive(guard)) {
       process.kill(guard.pid, 'SIGTERM');
@@ -48,7 +57,7 @@ async function main() {
   const exitCode = await close(plan);
   const found = reports.find(plan.report, plan.before);
   const url = found === undefined ? '' : `${plan.broker}/runs/${found.report.session}`;
-  workflow.summary(reports.summary(found, exitCode, url));
+  workflow.summary(reports.summary(found, exitCode, url, plan.steps));
   for (const line of reports.annotations(found)) {
     workflow.command('warning', line, { title: 'guard refused a statement' });
   }

@@ -56,7 +56,10 @@ function result(found, exitCode) {
   return exitCode === 0 && !(found.report.counts.lost > 0) ? 'passed' : 'error';
 }
 
-function ended(exitCode) {
+function ended(exitCode, steps) {
+  if (steps && exitCode === 0) {
+    return 'the session was ended and its record is sealed';
+  }
   if (exitCode === undefined) {
     return 'guard was ended before its command was';
   }
@@ -64,10 +67,10 @@ function ended(exitCode) {
 }
 
 /** The step's summary. */
-function summary(found, exitCode, reportUrl) {
+function summary(found, exitCode, reportUrl, steps = false) {
   if (found === undefined) {
     return (
-      `### guard: error\n\nThere is no report: ${exitCode === undefined ? 'guard did not run, or was ended before it could write one' : ended(exitCode)}. Nothing of what happened is vouched for here. ` +
+      `### guard: error\n\nThere is no report: ${exitCode === undefined ? 'guard did not run, or was ended before it could write one' : ended(exitCode, steps)}. Nothing of what happened is vouched for here. ` +
       'If there was a session, the broker ends it and seals its record by itself.\n'
     );
   }
@@ -75,7 +78,7 @@ function summary(found, exitCode, reportUrl) {
   const level = report.isolation?.level;
   const tail = [
     '',
-    `Result: **${result(found, exitCode)}**; ${ended(exitCode)}.`,
+    `Result: **${result(found, exitCode)}**; ${ended(exitCode, steps)}.`,
     '',
     `- isolation: ${level === undefined ? 'not told' : code(level)}`,
     `- report: ${code(place)}${reportUrl === '' ? '' : `, and at the broker ${code(reportUrl)}`}`,

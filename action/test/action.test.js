@@ -17,13 +17,32 @@ const SOURCE = path.join(__dirname, '..', 'src');
 
 /** What a runner does around the two halves of an action, with a `guard` that leaves a report as it is told. */
 class Runner {
-  constructor(t, { inputs = {}, refused = 0, report = true } = {}) {
+  constructor(t, { inputs = {}, refused = 0, report = true, opens = true, stopped = 0 } = {}) {
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'guard-action-test-'));
     t.after(() => fs.rmSync(this.folder, { recursive: true, force: true }));
     const guard = path.join(this.folder, 'guard');
     fs.writeFileSync(
       guard,
       `#!/bin/sh
+echo "$@" >> "${this.folder}/called"
+leave() {
+  if ${report}; then
+    mkdir -p "$folder/${SESSION}"
+    cp "${this.folder}/report.json" "${this.folder}/report.md" "$folder/${SESSION}/"
+  fi
+}
+if [ "$1" = session ]; then
+  if [ "$2" = start ]; then
+    echo "guard: session ${SESSION} is open for the runs that follow" >&2
+    ${opens} || exit 125
+    echo GUARD_SESSION=/run/guard-x/agent.sock
+    exit
+  fi
+  [ "$4" = /run/guard-x/agent.sock ] || exit 125
+  folder=$6
+  leave
+  exit ${stopped}
+fi
 echo "guard: acme/shop may reach nothing (session ${SESSION})" >&2
 folder=
 while [ "$1" != -- ]; do [ "$1" = --report ] && folder=$2; shift; done
@@ -32,10 +51,7 @@ export PGPASSWORD=of-this-run PGHOST=/run/guard
 trap 'kill -TERM $child; wait $child' TERM
 "$@" & child=$!
 wait $child; code=$?
-if ${report}; then
-  mkdir -p "$folder/${SESSION}"
-  cp "${this.folder}/report.json" "${this.folder}/report.md" "$folder/${SESSION}/"
-fi
+leave
 exit $code
 `,
       { mode: 0o755 },
@@ -153,17 +169,44 @@ test('a step that is killed: guard is ended, its report is read, and nothing is 
 });
 
 test('a session for the steps that follow, closed at the end', (t) => {
-  const runner = new Runner(t, { refused: 1 });
+  const runner = new Runner(t, { refused: 1, inputs: { resources: 'orders, archive', isolation: 'landlock' } });
   const main = runner.half('main.js');
   assert.equal(main.status, 0, main.stdout + main.stderr);
-  assert.match(main.stdout, /^::add-mask::of-this-run$/m);
-  assert.equal(runner.entries('ENV').PGPASSWORD, 'of-this-run');
+  assert.match(main.stdout, /^::stop-commands::[0-9a-f]+$/m);
+  assert.deepEqual(runner.entries('ENV'), { GUARD_SESSION: '/run/guard-x/agent.sock', GUARD_ISOLATION: 'landlock' });
   assert.equal(runner.entries('OUTPUT')['session-id'], SESSION);
   assert.ok(fs.existsSync(path.join(runner.read('PATH').trim(), 'guard')));
+  assert.match(runner.read('called'), new RegExp(`^session start --broker \\S+ --report \\S+ --resource orders --resource archive --parent ${process.pid}$`, 'm'));
   const post = runner.half('post.js');
   assert.equal(post.status, 0, post.stdout + post.stderr);
-  assert.match(runner.read('STEP_SUMMARY'), /Result: \*\*blocked\*\*; the command succeeded/);
+  assert.match(runner.read('STEP_SUMMARY'), /Result: \*\*blocked\*\*; the session was ended and its record is sealed/);
   assert.ok(!fs.existsSync(JSON.parse(runner.entries('STATE').plan).folder));
+});
+
+test('refused statements of the steps fail the job in its last half if that is asked for', (t) => {
+  const runner = new Runner(t, { refused: 1, inputs: { 'fail-on': 'blocked' } });
+  assert.equal(runner.half('main.js').status, 0);
+  assert.equal(runner.half('post.js').status, 1);
+});
+
+test('a session that could not be opened fails its step, and nothing is called a success', (t) => {
+  const runner = new Runner(t, { opens: false });
+  const main = runner.half('main.js');
+  assert.equal(main.status, 1);
+  assert.match(main.stdout, /^::error::guard opened no session$/m);
+  assert.deepEqual(runner.entries('ENV'), {});
+  const post = runner.half('post.js');
+  assert.equal(post.status, 1);
+  assert.match(runner.read('STEP_SUMMARY'), /There is no report/);
+});
+
+test('a session whose agent was killed fails the job', (t) => {
+  const runner = new Runner(t, { stopped: 125, report: false });
+  assert.equal(runner.half('main.js').status, 0);
+  const post = runner.half('post.js');
+  assert.equal(post.status, 1);
+  assert.match(post.stdout, /^::error::guard: error$/m);
+  assert.match(runner.read('STEP_SUMMARY'), /There is no report: the exit code was 125/);
 });
 
 test('a program that is not the release is refused', async (t) => {

@@ -8,10 +8,11 @@ mod files;
 mod parts;
 mod rest;
 mod resume;
+mod steps;
 mod tail;
 mod writers;
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -19,7 +20,10 @@ use futures_util::{
     stream::{BoxStream, try_unfold},
 };
 use guard_audit::{ChainWriter, Event, SealingKey, Segment, tlog::Leaf};
-use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
+use guard_core::{
+    Digest, ResourceName, SessionId, Timestamp,
+    control::{Notice, StepCounts},
+};
 
 pub(crate) use archive::Archive;
 pub(crate) use resume::{ResumeError, Resumed};
@@ -350,6 +354,14 @@ impl Record {
         match self {
             Self::File(record) => Ok(record.notices(after)),
             Self::Parts(record) => record.notices(after).await,
+        }
+    }
+
+    /// What was counted of each command of a session that has several.
+    pub(crate) async fn steps(&self) -> Result<BTreeMap<u32, StepCounts>, RecordError> {
+        match self {
+            Self::File(record) => Ok(record.steps()),
+            Self::Parts(record) => record.steps().await,
         }
     }
 

@@ -422,6 +422,7 @@ impl Sessions {
             until: session.row.until,
             next: after.min(state.notices) + notices.len() as u64,
             notices,
+            steps: session.record.steps().await?,
         })
     }
 }

@@ -30,6 +30,8 @@ struct Cli {
 enum Command {
     /// Run a command with its resources behind guard
     Run(command::run::Args),
+    /// Keep one session for a job with several steps
+    Session(command::run::session::Args),
     /// Serve tunnels of shims beside the resources
     Gateway(command::gateway::Args),
     /// Check, test and explain policies
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
     let level = match &cli.command {
         Command::Gateway(_) => "info",
         Command::Run(_)
+        | Command::Session(_)
         | Command::Policy(_)
         | Command::Audit(_)
         | Command::Login(_)
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         .init();
     match cli.command {
         Command::Run(args) => command::run::main(args),
+        Command::Session(args) => command::run::session::main(args),
         Command::Gateway(args) => command::gateway::main(args),
         Command::Policy(args) => command::policy::main(args),
         Command::Audit(args) => command::audit::main(args),
@@ -110,6 +114,6 @@ fn misused(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    let runs = std::env::args_os().nth(1).is_some_and(|name| name == "run");
+    let runs = std::env::args_os().nth(1).is_some_and(|name| name == "run" || name == "session");
     ExitCode::from(if runs { command::run::FAILED } else { MISUSED })
 }

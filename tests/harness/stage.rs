@@ -419,6 +419,14 @@ impl Stage {
         guard
     }
 
+    /// `guard` with other arguments, as a step of the platform's job would start it.
+    pub fn step(&self, arguments: &[&str]) -> Command {
+        let mut guard = Command::new(&self.programs.guard);
+        clean(&mut guard);
+        guard.args(arguments).envs(self.issuer.variables()).stdin(Stdio::null());
+        guard
+    }
+
     /// Runs a command under guard to its end.
     pub fn run(&self, command: &Command) -> Result<Finished> {
         Ok(self.guard(command).output()?.into())

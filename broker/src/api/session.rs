@@ -1,6 +1,6 @@
 //! What a shim asks for its own session.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -35,6 +35,7 @@ pub(super) async fn state(
                 ended: Some(ended),
                 until: row.until,
                 notices: Vec::new(),
+                steps: BTreeMap::new(),
                 next: poll.after,
             }));
         }

@@ -6,6 +6,7 @@
 //! wait): neither the end of this process nor a loss of power takes back what was acknowledged.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -14,7 +15,10 @@ use std::{
 };
 
 use guard_audit::{ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
-use guard_core::{Digest, ResourceName, SessionId, Timestamp, control::Notice};
+use guard_core::{
+    Digest, ResourceName, SessionId, Timestamp,
+    control::{Notice, StepCounts},
+};
 
 use super::{
     Appended, BROKER, Batch, RecordError, Sealed, line_hash,
@@ -172,6 +176,11 @@ impl FileRecord {
     /// How many notices there are.
     pub(super) fn noticed(&self) -> u64 {
         self.lines().notices.len() as u64
+    }
+
+    /// What was counted of each command.
+    pub(super) fn steps(&self) -> BTreeMap<u32, StepCounts> {
+        self.lines().writers.steps()
     }
 
     /// The notices behind the first `after`.

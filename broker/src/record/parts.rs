@@ -3,12 +3,15 @@
 //! Each broker keeps the end of the record as it saw it last, and appends behind that with one statement. If another
 //! broker was first, the statement does nothing; then it looks where the end is, and tries again.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
 use guard_audit::{AppendError, ChainWriter, Event, Seal, SealingKey, tlog::Leaf};
-use guard_core::{ResourceName, SessionId, Timestamp, control::Notice};
+use guard_core::{
+    ResourceName, SessionId, Timestamp,
+    control::{Notice, StepCounts},
+};
 use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 
@@ -143,6 +146,10 @@ impl PartsRecord {
 
     pub(super) async fn notices(&self, after: u64) -> Result<Vec<Notice>, RecordError> {
         Ok(self.store.notices(self.session, after).await?)
+    }
+
+    pub(super) async fn steps(&self) -> Result<BTreeMap<u32, StepCounts>, RecordError> {
+        Ok(self.load().await?.writers.steps())
     }
 
     /// Makes one step from the end that is.

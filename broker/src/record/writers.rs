@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use guard_audit::Event;
-use guard_core::{ApprovalWait, Denial, DenialCode, ResourceName, control::Notice};
+use guard_core::{
+    ApprovalWait, Denial, DenialCode, ResourceName,
+    control::{Notice, StepCounts},
+};
 use serde::{Deserialize, Serialize};
 
-use super::RecordError;
+use super::{RecordError, steps::Steps};
 
 /// A session has a few enforcement points; more names than this are a mistake or an attack.
 const MAX_WRITERS: usize = 1024;
@@ -21,7 +24,7 @@ pub(super) const MAX_NOTICES: u64 = 10_000;
 pub(super) struct Writers(BTreeMap<String, Writer>);
 
 /// One stream of events, of one enforcement point for one resource.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Writer {
     /// The enforcement point: the first that used the name. Not known of a file that was read again.
     owner: Option<String>,
@@ -29,6 +32,9 @@ struct Writer {
     next: u64,
     /// The resource, once an event named it.
     resource: Option<ResourceName>,
+    /// Its counts for each command of a session that has several.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    steps: Steps,
 }
 
 impl Writers {
@@ -55,7 +61,7 @@ impl Writers {
             if self.0.keys().filter(|name| !name.starts_with(DECISIONS)).count() >= MAX_WRITERS {
                 return Err(RecordError::Invalid("the session has too many writers".into()));
             }
-            let writer = Writer { owner: Some(owner.to_owned()), next: 0, resource: None };
+            let writer = Writer { owner: Some(owner.to_owned()), ..Writer::default() };
             self.0.insert(name.to_owned(), writer);
         }
         Ok(known)
@@ -70,13 +76,23 @@ impl Writers {
     /// Counts an event of the broker's own.
     pub(super) fn count_own(&mut self, event: &Event) {
         if let Some(name) = decision(event) {
-            self.0.insert(name, Writer { owner: None, next: 1, resource: None });
+            let writer = Writer { next: 1, ..Writer::default() };
+            self.0.insert(name, writer);
         }
     }
 
     /// Number of the next event of a writer.
     pub(super) fn next(&self, name: &str) -> u64 {
         self.0.get(name).map_or(0, |writer| writer.next)
+    }
+
+    /// What was counted of each command, by its number.
+    pub(super) fn steps(&self) -> BTreeMap<u32, StepCounts> {
+        let mut all = BTreeMap::new();
+        for writer in self.0.values() {
+            writer.steps.add_to(&mut all);
+        }
+        all
     }
 
     /// Counts an event, and gives what the shim is to be told of it.
@@ -86,12 +102,9 @@ impl Writers {
         event: &Event,
         fallback: Option<&ResourceName>,
     ) -> Option<Notice> {
-        let writer = self.0.entry(name.to_owned()).or_insert(Writer {
-            owner: None,
-            next: 0,
-            resource: None,
-        });
+        let writer = self.0.entry(name.to_owned()).or_default();
         writer.next += 1;
+        let step = writer.steps.follow(event);
         match event {
             Event::Connected { resource, .. } | Event::Operation { resource, .. } => {
                 writer.resource = Some(resource.clone());
@@ -99,7 +112,7 @@ impl Writers {
             }
             Event::Refused { denial, .. } => {
                 let resource = writer.resource.clone().or_else(|| fallback.cloned())?;
-                Some(Notice { resource, denial: denial.clone(), held: false })
+                Some(Notice { resource, denial: denial.clone(), held: false, step })
             }
             Event::Disconnected { .. }
             | Event::Statement { .. }
@@ -145,5 +158,5 @@ pub(super) fn held(event: &Event) -> Option<Notice> {
         detail: None,
         hint: Some(format!("it waits until somebody decides at {address}")),
     };
-    Some(Notice { resource: resource.clone(), denial, held: true })
+    Some(Notice { resource: resource.clone(), denial, held: true, step: None })
 }

@@ -25,9 +25,9 @@ impl Sessions {
         let required = self.config().trust.isolation(&session.row.trust_rule);
         let reasons = reached.why_not.iter().take(MAX_REASONS);
         let why_not = reasons.map(|reason| reason.chars().take(MAX_REASON).collect()).collect();
-        let level = reached.level;
+        let (level, step) = (reached.level, reached.step);
         if session.isolated.fetch_add(1, Ordering::Relaxed) < MAX_COMMANDS {
-            session.record.append_own(Event::Isolated { level, required, why_not }).await?;
+            session.record.append_own(Event::Isolated { level, required, why_not, step }).await?;
         }
         match required {
             Some(required) if level < required => Err(Refusal::Forbidden(format!(

@@ -44,6 +44,7 @@ fn record(statements: u64, key: &SealingKey) -> Vec<u8> {
             point: "eu-1".into(),
             client: Sensitive::new("worker".into()),
             database: "shop".into(),
+            step: None,
         });
     }
     let mut known = BTreeMap::new();

@@ -6,7 +6,8 @@ use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
     Denial, Detector, Digest, Effect, EgressId, EndReason, EnforceAt, Exceeded, Grant, Identity,
     Isolation, LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId,
-    Sensitive, SessionId, Step, Timestamp, control::EgressOutcome,
+    Sensitive, SessionId, Step, Timestamp,
+    control::{EgressOutcome, RunStep},
 };
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +174,9 @@ pub enum Event {
         /// Why it is no better one.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         why_not: Vec<String>,
+        /// Which command it was, if the session has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<RunStep>,
     },
     /// A command asked to go somewhere that is no resource: what its shim said. Appended before anything is dialled.
     EgressAsked {
@@ -229,6 +233,9 @@ pub enum Event {
         client: Sensitive<String>,
         /// The database.
         database: String,
+        /// The number of the command that it came from, if the session has several: what its shim said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
     },
     /// A client's connection is over.
     Disconnected {

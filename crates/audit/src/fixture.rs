@@ -169,6 +169,7 @@ impl Builder {
             holder: "gateway eu-1".into(),
         });
         builder.gateway(Event::Connected {
+            step: None,
             connection: 0,
             resource: resource(),
             enforced_at: enforce_at,

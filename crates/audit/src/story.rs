@@ -227,7 +227,15 @@ impl Story {
                 self.opening = Some(opening.clone());
                 What::Opened(opening)
             }
-            Event::Connected { connection, resource, enforced_at, point, client, database } => {
+            Event::Connected {
+                connection,
+                resource,
+                enforced_at,
+                point,
+                client,
+                database,
+                step: _,
+            } => {
                 let told = ToldConnection {
                     number: connection,
                     resource,

@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EgressId, EndReason,
     Grant, Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId,
-    Secret, SessionId, Timestamp, egress::EgressTerms,
+    Secret, SessionId, StepName, Timestamp, egress::EgressTerms,
 };
 
 /// RFC 8693 section 2.1: the grant type of a token exchange.
@@ -363,6 +363,32 @@ pub struct SessionState {
     pub notices: Vec<Notice>,
     /// The `after` of the next poll.
     pub next: u64,
+    /// What was counted of each command so far, by its number, where a session has several. For the shim.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<u32, StepCounts>,
+}
+
+/// What came of one command's statements so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StepCounts {
+    /// Statements that went on to be executed.
+    pub allowed: u64,
+    /// Statements that were refused.
+    pub refused: u64,
+    /// Values that were masked.
+    pub masked: u64,
+}
+
+/// One command of a session that has several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunStep {
+    /// Counts from 1.
+    pub number: u32,
+    /// What the job calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<StepName>,
 }
 
 /// Something worth a line on the job's standard error.
@@ -376,6 +402,9 @@ pub struct Notice {
     /// It is not refused: it waits for people.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Of which command of the session, if it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
 }
 
 /// Body of `POST /v1/session/enforce`: a shim asks for a grant that is enforced in it.
@@ -396,6 +425,9 @@ pub struct ReachedIsolation {
     /// Why it is no better one, a line each.
     #[serde(default)]
     pub why_not: Vec<String>,
+    /// Which command it is, if the session has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<RunStep>,
 }
 
 /// Body of `POST /v1/session/egress`: a command wants to go somewhere that is no resource. Asked, and recorded, before anything is

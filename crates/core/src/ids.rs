@@ -142,6 +142,10 @@ name!(
     PolicyName
 );
 name!(
+    /// What a job calls one of its commands under guard.
+    StepName
+);
+name!(
     /// A rule inside a policy or a trust rule. The rule `default-deny` is guard's own.
     RuleId
 );

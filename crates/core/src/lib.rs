@@ -32,7 +32,8 @@ pub use detect::{Detector, Detectors};
 pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{
-    ApprovalId, Digest, EgressId, InvalidName, LeaseId, PolicyName, ResourceName, RuleId, SessionId,
+    ApprovalId, Digest, EgressId, InvalidName, LeaseId, PolicyName, ResourceName, RuleId,
+    SessionId, StepName,
 };
 pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;

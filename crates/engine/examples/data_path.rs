@@ -188,7 +188,7 @@ async fn serve(folder: PathBuf, port: u16, credential: (String, Secret), recorde
         let (client, _) = listener.accept().await.unwrap();
         let served = served.clone();
         tokio::spawn(async move {
-            served.serve_and_log(Box::new(client), ClientAuth::Proven).await;
+            served.serve_and_log(Box::new(client), ClientAuth::Proven.into()).await;
         });
     }
 }
@@ -197,7 +197,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, port, user, password] = arguments.as_slice() else {
         eprintln!("data_path FOLDER SERVER-PORT USER PASSWORD");
-        std::process::exit(2);
+        return;
     };
     guard_engine::install_crypto_provider();
     let credential = (user.clone(), Secret::new(password.clone()));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -224,7 +224,13 @@ impl ControlPlane for FakeBroker {
             let mut ended = self.ended.subscribe();
             let _ = tokio::time::timeout(wait, ended.wait_for(Option::is_some)).await;
             let ended = *self.ended.borrow();
-            Ok(SessionState { ended, until: Timestamp::MAX, notices: Vec::new(), next: 0 })
+            Ok(SessionState {
+                ended,
+                until: Timestamp::MAX,
+                notices: Vec::new(),
+                next: 0,
+                steps: BTreeMap::new(),
+            })
         }
         .boxed()
     }

@@ -21,5 +21,6 @@ pub mod threads;
 mod tls;
 pub mod tunnel;
 
-pub use guard_protocols::{ClientAuth, ClientIo, alarm};
+pub use guard_protocols::{Arrival, ClientAuth, ClientIo, TurnedAway, alarm, turn_away};
+pub use pipe::carry;
 pub use tls::{TlsError, install_crypto_provider};

@@ -20,14 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const CHUNK: usize = 64 << 10;
 
 /// A stream of bytes that can be polled where it is.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// Carries bytes both ways. An end of one side is passed on; an error ends both.
 ///
 /// Dropped before it ends, bytes that were read may not be written.
-pub(crate) async fn carry(one: &mut impl Stream, other: &mut impl Stream) -> io::Result<()> {
+pub async fn carry(one: &mut impl Stream, other: &mut impl Stream) -> io::Result<()> {
     let (mut there, mut back) = (Direction::new(), Direction::new());
     poll_fn(|cx| {
         let there = there.poll(one, other, cx)?;

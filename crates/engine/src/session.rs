@@ -13,7 +13,7 @@ use guard_core::{
 use guard_gate::SessionGate;
 use guard_policy::Policy;
 use guard_protocols::{
-    ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway, alarm::unless,
+    Arrival, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway, alarm::unless,
     postgres::PostgresHandler, turn_away,
 };
 use tokio::{
@@ -162,7 +162,7 @@ impl ServedSession {
     /// Serves one client until either side or the session ends.
     ///
     /// Not cancel-safe in the protocol's sense: dropped, the client is cut off.
-    pub async fn serve(&self, client: ClientIo, auth: ClientAuth) -> Result<Closed, ProtocolError> {
+    pub async fn serve(&self, client: ClientIo, arrival: Arrival) -> Result<Closed, ProtocolError> {
         let over = *self.end.subscribe().borrow();
         if let Some(reason) = over {
             turn_away(self.kind, client, TurnedAway::SessionOver, &reason.to_string()).await;
@@ -174,7 +174,7 @@ impl ServedSession {
             return Err(ProtocolError::Client(message));
         };
         let _counted = self.clients.token();
-        let serving = self.handler.clone().serve(client, auth, self.gate.clone());
+        let serving = self.handler.clone().serve(client, arrival, self.gate.clone());
         match unless(self.cut.cancelled(), serving).await {
             Ok(closed) => closed,
             Err(()) => Ok(Closed::Session(self.end.ended().await)),
@@ -182,9 +182,9 @@ impl ServedSession {
     }
 
     /// Serves one client, and says in one line how its connection ended: whose fault it was says how loud.
-    pub async fn serve_and_log(&self, client: ClientIo, auth: ClientAuth) {
+    pub async fn serve_and_log(&self, client: ClientIo, arrival: Arrival) {
         let (session, resource) = (self.session, &self.resource_name);
-        match self.serve(client, auth).await {
+        match self.serve(client, arrival).await {
             Ok(closed) => tracing::debug!(%session, %resource, ?closed, "a client is gone"),
             Err(error @ (ProtocolError::Client(_) | ProtocolError::Io(_))) => {
                 tracing::debug!(%session, %resource, %error, "a client's connection broke");

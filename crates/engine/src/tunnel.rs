@@ -7,7 +7,7 @@ use guard_core::{
     ResourceKind, ResourceName, Secret, Timestamp,
     control::{ApiError, GatewayInfo},
 };
-use guard_protocols::{ClientAuth, ClientIo, TurnedAway, turn_away};
+use guard_protocols::{Arrival, ClientAuth, ClientIo, TurnedAway, turn_away};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -32,6 +32,8 @@ pub(crate) const CLIENT_AUTH: &str = "guard-client-auth";
 pub(crate) const PROVEN: &str = "proven";
 /// The password that the client must show that it knows, made for this run only.
 pub(crate) const CLIENT_PASSWORD: &str = "guard-client-password";
+/// The number of the command that the client comes from, in a session that has several.
+pub(crate) const STEP: &str = "guard-step";
 /// From dialing to the open tunnel: a TLS handshake, and the gateway's question to the broker.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest refusal of a gateway, in bytes.
@@ -85,7 +87,7 @@ impl TunnelError {
     }
 
     /// What a client is told in its protocol's words.
-    fn why(&self) -> TurnedAway {
+    pub fn why(&self) -> TurnedAway {
         match self {
             Self::Refused { code, .. } if code == SESSION_OVER => TurnedAway::SessionOver,
             Self::Refused { .. } | Self::Unreachable { .. } | Self::Unproven => {
@@ -119,9 +121,9 @@ impl Tunnel {
     }
 
     /// Opens a tunnel and copies bytes until either side closes.
-    pub async fn serve(&self, mut client: ClientIo, auth: ClientAuth) -> Result<(), TunnelError> {
+    pub async fn serve(&self, mut client: ClientIo, arrival: Arrival) -> Result<(), TunnelError> {
         // What is needed to open it is given back when it is open.
-        let mut stream = match Box::pin(self.open(auth)).await {
+        let mut stream = match Box::pin(self.open(&arrival)).await {
             Ok(stream) => stream,
             Err(error) => {
                 turn_away(self.kind, client, error.why(), &error.to_string()).await;
@@ -134,11 +136,11 @@ impl Tunnel {
     }
 
     /// Opens a tunnel.
-    pub async fn open(&self, auth: ClientAuth) -> Result<ClientIo, TunnelError> {
+    pub async fn open(&self, arrival: &Arrival) -> Result<ClientIo, TunnelError> {
         let opening = async {
             let started = Instant::now();
             loop {
-                match self.try_open(auth.clone()).await {
+                match self.try_open(arrival).await {
                     Err(error) if error.may_pass() && started.elapsed() < RETRY_FOR => {
                         tracing::debug!(%error, "opening a tunnel again");
                         sleep(RETRY_PAUSE).await;
@@ -153,7 +155,7 @@ impl Tunnel {
         }
     }
 
-    async fn try_open(&self, auth: ClientAuth) -> Result<ClientIo, TunnelError> {
+    async fn try_open(&self, arrival: &Arrival) -> Result<ClientIo, TunnelError> {
         let io_error = |error: io::Error| self.unreachable(&error);
         let tcp = TcpStream::connect(&self.gateway.address).await.map_err(io_error)?;
         tcp.set_nodelay(true).map_err(io_error)?;
@@ -167,7 +169,7 @@ impl Tunnel {
             .map_err(|error| self.unreachable(&error))?;
         // Ends with the connection, or when it becomes a tunnel.
         tokio::spawn(connection.with_upgrades());
-        let request = self.request(auth)?;
+        let request = self.request(arrival)?;
         let answer =
             sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -178,7 +180,7 @@ impl Tunnel {
         Ok(Box::new(TokioIo::new(upgraded)))
     }
 
-    fn request(&self, auth: ClientAuth) -> Result<Request<Empty<&'static [u8]>>, TunnelError> {
+    fn request(&self, arrival: &Arrival) -> Result<Request<Empty<&'static [u8]>>, TunnelError> {
         let path = format!("/v1/tunnel/{}", self.resource);
         let uri = format!("https://{}{path}", self.gateway.address);
         let proof = self
@@ -191,7 +193,11 @@ impl Tunnel {
             .header(header::UPGRADE, UPGRADE)
             .header(header::AUTHORIZATION, format!("DPoP {}", self.token.expose()))
             .header("DPoP", proof);
-        let request = match auth {
+        let request = match arrival.step {
+            Some(step) => request.header(STEP, step),
+            None => request,
+        };
+        let request = match &arrival.auth {
             ClientAuth::Proven => request.header(CLIENT_AUTH, PROVEN),
             ClientAuth::Password(password) => request.header(CLIENT_PASSWORD, password.expose()),
         };

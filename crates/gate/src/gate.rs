@@ -25,6 +25,8 @@ pub struct ConnectionInfo {
     pub client: String,
     /// The database it is connected to.
     pub database: String,
+    /// The number of the command that it comes from, if the session has several.
+    pub step: Option<u32>,
 }
 
 /// One client's connection to one resource: every operation is asked here.
@@ -49,6 +51,7 @@ impl SessionGate {
             point: self.point.clone(),
             client: Sensitive::new(info.client),
             database: info.database,
+            step: info.step,
         };
         self.recorder.append(vec![event], Durability::Queued).await?;
         let (session, transaction) = (self.clone(), Transaction::default());

@@ -187,7 +187,7 @@ async fn fixture_of(until: i64, policy: &str, approvals: Arc<dyn Approvals>) -> 
         EnforceAt::Gateway,
         "gw".into(),
     );
-    let info = ConnectionInfo { client: "psql".into(), database: "orders".into() };
+    let info = ConnectionInfo { client: "psql".into(), database: "orders".into(), step: None };
     let gate = session.connection(info).await.unwrap();
     Fixture { memory, gate, end, _policy: policy }
 }

@@ -40,6 +40,21 @@ pub enum ClientAuth {
     Password(Secret),
 }
 
+/// What is known of a client before its first byte.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// How it shows that it belongs to the run.
+    pub auth: ClientAuth,
+    /// The number of the command that it comes from, if the session has several.
+    pub step: Option<u32>,
+}
+
+impl From<ClientAuth> for Arrival {
+    fn from(auth: ClientAuth) -> Self {
+        Self { auth, step: None }
+    }
+}
+
 /// A user name and password at the resource.
 #[derive(Debug, Clone)]
 pub struct Credential {
@@ -118,7 +133,7 @@ pub trait ProtocolHandler: Send + Sync {
     fn serve(
         self: Arc<Self>,
         client: ClientIo,
-        auth: ClientAuth,
+        arrival: Arrival,
         gate: Arc<SessionGate>,
     ) -> BoxFuture<'static, Result<Closed, ProtocolError>>;
 }

@@ -9,27 +9,24 @@ pub(crate) mod doctor;
 mod environment;
 mod finish;
 mod isolation;
+mod life;
 mod listener;
+mod open;
 mod output;
 mod renew;
 mod route;
+pub(crate) mod session;
 mod token;
 mod watch;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use guard_core::{
-    EndReason, EnforceAt, Isolation, ResourceName,
-    control::{ReachedIsolation, SessionInfo},
+    EndReason, EnforceAt, Isolation,
+    control::{GrantInfo, ReachedIsolation, SessionInfo},
 };
 use guard_engine::{
-    control::ControlError,
-    egress::EgressJudge,
-    end::EndSignal,
-    exchange::{Session, exchange},
-    http::{BrokerClient, BrokerUrl, InvalidBrokerUrl},
-    keys::{KeyError, SessionKey},
-    threads::Threads,
+    control::ControlError, end::EndSignal, http::InvalidBrokerUrl, keys::KeyError, threads::Threads,
 };
 
 use crate::{
@@ -49,6 +46,7 @@ const CONNECTIONS_DRAIN: Duration = Duration::from_millis(500);
 #[command(after_help = "\
 Examples:
   guard run --broker https://guard.example.com -- ./backup.sh
+  guard run --step report -- ./report.sh
   guard run --resource orders -- psql -c 'select count(*) from orders'
 
 The command finds its resources in PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, \
@@ -58,17 +56,10 @@ Exit codes: the command's own, or 128 + the signal that ended it · 75 people ha
 run it again then · 125 guard failed · \
 126 the command cannot be started · 127 there is no such command")]
 pub(crate) struct Args {
-    /// The broker's address
-    #[arg(long, env = "GUARD_BROKER_URL", value_name = "URL")]
-    broker: Option<String>,
-    /// A resource that the command needs; all that the run may have if left out
-    #[arg(long = "resource", value_name = "NAME")]
-    resources: Vec<ResourceName>,
-    /// Where the report goes, in a folder named after the session
-    #[arg(long, value_name = "DIR", default_value = "guard-report")]
-    report: PathBuf,
     #[command(flatten)]
-    token: token::Said,
+    asked: open::Asked,
+    #[command(flatten)]
+    joined: session::attached::Joined,
     /// How much of the machine the command is kept from: `strict`, `landlock` or `env`, and nothing is run where that cannot be
     /// reached; `auto` takes the best that the machine gives
     #[arg(long, env = "GUARD_ISOLATION", value_name = "LEVEL", default_value = "auto")]
@@ -105,6 +96,8 @@ enum RunError {
     #[error(transparent)]
     Route(#[from] route::RouteError),
     #[error(transparent)]
+    Agent(#[from] session::AgentError),
+    #[error(transparent)]
     Isolation(#[from] isolation::IsolationError),
     #[error("the command's output cannot be taken")]
     Output(#[source] std::io::Error),
@@ -126,7 +119,7 @@ fn workers() -> usize {
 /// Runs the command.
 pub(crate) fn main(args: Args) -> ExitCode {
     // Before there are threads, and before anybody could look.
-    let own = environment::IDENTITY.into_iter().chain(args.token.token_env.as_deref());
+    let own = environment::IDENTITY.into_iter().chain(args.asked.token.token_env.as_deref());
     let hidden = sandbox::hide_memory().and_then(|()| sandbox::take_platform(own));
     if let Err(error) = hidden.map_err(RunError::Sandbox) {
         say(&chain(&error));
@@ -157,54 +150,28 @@ pub(crate) fn main(args: Args) -> ExitCode {
 }
 
 async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
-    let (source, broker) = token::find(&args.token, args.broker.as_deref())?;
-    let broker = broker.or(args.broker.clone()).ok_or(RunError::NoBroker)?;
-    let client = BrokerClient::new(BrokerUrl::parse(&broker)?)?;
-    if source.is_development() {
-        say(
-            "DEVELOPMENT: this identity comes from `guard-broker dev` on this machine and proves nothing",
-        );
+    match args.joined.agent() {
+        Some(socket) => session::attached::run(&args, socket, threads).await,
+        None => alone(&args, threads).await,
     }
+}
+
+/// A run with a session of its own.
+async fn alone(args: &Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
+    args.joined.unused()?;
+    let beginning = open::begin(&args.asked)?;
     // It has its own processes and takes a moment, in which the broker is asked.
-    let outputs = output::Outputs::new(args.raw).map_err(RunError::Output)?;
-    let hidden = args.token.files().into_iter().collect();
-    let attempt =
-        isolation::Attempt::begin(args.isolation, &args.command, &args.writable, hidden, || {
-            outputs.for_command()
-        });
     let known = output::Known::default();
-    for secret in sandbox::platform_secrets() {
-        known.add(&secret);
-    }
-    let key = SessionKey::generate()?;
-    let (token, audience) = match source.presented() {
-        Some(token) => (token?, None),
-        None => {
-            let audience = match &args.token.audience {
-                Some(audience) => audience.clone(),
-                None => client.audience().await?.audience,
-            };
-            // For this run's key alone: whoever finds the token cannot exchange it.
-            let audience = format!("{audience}#{}", key.thumbprint()?);
-            (source.request(&audience).await?, Some(audience))
-        }
-    };
-    let session = exchange(&client, key, &token, &args.resources).await.inspect_err(|error| {
-        if audience.is_none() && matches!(error, ControlError::Refused { code, .. } if code == "invalid_grant") {
-            say("hint: a token that was there before guard is taken once, and only where its issuer has `bind: none`");
-        }
-    })?;
-    known.add(&token);
-    known.add(&session.token);
-    drop(token);
-    let locked = sandbox::lock_memory();
-    tracing::debug!(?locked, "the session's key is made");
+    let hidden = args.asked.token.files().into_iter().collect();
+    let way = Way::begin(args, hidden, &known)?;
+    let open::Opened { session, source, audience } = beginning.open(&args.asked, &known).await?;
 
     let mut refusals = watch::Refusals::default();
-    let end = EndSignal::default();
     let tokens = renew::Tokens { source: &source, audience, known: &known };
-    let way = Way { attempt, outputs, known: &known };
-    let code = guarded(&args, &session, way, &tokens, threads, &end, &mut refusals).await;
+    let mut life = life::Life::Own { session: &session, tokens, refusals: &mut refusals };
+    let token = args.asked.token.token_env.as_deref();
+    let code = guarded(args, &mut life, way, token, threads).await;
+    drop(life);
     // What was parked at the last moment parks the run, too.
     drop(refusals.ask(&session, Duration::ZERO).await);
     let parked = *refusals.parked.borrow();
@@ -213,7 +180,8 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
         Ok(code) => *code,
         Err(_) => FAILED,
     };
-    let finished = finish::finish(&args.report, &session, exit_code, &mut refusals).await;
+    let finished = finish::finish(&args.asked.report, &session, exit_code, &mut refusals).await;
+    let finished = finished.and_then(|written| finish::publish(&written));
     match (code, finished) {
         (Err(error), _) => Err(error),
         // A run whose record is not sealed is not one to rely on; a failure of its own says more.
@@ -233,33 +201,43 @@ struct Way<'a> {
     known: &'a output::Known,
 }
 
-/// From the session to the end of the child; everything that was opened is closed when it returns.
+impl<'a> Way<'a> {
+    /// Begins with the processes that the isolation needs. `hidden`: files that the command must not read.
+    fn begin(
+        args: &Args,
+        hidden: BTreeSet<PathBuf>,
+        known: &'a output::Known,
+    ) -> Result<Self, RunError> {
+        let outputs = output::Outputs::new(args.raw).map_err(RunError::Output)?;
+        let for_command = || outputs.for_command();
+        let (command, writable) = (&args.command, &args.writable);
+        let attempt =
+            isolation::Attempt::begin(args.isolation, command, writable, hidden, for_command);
+        Ok(Self { attempt, outputs, known })
+    }
+}
+
+/// From the session to the end of the child; everything that was opened is closed when it returns. `token` is the variable that held
+/// the identity token.
 async fn guarded(
     args: &Args,
-    session: &Session,
+    life: &mut life::Life<'_>,
     way: Way<'_>,
-    tokens: &renew::Tokens<'_>,
+    token: Option<&str>,
     threads: &Arc<Threads>,
-    end: &EndSignal,
-    refusals: &mut watch::Refusals,
 ) -> Result<u8, RunError> {
-    let reached = way.attempt.settle(session.info.isolation)?;
-    let mut routes = Vec::new();
-    for grant in &session.info.grants {
-        routes.push((grant, route::open(session, grant, threads, way.known).await?));
-    }
-    introduce(&session.info, &reached.word);
+    let reached = way.attempt.settle(life.info().isolation)?;
+    let routes = life.routes(threads, way.known).await?;
+    introduce(life.info(), &reached.word);
     // Recorded before the command can do anything.
-    session.client.isolated(&reached.word).await?;
+    life.isolated(&reached.word).await?;
     let network = match (&reached.place, reached.word.level) {
         (Some(_), _) => listener::Network::Inside,
         (None, Isolation::Env) => listener::Network::Here,
         (None, Isolation::Landlock | Isolation::Strict) => listener::Network::Ports,
     };
-    let judge =
-        session.info.egress.then(|| Arc::new(session.client.clone()) as Arc<dyn EgressJudge>);
-    let mut listeners =
-        listener::Listeners::open(&routes, judge, threads, network).map_err(RunError::Listener)?;
+    let mut listeners = listener::Listeners::open(&routes, life.judge(), threads, network)
+        .map_err(RunError::Listener)?;
     let ports = listeners.ports();
     for endpoint in listeners.endpoints() {
         way.known.add(&endpoint.password);
@@ -267,7 +245,6 @@ async fn guarded(
     if let Some(out) = listeners.way_out() {
         way.known.add(&out.password);
     }
-    let token = args.token.token_env.as_deref();
     let environment =
         environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
@@ -287,15 +264,11 @@ async fn guarded(
     let opened = std::mem::take(&mut process.listeners);
     listeners.adopt(opened).map_err(RunError::Listener)?;
     let mut over = false;
-    let mut parked = refusals.parked.subscribe();
+    let mut parked = life.parked();
     let mut told = false;
+    let end = EndSignal::default();
     let code = {
-        let watching = async {
-            tokio::select! {
-                reason = watch::watch(session, end, refusals) => reason,
-                never = renew::keep(session, tokens) => match never {},
-            }
-        };
+        let watching = life.over(&end);
         tokio::pin!(watching);
         loop {
             tokio::select! {
@@ -330,7 +303,7 @@ async fn guarded(
 
 async fn close(
     listeners: listener::Listeners<'_>,
-    routes: &[(&guard_core::control::GrantInfo, Arc<route::Route>)],
+    routes: &[(GrantInfo, Arc<route::Route>)],
     reason: EndReason,
 ) {
     listeners.close(CONNECTIONS_DRAIN).await;
@@ -339,8 +312,17 @@ async fn close(
     }
 }
 
-/// Who this is, what it may reach, where that is enforced, and until when.
+/// Who this is, what it may reach, where that is enforced, and until when; and at which level the command is.
 fn introduce(info: &SessionInfo, isolation: &ReachedIsolation) {
+    introduce_session(info);
+    let why = match isolation.why_not.as_slice() {
+        [] => String::new(),
+        reasons => format!(" ({})", reasons.join("; ")),
+    };
+    say(&format!("isolation of the command: {}{why}", isolation.level));
+}
+
+fn introduce_session(info: &SessionInfo) {
     for grant in info.grants.iter().filter(|grant| !grant.mode.enforces()) {
         say(&format!(
             "policy `{}` only OBSERVES `{}`: what it blocks is recorded and not refused",
@@ -374,9 +356,4 @@ fn introduce(info: &SessionInfo, isolation: &ReachedIsolation) {
         info.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
         info.id
     ));
-    let why = match isolation.why_not.as_slice() {
-        [] => String::new(),
-        reasons => format!(" ({})", reasons.join("; ")),
-    };
-    say(&format!("isolation of the command: {}{why}", isolation.level));
 }

@@ -84,7 +84,7 @@ fn descendants() -> Vec<Pid> {
 }
 
 /// The parent in a line of `/proc/<pid>/stat`: the second field behind the name, which is in brackets and may hold any.
-fn parent(status: &str) -> Option<i32> {
+pub(crate) fn parent(status: &str) -> Option<i32> {
     status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 

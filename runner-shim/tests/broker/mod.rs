@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -145,7 +145,12 @@ impl FakeBroker {
             hint: None,
         };
         let resource = ResourceName::new("orders").unwrap();
-        self.state.notices.lock().unwrap().push(Notice { resource, denial, held: false });
+        self.state.notices.lock().unwrap().push(Notice {
+            resource,
+            denial,
+            held: false,
+            step: None,
+        });
     }
 
     pub(crate) fn end(&self, reason: EndReason) {
@@ -296,16 +301,12 @@ async fn session_state(
     let ended = *state.ended.borrow();
     state.told.send_replace(ended.is_some());
     let next = (poll.after + notices.len()) as u64;
-    Json(SessionState { ended, until: Timestamp::MAX, notices, next })
+    Json(SessionState { ended, until: Timestamp::MAX, notices, next, steps: BTreeMap::new() })
 }
 
 async fn end(State(state): State<Arc<Inner>>, Json(end): Json<EndSession>) -> Json<SessionEnded> {
     *state.exit_code.lock().unwrap() = Some(end.exit_code);
-    Json(SessionEnded {
-        entries: 2,
-        head: Digest::ZERO,
-        unreleased: std::collections::BTreeMap::new(),
-    })
+    Json(SessionEnded { entries: 2, head: Digest::ZERO, unreleased: BTreeMap::new() })
 }
 
 async fn record(State(state): State<Arc<Inner>>) -> Vec<u8> {

@@ -109,7 +109,7 @@ impl Report {
         let Gathering { groups, connections, leases, mut counts, ended, .. } = gathering;
         let Gathering { refused, would_refuse, budgets, approvals, .. } = gathering;
         let Gathering { renewals, renewed_until, .. } = gathering;
-        let Gathering { isolation, egress, results, .. } = gathering;
+        let Gathering { isolation, egress, results, steps, .. } = gathering;
         counts.egress_refused = egress.refused;
 
         let mut operations: Vec<_> =
@@ -145,6 +145,7 @@ impl Report {
             budgets: Listed::first(budgets, MAX_LISTED),
             egress: egress.listed(),
             results: results.into_listed(),
+            steps: steps.listed(),
             manifest: manifest(&operations),
             operations: Listed::first(operations, MAX_LISTED),
             gaps,

@@ -12,7 +12,7 @@ use guard_core::{
 
 use super::{
     Class, ConnectionReport, Counts, IsolationReport, LeaseReport, OperationReport, OverBudget,
-    Refusal, StatementText, approvals::Approvals, egress::Egress, results::Results,
+    Refusal, StatementText, approvals::Approvals, egress::Egress, results::Results, steps::Steps,
     text::beginning,
 };
 use crate::{Entry, Event, Outcome, StatementPhase};
@@ -56,6 +56,7 @@ pub(super) struct Gathering {
     pub(super) approvals: Approvals,
     pub(super) egress: Egress,
     pub(super) results: Results,
+    pub(super) steps: Steps,
     /// The lowest level of isolation of a command.
     pub(super) isolation: Option<IsolationReport>,
     /// Sessions that the same job asked for besides.
@@ -94,7 +95,10 @@ impl Gathering {
                 self.renewals += 1;
                 self.renewed_until = Some(until);
             }
-            Event::Isolated { level, required, why_not } => {
+            Event::Isolated { level, required, why_not, step } => {
+                if let Some(step) = step {
+                    self.steps.isolated(at, step, level);
+                }
                 if self.isolation.as_ref().is_none_or(|known| level < known.level) {
                     self.isolation = Some(IsolationReport { level, required, why_not });
                 }
@@ -124,8 +128,17 @@ impl Gathering {
                     None => self.orphans += 1,
                 }
             }
-            Event::Connected { connection, resource, enforced_at, point, client, database } => {
+            Event::Connected {
+                connection,
+                resource,
+                enforced_at,
+                point,
+                client,
+                database,
+                step,
+            } => {
                 self.counts.connections += 1;
+                self.steps.connected((writer, connection), step);
                 self.live.insert((writer, connection), self.connections.len());
                 self.connections.push(ConnectionReport {
                     resource,
@@ -133,6 +146,7 @@ impl Gathering {
                     point,
                     client: beginning(client.reveal(), MAX_TEXT).into_owned(),
                     database,
+                    step,
                     from: at,
                     to: None,
                     reason: None,
@@ -163,6 +177,8 @@ impl Gathering {
                     self.orphans += 1;
                     return;
                 };
+                let executed = phase == StatementPhase::Execute;
+                self.steps.went_on(writer, connection, statement, executed);
                 let open = Open { group: index, phase, connection, text: text.clone() };
                 self.open.insert((writer, statement), open);
                 if let Some(denial) = would_refuse {
@@ -187,8 +203,9 @@ impl Gathering {
                     StatementPhase::Prepare => group.prepared += 1,
                 }
             }
-            Event::Refused { operation, denial, text, .. } => {
+            Event::Refused { operation, denial, text, connection, .. } => {
                 self.counts.refused += 1;
+                self.steps.refused((writer, connection));
                 match self.operations.get(&(writer, operation)) {
                     Some(&index) => {
                         let known = (&mut self.refusals, &mut self.refused);
@@ -216,6 +233,7 @@ impl Gathering {
             // What the bytes were of is said by the other events.
             Event::Traffic { .. } => {}
             Event::Finished { statement, outcome } => {
+                self.steps.finished((writer, statement), &outcome);
                 match self.open.remove(&(writer, statement)) {
                     Some(open) => {
                         if let Some(exceeded) = outcome.budget {

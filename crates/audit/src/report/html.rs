@@ -99,6 +99,7 @@ struct Page<'a> {
     manifest: Vec<[String; 6]>,
     connections_note: String,
     connections: Vec<[String; 6]>,
+    steps: Vec<[String; 8]>,
     egress_note: String,
     egress: Vec<[String; 7]>,
     egress_open: bool,
@@ -256,6 +257,7 @@ impl Report {
                 total => grouped(total),
             },
             connections: self.connection_rows(),
+            steps: self.step_rows(),
             egress_note: match self.counts.egress_refused {
                 0 => grouped(self.egress.total),
                 refused => {
@@ -306,6 +308,22 @@ impl Report {
             ]
         };
         self.approvals.listed.iter().take(MAX_BUDGETS).map(row).collect()
+    }
+
+    fn step_rows(&self) -> Vec<[String; 8]> {
+        let rows = self.steps.listed.iter().map(|step| {
+            [
+                step.number.to_string(),
+                step.name.as_ref().map_or_else(String::new, ToString::to_string),
+                step.isolation.map_or_else(String::new, |level| level.to_string()),
+                step.started_at.map_or_else(String::new, time),
+                grouped(step.connections),
+                grouped(step.statements),
+                grouped(step.refused),
+                grouped(step.masked),
+            ]
+        });
+        rows.collect()
     }
 
     fn egress_rows(&self) -> Vec<[String; 7]> {
@@ -502,8 +520,9 @@ impl Report {
     fn connection_rows(&self) -> Vec<[String; 6]> {
         let listed = self.connections.listed.iter().take(MAX_CONNECTIONS);
         let rows = listed.map(|connection| {
+            let step = connection.step.map_or_else(String::new, |step| format!(" (step {step})"));
             [
-                short(&connection.client),
+                format!("{}{step}", short(&connection.client)),
                 format!("{} / {}", connection.resource, short(&connection.database)),
                 format!("{} {}", connection.enforced_at, short(&connection.point)),
                 time(connection.from),

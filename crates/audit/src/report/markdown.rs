@@ -16,6 +16,8 @@ use super::{
 const MAX_REFUSED: usize = 10;
 /// Tables of the manifest that a summary lists.
 const MAX_TABLES: usize = 50;
+/// Steps that a summary lists.
+const MAX_STEPS: usize = 50;
 /// Gaps that a summary lists.
 const MAX_GAPS: usize = 20;
 /// Characters of a text in a summary.
@@ -76,6 +78,7 @@ impl Report {
             grouped(counts.lost)
         )?;
 
+        self.steps(out)?;
         refusals(out, "Refused", &self.refused)?;
         refusals(out, "Would be refused", &self.would_refuse)?;
         self.approvals(out)?;
@@ -195,6 +198,30 @@ impl Report {
 
 impl Report {
     /// What people were asked, if they were.
+    fn steps(&self, out: &mut String) -> std::fmt::Result {
+        if self.steps.listed.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "#### Steps\n")?;
+        for step in self.steps.listed.iter().take(MAX_STEPS) {
+            let name = step.name.as_ref().map(|name| format!(" {}", code(name.as_str())));
+            writeln!(
+                out,
+                "- step {}{}: {} executed, {} refused, {} values masked",
+                step.number,
+                name.unwrap_or_default(),
+                grouped(step.statements),
+                grouped(step.refused),
+                grouped(step.masked)
+            )?;
+        }
+        let more = self.steps.total.saturating_sub(MAX_STEPS as u64);
+        if more > 0 {
+            writeln!(out, "- and {} more: see the report", grouped(more))?;
+        }
+        writeln!(out)
+    }
+
     fn approvals(&self, out: &mut String) -> std::fmt::Result {
         if self.approvals.listed.is_empty() {
             return Ok(());

@@ -12,13 +12,16 @@ use crate::{Entry, Event, StatementPhase};
 /// Rules that are counted of one record. An enforcement point names them; it must not fill a store.
 const MAX_RULES: usize = 2_000;
 
+/// A rule, and the resource whose policy has it.
+type Met = (ResourceName, RuleId);
+
 /// The rules that an effect of some operation met first, by the resource: each decided, or had a part in it.
 #[derive(Debug, Clone, Default)]
 pub struct Matched {
     /// Each with how many statements it met that were executed or refused. 0: it met what was prepared and never executed.
-    rules: BTreeMap<(ResourceName, RuleId), u64>,
+    rules: BTreeMap<Met, u64>,
     /// What the operations met, while the record is read.
-    operations: HashMap<(Arc<str>, u64), Vec<(ResourceName, RuleId)>>,
+    operations: HashMap<(Arc<str>, u64), Vec<Met>>,
 }
 
 impl Matched {

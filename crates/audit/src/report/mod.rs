@@ -19,6 +19,7 @@ mod matched;
 mod plot;
 mod promise;
 mod results;
+mod steps;
 mod text;
 mod words;
 mod write;
@@ -28,7 +29,8 @@ use std::collections::BTreeMap;
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Budget, Certainty, DecisionKind,
     Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity, Isolation, LeaseId, Mask,
-    Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, Timestamp,
+    Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, StepName,
+    Timestamp,
 };
 use serde::Serialize;
 
@@ -84,6 +86,8 @@ pub struct Report {
     pub budgets: Listed<OverBudget>,
     /// Where commands asked to go besides; places where something was refused first.
     pub egress: Listed<EgressReport>,
+    /// The commands of a session that had several, by number; empty if it had one.
+    pub steps: Listed<StepReport>,
     /// What went on, operations that differ in literals only as one; changes first.
     pub operations: Listed<OperationReport>,
     /// What left by reads, table by table, with the columns that were masked; empty if none was.
@@ -204,12 +208,38 @@ pub struct ConnectionReport {
     pub client: String,
     /// The database.
     pub database: String,
+    /// The number of the command that it came from, if the session had several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
     /// When it began.
     pub from: Timestamp,
     /// When it was over.
     pub to: Option<Timestamp>,
     /// Why, if not by the client's own will.
     pub reason: Option<String>,
+}
+
+/// One command of a session that had several: by its shim's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepReport {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What the job calls it.
+    pub name: Option<StepName>,
+    /// The level of isolation that it was run at.
+    pub isolation: Option<Isolation>,
+    /// When it was about to be run.
+    pub started_at: Option<Timestamp>,
+    /// Its clients' connections.
+    pub connections: u64,
+    /// Its statements that went on to be executed.
+    pub statements: u64,
+    /// Its statements that were refused.
+    pub refused: u64,
+    /// Values that were masked.
+    pub masked: u64,
+    /// Rows that were returned or changed.
+    pub rows: u64,
 }
 
 /// A list with a bound: how many there are, and those that are listed.

@@ -72,6 +72,12 @@ fn the_report_is_what_its_schema_says() {
     observed.statement(read, Some(over_budget()));
     let row = vec![Some(crate::Cell::Text("x".into())), None];
     observed.answered(read, &["a", "b"], vec![row]);
+    observed.broker(crate::Event::Isolated {
+        level: guard_core::Isolation::Env,
+        required: None,
+        why_not: Vec::new(),
+        step: Some(guard_core::control::RunStep { number: 1, name: None }),
+    });
     for record in [backup().sealed(&key), backup().lines, observed.sealed(&key)] {
         let report = Report::from_record(&record[..], &[key.public()]).unwrap();
         let report: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();

@@ -523,11 +523,11 @@ fn rows_of_answers_are_text_and_only_for_who_may_see_values() {
     let cell = |text: &str| Some(crate::Cell::Text(text.into()));
     let binary = Some(crate::Cell::Binary { base64: "AAH/".into() });
     let row = vec![cell("<script>value</script>\u{202e}"), binary, None];
-    let report = with_rows(&["<b>", "binary", "none"], vec![row]);
+    let report = with_rows(&["<img src=x>", "binary", "none"], vec![row]);
     let page = report.to_html().unwrap();
     assert!(page.contains("&#60;script&#62;value") && page.contains("base64 AAH/"), "{page}");
     assert!(page.contains("truncated") && page.contains("NULL"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains('\u{202e}'));
+    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains('\u{202e}'));
     let hidden = report.without_literals();
     let parts = hidden.to_parts().unwrap();
     for text in [hidden.to_html().unwrap(), hidden.to_json().unwrap(), parts.summary, parts.rest] {
@@ -544,4 +544,57 @@ fn a_report_shows_the_first_rows_however_many_there_are() {
     assert!(report.to_json().unwrap().len() < 8_000_000);
     let shown = &report.results.listed[0];
     assert_eq!((shown.kept, shown.got, shown.truncated), (60, Some(1_000), true));
+}
+
+#[test]
+fn what_each_command_of_a_session_did_is_told_apart() {
+    use guard_core::{Isolation, Sensitive, StepName, control::RunStep};
+
+    use crate::StatementPhase;
+
+    let mut builder = backup();
+    let isolated = |number, name: Option<&str>| Event::Isolated {
+        level: Isolation::Landlock,
+        required: None,
+        why_not: Vec::new(),
+        step: Some(RunStep { number, name: name.map(|name| StepName::new(name).unwrap()) }),
+    };
+    builder.broker(isolated(1, Some("migrate")));
+    builder.broker(isolated(2, None));
+    let connected = |connection, step| Event::Connected {
+        connection,
+        resource: crate::fixture::resource(),
+        enforced_at: EnforceAt::Gateway,
+        point: "eu-1".into(),
+        client: Sensitive::new("psql".into()),
+        database: "shop".into(),
+        step: Some(step),
+    };
+    builder.gateway(connected(1, 1));
+    builder.gateway(connected(2, 2));
+    let operation = builder.operation(read("SELECT email FROM users", "of a step"));
+    let statement = |statement, connection| Event::Statement {
+        statement,
+        connection,
+        operation,
+        phase: StatementPhase::Execute,
+        would_refuse: None,
+        estimated_rows: None,
+        text: None,
+        approval: None,
+    };
+    builder.gateway(statement(1_000, 2));
+    builder.gateway(statement(1_001, 1));
+    builder.gateway(Event::Finished { statement: 1_000, outcome: outcome(3, 30, 2, 9) });
+    let key = SealingKey::generate().unwrap();
+    let report = Report::from_record(&builder.sealed(&key)[..], &[key.public()]).unwrap();
+
+    let steps: Vec<_> = report.steps.listed.iter().collect();
+    let told: Vec<_> =
+        steps.iter().map(|s| (s.number, s.statements, s.refused, s.masked, s.rows)).collect();
+    assert_eq!(told, [(1, 1, 0, 0, 0), (2, 1, 0, 2, 3)]);
+    assert_eq!(steps[0].name.as_ref().unwrap().as_str(), "migrate");
+    assert_eq!(report.connections.listed.last().unwrap().step, Some(2));
+    assert!(report.to_markdown().contains("- step 1 `migrate`: 1 executed, 0 refused"));
+    assert!(report.to_html().unwrap().contains("<td>migrate</td>"));
 }

@@ -6,7 +6,7 @@ use guard_core::{
     ResourceName, Secret,
     control::{ApiError, Authorize},
 };
-use guard_protocols::{ClientAuth, alarm::unless};
+use guard_protocols::{Arrival, ClientAuth, alarm::unless};
 use http_body_util::Full;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Bytes, header};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,7 @@ use super::Gateway;
 use crate::{
     control::ControlError,
     session::ServedSession,
-    tunnel::{BROKER_UNAVAILABLE, CLIENT_AUTH, CLIENT_PASSWORD, PROVEN, UPGRADE},
+    tunnel::{BROKER_UNAVAILABLE, CLIENT_AUTH, CLIENT_PASSWORD, PROVEN, STEP, UPGRADE},
 };
 
 type Answer = Response<Full<Bytes>>;
@@ -94,7 +94,7 @@ impl Gateway {
         }
         let resource = resource.to_owned();
         match self.tunnel(&resource, request.headers()).await {
-            Ok((served, auth)) => self.upgrade(request, served, auth, slot),
+            Ok((served, arrival)) => self.upgrade(request, served, arrival, slot),
             Err(refusal) => {
                 tracing::info!(resource, code = refusal.code, "a tunnel was refused");
                 refusal.into_answer()
@@ -107,7 +107,7 @@ impl Gateway {
         self: &Arc<Self>,
         resource: &str,
         headers: &HeaderMap,
-    ) -> Result<(Arc<ServedSession>, ClientAuth), Refusal> {
+    ) -> Result<(Arc<ServedSession>, Arrival), Refusal> {
         let resource = ResourceName::new(resource)
             .map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "not-found", "no such resource"))?;
         if one(headers, header::UPGRADE.as_str())? != Some(UPGRADE) {
@@ -120,7 +120,7 @@ impl Gateway {
             .ok_or_else(|| unauthorized("a session token is needed"))?;
         let proof =
             one(headers, "dpop")?.ok_or_else(|| unauthorized("a proof of the key is needed"))?;
-        let auth = client_auth(headers)?;
+        let arrival = Arrival { auth: client_auth(headers)?, step: step(headers)? };
         let ask = Authorize {
             access_token: Secret::new(token),
             proof: proof.to_owned(),
@@ -144,14 +144,14 @@ impl Gateway {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             Refusal::new(status, "invalid", "the gateway cannot serve this resource: see its log")
         })?;
-        Ok((served, auth))
+        Ok((served, arrival))
     }
 
     fn upgrade<B>(
         self: Arc<Self>,
         request: Request<B>,
         served: Arc<ServedSession>,
-        auth: ClientAuth,
+        arrival: Arrival,
         slot: Arc<OwnedSemaphorePermit>,
     ) -> Answer
     where
@@ -167,7 +167,7 @@ impl Gateway {
                     return;
                 }
             };
-            let _ = unless(self.stop.cancelled(), served.serve_and_log(stream, auth)).await;
+            let _ = unless(self.stop.cancelled(), served.serve_and_log(stream, arrival)).await;
         });
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -201,4 +201,10 @@ fn client_auth(headers: &HeaderMap) -> Result<ClientAuth, Refusal> {
             Err(Refusal::invalid("the request does not say how its client is known"))
         }
     }
+}
+
+/// The number of the command that the tunnel's client comes from.
+fn step(headers: &HeaderMap) -> Result<Option<u32>, Refusal> {
+    let number = one(headers, STEP)?.map(str::parse).transpose();
+    number.map_err(|_| Refusal::invalid("the number of the command is none"))
 }

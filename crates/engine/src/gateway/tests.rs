@@ -77,7 +77,7 @@ impl Fixture {
 async fn a_tunnel_shows_the_broker_exactly_what_the_shim_proved() {
     let fixture = fixture().await;
     let tunnel = fixture.tunnel(fixture.certificate, "orders");
-    tunnel.open(ClientAuth::Proven).await.unwrap();
+    tunnel.open(&ClientAuth::Proven.into()).await.unwrap();
     let authorized = fixture.broker.authorized.lock().unwrap();
     let [ask] = authorized.as_slice() else { panic!("{authorized:?}") };
     assert_eq!(ask.access_token.expose(), "token");
@@ -92,7 +92,7 @@ async fn a_man_in_the_middle_with_another_certificate_learns_no_token() {
     let fixture = fixture().await;
     // The shim was told another certificate than the one that it is shown.
     let tunnel = fixture.tunnel(Digest::of("another"), "orders");
-    let error = tunnel.open(ClientAuth::Proven).await.err().unwrap();
+    let error = tunnel.open(&ClientAuth::Proven.into()).await.err().unwrap();
     assert!(matches!(error, TunnelError::Unreachable { .. }), "{error}");
     assert!(fixture.broker.authorized.lock().unwrap().is_empty());
 }
@@ -102,7 +102,7 @@ async fn a_refusal_of_the_broker_reaches_the_shim_in_words() {
     let fixture = fixture().await;
     *fixture.broker.refusal.lock().unwrap() = Some(refused(410, "session-over"));
     let tunnel = fixture.tunnel(fixture.certificate, "orders");
-    let error = tunnel.open(ClientAuth::Proven).await.err().unwrap();
+    let error = tunnel.open(&ClientAuth::Proven.into()).await.err().unwrap();
     assert_eq!(error.to_string(), "the gateway `eu` refused: because (session-over)");
 }
 
@@ -111,7 +111,7 @@ async fn an_answer_for_another_resource_is_not_served() {
     let fixture = fixture().await;
     // The fake broker always answers for `orders`.
     let tunnel = fixture.tunnel(fixture.certificate, "payments");
-    assert!(tunnel.open(ClientAuth::Proven).await.is_err());
+    assert!(tunnel.open(&ClientAuth::Proven.into()).await.is_err());
     assert!(fixture.gateway.sessions().is_empty());
 }
 
@@ -120,8 +120,8 @@ async fn tunnels_of_one_session_share_it_and_it_goes_when_the_session_ends() {
     let fixture = fixture().await;
     let tunnel = fixture.tunnel(fixture.certificate, "orders");
     let password = ClientAuth::Password(Secret::new("run"));
-    let _one = tunnel.open(ClientAuth::Proven).await.unwrap();
-    let _two = tunnel.open(password).await.unwrap();
+    let _one = tunnel.open(&ClientAuth::Proven.into()).await.unwrap();
+    let _two = tunnel.open(&password.into()).await.unwrap();
     assert_eq!(fixture.gateway.sessions().len(), 1);
     let served = fixture.gateway.sessions().values().next().unwrap().clone();
     fixture.broker.ended.send_replace(Some(EndReason::Revoked));

@@ -27,7 +27,7 @@ async fn a_session_ends_at_its_time_and_gives_its_lease_back() {
     assert_eq!(broker.released.load(Ordering::Relaxed), 1);
     let (client, server) = tokio::io::duplex(64);
     drop(client);
-    let closed = served.serve(Box::new(server), ClientAuth::Proven).await;
+    let closed = served.serve(Box::new(server), guard_protocols::ClientAuth::Proven.into()).await;
     assert_eq!(closed.unwrap(), Closed::Session(EndReason::Expired));
 }
 

@@ -81,7 +81,7 @@ use upstream::Upstream;
 
 pub(crate) use turn_away::turn_away;
 
-use crate::{ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
+use crate::{Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
 
 /// How long a client may take until it is known, as PostgreSQL's `authentication_timeout` and shorter.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -135,9 +135,10 @@ impl PostgresHandler {
     async fn connect(
         &self,
         client: ClientIo,
-        auth: ClientAuth,
+        arrival: Arrival,
         session_gate: Arc<SessionGate>,
     ) -> Result<Closed, ProtocolError> {
+        let Arrival { auth, step } = arrival;
         let mut client = Client::new(client);
         // What is needed once is given back: a connection may be idle for long.
         let identifying = Box::pin(self.identify(&mut client, &auth));
@@ -155,8 +156,8 @@ impl PostgresHandler {
             );
             return client.fail(refuse::INVALID_CATALOG_NAME, &message).await;
         }
-        let info =
-            ConnectionInfo { client: asked.application.clone(), database: database.to_owned() };
+        let (client_name, database) = (asked.application.clone(), database.to_owned());
+        let info = ConnectionInfo { client: client_name, database, step };
         let gate = match session_gate.connection(info).await {
             Ok(gate) => gate,
             Err(error) => {
@@ -320,10 +321,10 @@ impl ProtocolHandler for PostgresHandler {
     fn serve(
         self: Arc<Self>,
         client: ClientIo,
-        auth: ClientAuth,
+        arrival: Arrival,
         gate: Arc<SessionGate>,
     ) -> BoxFuture<'static, Result<Closed, ProtocolError>> {
-        Box::pin(async move { self.connect(client, auth, gate).await })
+        Box::pin(async move { self.connect(client, arrival, gate).await })
     }
 }
 

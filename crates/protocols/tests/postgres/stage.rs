@@ -145,7 +145,7 @@ impl Stage {
             while let Ok((client, _)) = listener.accept().await {
                 client.set_nodelay(true).unwrap();
                 let auth = ClientAuth::Password(Secret::new(PASSWORD));
-                let served = handler.clone().serve(Box::new(client), auth, gate.clone());
+                let served = handler.clone().serve(Box::new(client), auth.into(), gate.clone());
                 tokio::spawn(async move {
                     let result = served.await;
                     if std::env::var_os("GUARD_STAGE_PORT").is_some() {
@@ -185,8 +185,11 @@ impl Stage {
     /// The same with other parameters; gives also what the server's side said to them.
     pub(crate) async fn raw_with(&self, parameters: &[(&str, &str)]) -> (Raw, String) {
         let (own, guards) = tokio::io::duplex(1 << 16);
-        let served =
-            self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
+        let served = self.handler.clone().serve(
+            Box::new(guards),
+            ClientAuth::Proven.into(),
+            self.gate.clone(),
+        );
         let served = tokio::spawn(served);
         let mut raw = Raw { stream: own, input: BytesMut::new(), served };
         let mut startup = BytesMut::new();
@@ -199,8 +202,11 @@ impl Stage {
     /// The messages that follow these of a client, from its start-up packet on, up to as many ReadyForQuery.
     pub(crate) async fn said_to(&self, sent: &[u8], mut ready: usize) -> Vec<(u8, Vec<u8>)> {
         let (mut own, guards) = tokio::io::duplex(1 << 16);
-        let served =
-            self.handler.clone().serve(Box::new(guards), ClientAuth::Proven, self.gate.clone());
+        let served = self.handler.clone().serve(
+            Box::new(guards),
+            ClientAuth::Proven.into(),
+            self.gate.clone(),
+        );
         tokio::spawn(served);
         own.write_all(sent).await.unwrap();
         let mut all = Vec::new();

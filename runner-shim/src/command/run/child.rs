@@ -223,7 +223,7 @@ mod tests {
         let passed = Passed::default();
         let mut environment = environment(&[], None, &passed, None);
         environment.set.push(("GIVEN".into(), "yes".into()));
-        let word = ReachedIsolation { level: Isolation::Env, why_not: Vec::new() };
+        let word = ReachedIsolation { level: Isolation::Env, why_not: Vec::new(), step: None };
         let reached = Reached { files: Files::default(), landlock: false, word, place: None };
         let plan = Plan { command, environment: &environment, reached, ports: Vec::new() };
         start(plan, &Outputs::new(true).unwrap())

@@ -6,6 +6,7 @@ use guard_engine::egress::EGRESS_USER;
 
 use super::{
     listener::{Endpoint, WayOut},
+    session::AGENT,
     token::{
         AZURE_TOKEN, AZURE_URL, BITBUCKET_TOKEN, BUILDKITE_TOKEN, CIRCLECI_TOKEN, ID_TOKEN,
         REQUEST_TOKEN, REQUEST_URL,
@@ -51,6 +52,9 @@ const DETOURS: [&str; 16] = [
     "PGGSSENCMODE",
     "PGTARGETSESSIONATTRS",
 ];
+
+/// Where the agent of the job's session is. A command has its listeners and no more.
+const OWN: [&str; 1] = [AGENT];
 
 /// With these a job speaks to its platform: not as itself to others, but more than a command with a database needs. Kept
 /// only where the command line says so.
@@ -99,7 +103,7 @@ pub(crate) struct Passed {
 impl Passed {
     fn passes(&self, name: &OsStr) -> bool {
         let Some(name) = name.to_str() else { return !self.clean_env };
-        if IDENTITY.contains(&name) || DETOURS.contains(&name) {
+        if [&IDENTITY[..], &DETOURS, &OWN].concat().contains(&name) {
             return false;
         }
         if self.keep_env.iter().any(|kept| kept == name) {

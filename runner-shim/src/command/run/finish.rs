@@ -43,7 +43,7 @@ pub(super) async fn finish(
     session: &Session,
     exit_code: u8,
     refusals: &mut Refusals,
-) -> Result<(), FinishError> {
+) -> Result<Written, FinishError> {
     // Refusals that came in since the last question; without them the end is the same.
     drop(refusals.ask(session, Duration::ZERO).await);
     match session.client.end(&EndSession { exit_code: i32::from(exit_code) }).await {
@@ -62,11 +62,22 @@ pub(super) async fn finish(
         write_report(&record, &folder, &keys(session).await, session.client.broker().as_str())?;
     keep_proof(session, &folder.join(PROOF)).await?;
     attestation(session, &folder).await;
-    if let Some(summary) = env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
-        append(Path::new(&summary), &written.markdown)?;
-    }
-    tell(&written);
+    Ok(written)
+}
+
+/// Adds the report to the job's page, where there is one, and says the last lines of a run.
+pub(super) fn publish(written: &Written) -> Result<(), FinishError> {
+    summarize(&written.markdown)?;
+    last_lines(written).iter().for_each(|line| say(line));
     Ok(())
+}
+
+/// Adds Markdown to the job's page, where there is one.
+pub(super) fn summarize(markdown: &str) -> Result<(), FinishError> {
+    match env::var_os(STEP_SUMMARY).filter(|path| !path.is_empty()) {
+        Some(summary) => append(Path::new(&summary), markdown),
+        None => Ok(()),
+    }
 }
 
 /// Leaves the proof that the record's seal is in the log beside the record. A broker without a log has none, and who
@@ -117,9 +128,9 @@ fn append(path: &Path, markdown: &str) -> Result<(), FinishError> {
 }
 
 /// The last lines of a run: what happened, what the evidence does not reach, where the report is.
-fn tell(written: &Written) {
+pub(super) fn last_lines(written: &Written) -> Vec<String> {
     let counts = &written.counts;
-    say(&format!(
+    let mut lines = vec![format!(
         "{} {} executed, {} refused, {} {} masked; the report is {}",
         counts.statements,
         plural(counts.statements, "statement"),
@@ -127,23 +138,22 @@ fn tell(written: &Written) {
         counts.masked,
         plural(counts.masked, "value"),
         written.html.display()
-    ));
+    )];
     if counts.over_budget > 0 {
         let statements = plural(counts.over_budget, "statement");
-        say(&format!("{} {statements} went over a budget", counts.over_budget));
+        lines.push(format!("{} {statements} went over a budget", counts.over_budget));
     }
     if written.observes {
         let statements = plural(counts.would_refuse, "statement");
-        say(&format!(
+        lines.push(format!(
             "only OBSERVED: {} {statements} went on that would be refused with `mode: enforce`",
             counts.would_refuse
         ));
     }
-    for gap in &written.gaps {
-        say(&format!("  {gap}"));
-    }
+    lines.extend(written.gaps.iter().map(|gap| format!("  {gap}")));
+    lines
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(super) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }

@@ -171,7 +171,9 @@ fn choose(
     };
     if best == Isolation::Strict {
         match strict() {
-            Ok(()) => return Ok(ReachedIsolation { level: Isolation::Strict, why_not }),
+            Ok(()) => {
+                return Ok(ReachedIsolation { level: Isolation::Strict, why_not, step: None });
+            }
             Err(reason) => why_not.push(format!("strict: {reason}")),
         }
         if lowest == Isolation::Strict {
@@ -180,14 +182,16 @@ fn choose(
     }
     if best >= Isolation::Landlock {
         match landlock() {
-            Ok(()) => return Ok(ReachedIsolation { level: Isolation::Landlock, why_not }),
+            Ok(()) => {
+                return Ok(ReachedIsolation { level: Isolation::Landlock, why_not, step: None });
+            }
             Err(reason) => why_not.push(format!("landlock: {reason}")),
         }
         if lowest == Isolation::Landlock {
             return Err(not_reached(&why_not));
         }
     }
-    Ok(ReachedIsolation { level: Isolation::Env, why_not })
+    Ok(ReachedIsolation { level: Isolation::Env, why_not, step: None })
 }
 
 /// Where a job writes.

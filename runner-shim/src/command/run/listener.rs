@@ -87,7 +87,7 @@ pub(super) struct Listeners<'a> {
 impl<'a> Listeners<'a> {
     /// Opens a socket and a port for each route, and a port for the way out if `judge` says where it leads.
     pub(super) fn open(
-        routes: &[(&'a GrantInfo, Arc<Route>)],
+        routes: &'a [(GrantInfo, Arc<Route>)],
         judge: Option<Arc<dyn EgressJudge>>,
         threads: &Arc<Threads>,
         network: Network,
@@ -286,7 +286,7 @@ impl Place {
             let Ok(stream) = stream() else { return };
             match behind {
                 Behind::Resource(route) => {
-                    let _ = unless(cut.cancelled(), route.serve(stream, auth)).await;
+                    let _ = unless(cut.cancelled(), route.serve(stream, auth.into())).await;
                 }
                 // It says what came of it also when it is cut off.
                 Behind::Elsewhere(egress) => {

@@ -11,7 +11,7 @@ use guard_core::{
         Lease, SessionState, UseApproval,
     },
 };
-use guard_engine::{ClientAuth, ClientIo};
+use guard_engine::{Arrival, ClientIo};
 use guard_engine::{
     TlsError,
     control::{ControlError, ControlPlane},
@@ -22,7 +22,7 @@ use guard_engine::{
     tunnel::Tunnel,
 };
 
-use super::output::Known;
+use super::{output::Known, session::attached::Way};
 use crate::words::{chain, say};
 
 /// No way to a resource.
@@ -46,6 +46,8 @@ pub(super) enum Route {
     Tunnel(Tunnel),
     /// This process enforces.
     Here(Arc<ServedSession>),
+    /// Bytes go to the agent that keeps the session, and it takes one of the other ways.
+    Agent(Way),
 }
 
 /// Opens the way to what was granted.
@@ -159,14 +161,15 @@ impl ControlPlane for Noting {
 
 impl Route {
     /// Serves one client of the listener.
-    pub(super) async fn serve(&self, client: ClientIo, auth: ClientAuth) {
+    pub(super) async fn serve(&self, client: ClientIo, arrival: Arrival) {
         match self {
             Self::Tunnel(tunnel) => {
-                if let Err(error) = tunnel.serve(client, auth).await {
+                if let Err(error) = tunnel.serve(client, arrival).await {
                     say(&chain(&error));
                 }
             }
-            Self::Here(served) => served.serve_and_log(client, auth).await,
+            Self::Here(served) => served.serve_and_log(client, arrival).await,
+            Self::Agent(way) => way.serve(client, arrival.auth).await,
         }
     }
 
@@ -176,6 +179,7 @@ impl Route {
             // The gateway hears it from the broker, and closes.
             Self::Tunnel(_) => {}
             Self::Here(served) => served.end(reason),
+            Self::Agent(way) => way.end(reason),
         }
     }
 
@@ -183,7 +187,7 @@ impl Route {
     pub(super) async fn finish(&self, reason: EndReason) {
         self.end(reason);
         match self {
-            Self::Tunnel(_) => {}
+            Self::Tunnel(_) | Self::Agent(_) => {}
             Self::Here(served) => served.finished().await,
         }
     }

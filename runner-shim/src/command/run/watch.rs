@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use guard_core::{DenialCode, EndReason, control::SessionState};
+use guard_core::{
+    DenialCode, EndReason,
+    control::{Notice, SessionState},
+};
 use guard_engine::{
     control::{ControlError, ControlPlane as _},
     end::EndSignal,
@@ -25,10 +28,18 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub(super) struct Refusals {
     /// Where to go on.
     after: u64,
-    /// How many there were.
-    pub(super) count: u64,
     /// Told when a statement was refused that people may still approve, for a later run.
     pub(super) parked: Arc<watch::Sender<bool>>,
+    /// In an agent, who tells the runs.
+    pub(super) agent: Option<Agent>,
+}
+
+/// Takes each answer of the broker.
+pub(super) type Agent = Box<dyn Fn(&SessionState) + Send + Sync>;
+
+/// Whether people may still approve it, for a later run.
+pub(super) fn is_parked(notice: &Notice) -> bool {
+    !notice.held && notice.denial.code == DenialCode::ApprovalNeeded
 }
 
 impl Refusals {
@@ -40,22 +51,27 @@ impl Refusals {
     ) -> Result<SessionState, ControlError> {
         let state = session.client.state(session.info.id, self.after, wait).await?;
         self.after = state.next;
-        for notice in &state.notices {
-            let denial = &notice.denial;
-            // What waits is not refused, and what is parked is not only refused.
-            self.count += u64::from(!notice.held);
-            if !notice.held && denial.code == DenialCode::ApprovalNeeded {
-                self.parked.send_replace(true);
-            }
-            say(&format!("{}: {denial}", notice.resource));
-            if let Some(detail) = &denial.detail {
-                say(&format!("  {detail}"));
-            }
-            if let Some(hint) = &denial.hint {
-                say(&format!("  hint: {hint}"));
-            }
+        match &self.agent {
+            Some(agent) => agent(&state),
+            None => state.notices.iter().for_each(|notice| self.tell(notice)),
         }
         Ok(state)
+    }
+
+    /// Says what was refused.
+    pub(super) fn tell(&self, notice: &Notice) {
+        let denial = &notice.denial;
+        // What waits is not refused, and what is parked is not only refused.
+        if is_parked(notice) {
+            self.parked.send_replace(true);
+        }
+        say(&format!("{}: {denial}", notice.resource));
+        if let Some(detail) = &denial.detail {
+            say(&format!("  {detail}"));
+        }
+        if let Some(hint) = &denial.hint {
+            say(&format!("  hint: {hint}"));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A moment of a session as lines of a terminal.
 
 use guard_audit::{
-    Cell, Event, Outcome, Row, StatementPhase,
+    Cell, Event, Outcome, Row, Side, StatementPhase,
     report::{beginning, duration, grouped, printable, size},
     story::{Moment, Opening, Story, ToldConnection, ToldStatement, What},
 };
