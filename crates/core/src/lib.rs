@@ -10,6 +10,7 @@ mod detect;
 pub mod document;
 pub mod egress;
 mod grant;
+pub mod http;
 mod identity;
 mod ids;
 mod isolation;

@@ -230,7 +230,7 @@ fn is_plain(character: char) -> bool {
 
 /// Whether `name` fits `pattern`, in which `*` is any run of bytes. Linear in the product of the lengths,
 /// both of which are bounded; bytes are enough since `*` is the only special one and ASCII.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while from < name.len() {

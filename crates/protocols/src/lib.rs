@@ -5,11 +5,16 @@
 //! a policy, a socket address or a broker: what it needs comes through [`Resource`].
 
 pub mod alarm;
+pub mod http;
 pub mod postgres;
 
 /// Decoders as fuzz targets see them.
 #[doc(hidden)]
 pub mod fuzz {
+    pub use crate::http::{
+        fuzz::{fuzz_head, fuzz_target},
+        mask::fuzz::fuzz_json,
+    };
     pub use crate::postgres::{
         auth::fuzz::fuzz_scram,
         mask::fuzz::{fuzz_copy, fuzz_message, fuzz_row},

@@ -1,7 +1,7 @@
 //! The seeds of the fuzz targets, and what fuzzing found, replayed.
 
 use guard_protocols::{
-    fuzz::{fuzz_copy, fuzz_message, fuzz_row, fuzz_scram},
+    fuzz::{fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram, fuzz_target},
     postgres::fuzz_frames,
 };
 use guard_tests::replay;
@@ -29,4 +29,19 @@ fn no_sasl_message_makes_either_side_panic() {
 #[test]
 fn no_frame_makes_the_codec_panic() {
     replay("frames", fuzz_frames);
+}
+
+#[test]
+fn no_target_is_sent_as_another_than_was_matched() {
+    replay("http_target", fuzz_target);
+}
+
+#[test]
+fn no_head_changes_with_what_follows() {
+    replay("http_head", fuzz_head);
+}
+
+#[test]
+fn no_json_comes_out_with_a_masked_value() {
+    replay("http_json", fuzz_json);
 }

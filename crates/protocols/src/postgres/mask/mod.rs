@@ -35,8 +35,8 @@ mod value;
 pub(crate) use copy::CopyMasker;
 pub(crate) use key::MaskKeys;
 pub(crate) use rows::RowMasker;
-pub(crate) use types::{ColumnType, Format, UserType};
-pub(crate) use value::ColumnMasker;
+pub(crate) use types::{ColumnType, Format, UserType, oid};
+pub(crate) use value::{ColumnMasker, Scratch};
 
 /// Longest value that is read whole to be masked, in bytes. A longer one is redacted whatever its mask,
 /// so that memory stays bounded; hashes and last characters of such values have no use.

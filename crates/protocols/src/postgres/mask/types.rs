@@ -48,7 +48,7 @@ impl ColumnType {
 const MASKED: &str = "[masked]";
 
 /// Object ids of types.
-pub(super) mod oid {
+pub(crate) mod oid {
     pub(crate) const BOOL: u32 = 16;
     pub(crate) const BYTEA: u32 = 17;
     pub(crate) const CHAR: u32 = 18;

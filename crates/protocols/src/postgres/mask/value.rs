@@ -109,7 +109,7 @@ impl ColumnMasker {
     }
 
     /// The hidden form of a value that is not NULL; `None` is NULL. `scratch` is room for it.
-    pub(super) fn mask<'a>(
+    pub(crate) fn mask<'a>(
         &'a self,
         value: &[u8],
         format: Format,

@@ -1,0 +1,19 @@
+//! What a policy says of HTTP APIs, and what a request is to it: methods, paths, conditions, and where in a JSON text
+//! masked values are.
+//!
+//! Whatever allows matches exactly; whatever forbids looks at what a server could take a request for, too. So each
+//! pattern answers two questions: `matches` and `may_match`.
+
+mod condition;
+mod json_path;
+mod method;
+mod path;
+mod request;
+
+pub use self::{
+    condition::{Condition, InvalidCondition, ValuePattern},
+    json_path::{InvalidJsonPath, JsonPath, JsonStep, MAX_JSON_KEY},
+    method::{InvalidMethod, Method, MethodSet},
+    path::{InvalidPath, PathPattern},
+    request::{HttpRequest, RequestPattern},
+};
