@@ -34,6 +34,8 @@ impl Held {
     /// The same, with variables for guard itself.
     pub(crate) fn start_with(stage: &Stage, variables: &[(&str, &str)]) -> Self {
         let found = stage.dir().join("variables");
+        // Of an earlier run.
+        drop(std::fs::remove_file(&found));
         let text = format!(
             "env > {0}.part && mv {0}.part {0} && while :; do sleep 1; done",
             found.display()

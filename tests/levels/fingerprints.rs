@@ -68,7 +68,7 @@ fn no_word_of_a_statement_is_recorded_whoever_repeats_it() {
         assert!(run.stderr.contains(PLANTED), "nothing was repeated: {}", run.stderr);
         let record = stage.sealed_record().unwrap();
         let operations = events(&record, "operation");
-        assert!(operations.len() > 10, "{record}");
+        assert!(operations.len() > 3, "{record}");
         assert!(operations.iter().all(|operation| operation["text"] == ""), "{record}");
         let at = record.to_lowercase().find(PLANTED);
         let around = at.map(|at| record.get(at.saturating_sub(600)..at + 100).unwrap_or_default());

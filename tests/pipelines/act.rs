@@ -188,8 +188,8 @@ fn a_refused_statement_fails_the_job_and_is_named_on_its_page() {
 
     // A script that does not mind fails only by `fail-on`.
     let minded = example("steps.yml").replace(
-        "      - name: clean up\n        run: psql",
-        "      - name: clean up\n        run: '! psql",
+        "      - name: clean up\n        run: guard",
+        "      - name: clean up\n        run: '! guard",
     );
     let minded =
         minded.replace("-c 'DELETE FROM public.orders'", "-c \"DELETE FROM public.orders\"'");
