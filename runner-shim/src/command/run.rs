@@ -151,7 +151,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     match args.joined.agent() {
-        Some(socket) => session::attached::run(&args, socket, threads).await,
+        Some(socket) => session::within::run(&args, socket, threads).await,
         None => alone(&args, threads).await,
     }
 }

@@ -1,22 +1,13 @@
-//! Rows and bytes that the policy records: taken where they go to the client, behind every mask.
-
-use std::time::Duration;
+//! The rows of an answer that the policy records: taken where they go to the client, behind every mask.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use guard_gate::{Cell, Keeping, Kept, Row};
-use tokio::time::timeout;
 
 use super::{
-    expect::Expect,
     frame::{Broken, Fields, HEADER, Header},
     mask::Format,
-    session::Session,
 };
-use crate::ProtocolError;
-
-/// How long the record may take for the last that a connection says.
-const LAST_ENTRIES: Duration = Duration::from_secs(2);
 
 /// Keeps the rows of one answer.
 pub(super) struct Keep {
@@ -121,74 +112,6 @@ fn cell(value: &[u8], binary: bool) -> Cell {
     match std::str::from_utf8(value) {
         Ok(text) if !binary => Cell::Text(text.to_owned()),
         Ok(_) | Err(_) => Cell::Binary { base64: STANDARD.encode(value) },
-    }
-}
-
-impl Session {
-    /// Waits until all that goes to the client next is on its way into the record. If the record does not take it, the client
-    /// does not get it.
-    pub(super) async fn record(&mut self) -> Result<(), ProtocolError> {
-        if !self.records {
-            return Ok(());
-        }
-        if let Some(step) = self.expected.front_mut().and_then(Expect::step)
-            && let Some(keep) = &mut step.keep
-        {
-            keep.flush();
-        }
-        self.note_output();
-        match self.gate.recorded().await {
-            Ok(()) => {
-                self.release_output();
-                Ok(())
-            }
-            Err(error) => {
-                self.client.output.truncate(self.released);
-                Err(ProtocolError::Guard(error.to_string()))
-            }
-        }
-    }
-
-    /// The same at the end of a connection, which does not wait for long.
-    pub(super) async fn record_last(&mut self) {
-        let released = self.released;
-        if !matches!(timeout(LAST_ENTRIES, self.record()).await, Ok(Ok(()))) {
-            self.client.output.truncate(released);
-        }
-        self.release_output();
-    }
-
-    /// Keeps what goes to the client and was not kept yet.
-    pub(super) fn note_output(&mut self) {
-        if let Some(traffic) = &mut self.traffic {
-            let put = self.client.output.get(self.noted..).unwrap_or_default();
-            traffic.to_client(&self.gate, put);
-            self.noted = self.client.output.len();
-        }
-    }
-
-    /// What waits for the client now may go: it is on its way into the record.
-    pub(super) fn release_output(&mut self) {
-        self.released = self.client.output.len();
-        self.noted = self.released;
-    }
-
-    /// Keeps the next bytes that the client sent, of a message that is not read whole.
-    pub(super) fn note_copying(&mut self, part: usize) {
-        if let Some(traffic) = self.traffic.as_mut().filter(|_| part > 0) {
-            let sent = self.client.input.get(..part).unwrap_or_default();
-            traffic.values_from_client(&self.gate, sent);
-        }
-    }
-
-    /// Keeps a message of the client's.
-    pub(super) fn note_input(&mut self, tag: u8, frame: &[u8]) {
-        if let Some(traffic) = &mut self.traffic {
-            match tag {
-                b'B' | b'F' | b'd' => traffic.values_from_client(&self.gate, frame),
-                _ => traffic.from_client(&self.gate, frame),
-            }
-        }
     }
 }
 

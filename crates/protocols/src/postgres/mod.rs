@@ -41,6 +41,7 @@ mod names;
 mod naming;
 mod parameters;
 mod planner;
+mod recorded;
 mod refuse;
 mod refusing;
 mod results;

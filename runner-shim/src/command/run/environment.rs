@@ -6,7 +6,7 @@ use guard_engine::egress::EGRESS_USER;
 
 use super::{
     listener::{Endpoint, WayOut},
-    session::AGENT,
+    session::wire::AGENT,
     token::{
         AZURE_TOKEN, AZURE_URL, BITBUCKET_TOKEN, BUILDKITE_TOKEN, CIRCLECI_TOKEN, ID_TOKEN,
         REQUEST_TOKEN, REQUEST_URL,

@@ -10,18 +10,18 @@ mod commands;
 mod ended;
 mod runs;
 mod serve;
+mod shared;
 mod socket;
 mod start;
-mod wire;
+pub(super) mod wire;
+pub(super) mod within;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Subcommand, ValueEnum};
 
+use self::wire::AGENT;
 use super::open;
-
-/// The variable that names the agent's socket. It is no secret: who may connect, the kernel says.
-pub(super) const AGENT: &str = "GUARD_SESSION";
 
 /// Arguments of `guard session`.
 #[derive(Debug, clap::Args)]

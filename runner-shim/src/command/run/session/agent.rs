@@ -10,10 +10,10 @@ use std::{
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use guard_core::{EndReason, ResourceName, Timestamp, control::SessionState};
+use guard_core::EndReason;
 use guard_engine::{end::EndSignal, exchange::Session, threads::Threads};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -32,13 +32,12 @@ use super::{
         FAILED, RunError, environment, finish, introduce_session, listener, open,
         output::Known,
         renew::{self, Tokens},
-        route::{self, Route},
+        route,
         watch::{self, Refusals},
         workers,
     },
-    AgentError, Start, ended,
-    runs::Runs,
-    serve,
+    AgentError, Start, ended, serve,
+    shared::{Shared, Wish},
     socket::{self, LOG},
     start::Ready,
     wire::Ended,
@@ -47,49 +46,6 @@ use crate::{
     sandbox,
     words::{chain, say},
 };
-
-/// What the agent's connections share.
-pub(super) struct Shared {
-    pub(super) session: Session,
-    pub(super) broker: String,
-    pub(super) asked: Vec<String>,
-    pub(super) routes: Vec<(ResourceName, Arc<Route>)>,
-    pub(super) hidden: Vec<PathBuf>,
-    pub(super) token_env: Option<String>,
-    pub(super) threads: Arc<Threads>,
-    runs: Mutex<Runs>,
-    /// Until when the session is, and how many notices were passed on.
-    pub(super) heard: channel::Sender<(Timestamp, u64)>,
-    /// Why the session is to end, besides what the broker says.
-    pub(super) wishes: mpsc::UnboundedSender<Wish>,
-    /// Everything is over: connections that are still open are cut.
-    pub(super) cut: CancellationToken,
-    pub(super) clients: TaskTracker,
-}
-
-impl Shared {
-    pub(super) fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hear(&self, state: &SessionState) {
-        let mut runs = self.runs();
-        for notice in &state.notices {
-            runs.notice(notice);
-        }
-        runs.count(&state.steps);
-        drop(runs);
-        self.heard.send_replace((state.until, state.next));
-    }
-}
-
-/// Somebody wants the session to end.
-pub(super) enum Wish {
-    /// `guard session stop`.
-    Stop { report: Option<PathBuf>, done: oneshot::Sender<Ended> },
-    /// A run was killed.
-    Freed(u32),
-}
 
 /// Runs the agent.
 pub(super) fn main(start: Start) -> ExitCode {

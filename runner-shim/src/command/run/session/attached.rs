@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use guard_core::{
-    EgressId, EndReason, ResourceKind, ResourceName, Secret, StepName,
+    EgressId, EndReason, ResourceKind, ResourceName, StepName,
     control::{
         AskEgress, EgressAnswer, EgressOutcome, GrantInfo, ReachedIsolation, SessionInfo,
         StepCounts,
@@ -21,7 +21,7 @@ use guard_core::{
 };
 use guard_engine::{
     ClientAuth, ClientIo, TurnedAway, carry, control::ControlError, egress::EgressJudge,
-    end::EndSignal, threads::Threads, turn_away,
+    end::EndSignal, turn_away,
 };
 use tokio::{
     net::{
@@ -33,17 +33,11 @@ use tokio::{
 };
 
 use super::{
-    super::{
-        Args, FAILED, PARKED, RunError, Way as Around, finish::plural, guarded, life::Life,
-        output::Known, watch::Refusals,
-    },
+    super::{Args, watch::Refusals},
     AgentError, socket,
-    wire::{Ask, Attachment, Auth, FromRun, Said, receive, send},
+    wire::{AGENT, Ask, Attachment, Auth, FromRun, Said, receive, send},
 };
-use crate::{
-    sandbox,
-    words::{chain, say},
-};
+use crate::words::{chain, say};
 
 /// How long the agent may take for one answer: as long as the way to a gateway, and then some.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,7 +46,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub(in crate::command::run) struct Joined {
     /// Work in the session that `guard session start` opened: its agent's socket
-    #[arg(long, env = super::AGENT, value_name = "PATH")]
+    #[arg(long, env = AGENT, value_name = "PATH")]
     session: Option<PathBuf>,
     /// What the record calls this command, in a session that has several
     #[arg(long, value_name = "NAME")]
@@ -81,60 +75,11 @@ pub(in crate::command::run) struct Attached {
     to: OwnedWriteHalf,
     over: Arc<AtomicBool>,
     /// The agent said that the session is over, and takes it to its end.
-    ended: bool,
-}
-
-/// Runs the command.
-pub(in crate::command::run) async fn run(
-    args: &Args,
-    socket: &Path,
-    threads: &Arc<Threads>,
-) -> Result<u8, RunError> {
-    let (mut attached, hidden, token_env) = Attached::join(args, socket).await?;
-    let known = Known::default();
-    // The agent's tokens are in its memory only. What else there is to hide is in this run's own environment.
-    for secret in sandbox::platform_secrets() {
-        known.add(&secret);
-    }
-    if let Some(value) = token_env.as_deref().and_then(sandbox::platform_variable) {
-        known.add(&Secret::new(value.trim()));
-    }
-    let around = Around::begin(args, hidden.into_iter().collect(), &known)?;
-    let mut life = Life::Attached(&mut attached);
-    let code = guarded(args, &mut life, around, token_env.as_deref(), threads).await;
-    drop(life);
-    let exit_code = match &code {
-        Ok(code) => *code,
-        Err(_) => FAILED,
-    };
-    let farewell = attached.farewell(exit_code).await;
-    // What was parked at the last moment parks the run, too.
-    let parked = *attached.refusals.parked.borrow();
-    let code = if parked { code.map(|_| PARKED) } else { code };
-    match (code, farewell) {
-        (Err(error), _) => Err(error),
-        (Ok(code), Some(counts)) => {
-            say(&format!(
-                "{} {} executed, {} refused, {} {} masked in this step so far; the report comes with `guard session stop`",
-                counts.allowed,
-                plural(counts.allowed, "statement"),
-                counts.refused,
-                counts.masked,
-                plural(counts.masked, "value"),
-            ));
-            Ok(code)
-        }
-        // A run of whose end nobody knows is not one to rely on; a failure of its own says more.
-        (Ok(code), None) if attached.ended => Ok(code),
-        (Ok(code), None) => {
-            say("the session's agent is gone: the broker ends the session and seals its record");
-            Ok(if code == 0 { FAILED } else { code })
-        }
-    }
+    pub(super) ended: bool,
 }
 
 impl Attached {
-    async fn join(
+    pub(super) async fn join(
         args: &Args,
         socket: &Path,
     ) -> Result<(Self, Vec<PathBuf>, Option<String>), AgentError> {
@@ -220,7 +165,7 @@ impl Attached {
     }
 
     /// Tells the agent that the command has ended. Gives what was counted, if the agent is there.
-    async fn farewell(&mut self, exit_code: u8) -> Option<StepCounts> {
+    pub(super) async fn farewell(&mut self, exit_code: u8) -> Option<StepCounts> {
         // An agent that goes may have said why before.
         drop(send(&mut self.to, &FromRun::Bye { exit_code }).await);
         loop {

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     super::route::Route,
-    agent::{Shared, Wish},
+    shared::{Shared, Wish},
     socket,
     wire::{Ask, Attachment, Auth, FromRun, Said, Status, receive, send},
 };

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{FAILED, open::Asked},
-    AGENT, AgentError, Start,
+    AgentError, Start,
     attached::{asked, unexpected},
     commands::block_on,
-    wire::{Ask, Said, Status},
+    wire::{AGENT, Ask, Said, Status},
 };
 use crate::{
     sandbox,

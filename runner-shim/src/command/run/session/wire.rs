@@ -15,6 +15,9 @@ use guard_core::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+/// The variable that names the agent's socket. It is no secret: who may connect, the kernel says.
+pub(in crate::command::run) const AGENT: &str = "GUARD_SESSION";
+
 /// Largest frame: a session's claims and grants, or the report's last lines, are a few kilobytes.
 const MAX_FRAME: usize = 512 * 1024;
 
