@@ -166,7 +166,7 @@ fn enforcement(session: SessionId, port: u16) -> Enforcement {
             enforce_at: EnforceAt::Shim,
         },
         policy: PolicySource { name: policy, yaml: POLICY.into(), digest: Digest::of(POLICY) },
-        mask_key: Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        mask_key: Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         lasting_mask_key: None,
     }
 }
