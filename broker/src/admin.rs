@@ -14,7 +14,8 @@ use anyhow::{anyhow, bail};
 use guard_core::SessionId;
 
 use crate::{
-    config, serve,
+    config::{self, Config},
+    serve,
     store::{Overview, Store},
 };
 
@@ -27,15 +28,9 @@ pub(crate) use reload::{ReloadArgs, run as reload};
 /// What is said of the reason of an end at most.
 const MAX_NOTE: usize = 500;
 
-/// Sessions of the store.
+/// What all of these commands take.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  guard-broker sessions list
-  guard-broker sessions show 0192f0c0-7b1e-7000-8000-000000000000 --json
-  guard-broker sessions end 0192f0c0-7b1e-7000-8000-000000000000 --reason 'incident 42'
-
-Exit codes: 0 · 1 no configuration, no store, or no such session")]
-pub(crate) struct Args {
+struct Common {
     /// The configuration
     #[arg(
         long,
@@ -48,6 +43,28 @@ pub(crate) struct Args {
     /// Say it as JSON
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl Common {
+    /// The configuration, and the store that it names.
+    async fn open(&self) -> anyhow::Result<(Config, Store)> {
+        let config = config::load(&self.config).map_err(|problems| anyhow!("{problems}"))?;
+        let store = serve::open_store(&config).await?;
+        Ok((config, store))
+    }
+}
+
+/// Sessions of the store.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  guard-broker sessions list
+  guard-broker sessions show 0192f0c0-7b1e-7000-8000-000000000000 --json
+  guard-broker sessions end 0192f0c0-7b1e-7000-8000-000000000000 --reason 'incident 42'
+
+Exit codes: 0 · 1 no configuration, no store, or no such session")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     what: What,
 }
@@ -80,8 +97,7 @@ enum What {
 
 /// Runs one of them.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let config = config::load(&args.config).map_err(|problems| anyhow!("{problems}"))?;
-    let store = serve::open_store(&config).await?;
+    let (_, store) = args.common.open().await?;
     let done = work(&store, &args).await;
     store.close().await;
     done
@@ -91,7 +107,7 @@ async fn work(store: &Store, args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::List { all, limit } => {
             let sessions = store.overview(*all, *limit).await?;
-            if args.json {
+            if args.common.json {
                 return print(&serde_json::to_string(&sessions)?);
             }
             for session in &sessions {
@@ -102,7 +118,7 @@ async fn work(store: &Store, args: &Args) -> anyhow::Result<()> {
             let Some(session) = store.overview_of(*id).await? else {
                 bail!("there is no session {id}");
             };
-            if args.json {
+            if args.common.json {
                 return print(&serde_json::to_string(&session)?);
             }
             print(&whole(&session))?;
@@ -115,7 +131,7 @@ async fn work(store: &Store, args: &Args) -> anyhow::Result<()> {
             let Some(session) = store.overview_of(*id).await? else {
                 bail!("there is no session {id}");
             };
-            if args.json {
+            if args.common.json {
                 return print(&serde_json::to_string(&session)?);
             }
             let why = session.reason.as_deref().unwrap_or("over");

@@ -1,7 +1,5 @@
 //! `guard-broker gateways`: who they are, who comes in, and who gets no new sessions.
 
-use std::path::PathBuf;
-
 use anyhow::{anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use guard_core::{Digest, ResourceName, Timestamp};
@@ -10,10 +8,9 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{print, shown};
+use super::{Common, print, shown};
 use crate::{
-    config::{self, Config, KnownBy, Labels, is_own_name},
-    serve,
+    config::{Config, KnownBy, Labels, is_own_name},
     sessions::{gateway_labels, gateway_state},
     store::{Store, StoredGateway},
 };
@@ -32,18 +29,8 @@ A token lets one gateway in, once: guard gateway --name eu-2 --enrol-token-file 
 
 Exit codes: 0 · 1 no configuration, no store, or no such gateway")]
 pub(crate) struct GatewayArgs {
-    /// The configuration
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "guard.yaml",
-        env = "GUARD_CONFIG",
-        global = true
-    )]
-    config: PathBuf,
-    /// Say it as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -96,8 +83,7 @@ struct Shown {
 
 /// Runs one of them.
 pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
-    let config = config::load(&args.config).map_err(|problems| anyhow!("{problems}"))?;
-    let store = serve::open_store(&config).await?;
+    let (config, store) = args.common.open().await?;
     let done = work(&store, &config, &args).await;
     store.close().await;
     done
@@ -105,7 +91,7 @@ pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
 
 async fn work(store: &Store, config: &Config, args: &GatewayArgs) -> anyhow::Result<()> {
     match &args.what {
-        None | Some(What::List) => list(store, config, args.json).await,
+        None | Some(What::List) => list(store, config, args.common.json).await,
         Some(What::Enrol { name, labels, lasts }) => {
             if config.gateways.contains_key(name.as_str()) {
                 bail!("the key of gateway `{name}` stands in the configuration");
@@ -119,7 +105,7 @@ async fn work(store: &Store, config: &Config, args: &GatewayArgs) -> anyhow::Res
             rand::rngs::OsRng.try_fill_bytes(bytes.as_mut())?;
             let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
             store.offer_enrolment(name.as_str(), &labels, Digest::of(&*token), lasts).await?;
-            if args.json {
+            if args.common.json {
                 return print(
                     &json!({ "name": name, "labels": labels, "token": *token }).to_string(),
                 );
@@ -129,12 +115,12 @@ async fn work(store: &Store, config: &Config, args: &GatewayArgs) -> anyhow::Res
         Some(What::Drain { name }) => {
             require(store, config, name).await?;
             store.drain_gateway(name.as_str(), true).await?;
-            say(args.json, &format!("gateway {name} gets no new sessions"))
+            say(args.common.json, &format!("gateway {name} gets no new sessions"))
         }
         Some(What::Undrain { name }) => {
             require(store, config, name).await?;
             store.drain_gateway(name.as_str(), false).await?;
-            say(args.json, &format!("gateway {name} gets sessions"))
+            say(args.common.json, &format!("gateway {name} gets sessions"))
         }
         Some(What::Remove { name }) => {
             if config.gateways.contains_key(name.as_str()) {
@@ -143,7 +129,7 @@ async fn work(store: &Store, config: &Config, args: &GatewayArgs) -> anyhow::Res
             if !store.remove_gateway(name.as_str()).await? {
                 bail!("there is no gateway `{name}`");
             }
-            say(args.json, &format!("gateway {name} is forgotten"))
+            say(args.common.json, &format!("gateway {name} is forgotten"))
         }
     }
 }

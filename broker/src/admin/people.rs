@@ -2,16 +2,11 @@
 //!
 //! It works on the store, which each broker asks at each request: whoever is ended here is signed out everywhere at once.
 
-use std::path::PathBuf;
-
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use serde_json::json;
 
-use super::{print, shown};
-use crate::{
-    config, serve,
-    store::{SignIn, Store, Which},
-};
+use super::{Common, print, shown};
+use crate::store::{SignIn, Store, Which};
 
 /// People who are signed in.
 #[derive(Debug, clap::Args)]
@@ -23,18 +18,8 @@ use crate::{
 Who was ended can sign in again, as long as the provider lets them: take them out there first.
 Exit codes: 0 · 1 no configuration, no store, or nobody of that name is signed in")]
 pub(crate) struct PeopleArgs {
-    /// The configuration
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "guard.yaml",
-        env = "GUARD_CONFIG",
-        global = true
-    )]
-    config: PathBuf,
-    /// Say it as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     what: What,
 }
@@ -56,8 +41,7 @@ enum What {
 
 /// Runs one of them.
 pub(crate) async fn run(args: PeopleArgs) -> anyhow::Result<()> {
-    let config = config::load(&args.config).map_err(|problems| anyhow!("{problems}"))?;
-    let store = serve::open_store(&config).await?;
+    let (_, store) = args.common.open().await?;
     let done = work(&store, &args).await;
     store.close().await;
     done
@@ -67,7 +51,7 @@ async fn work(store: &Store, args: &PeopleArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Sessions => {
             let found = store.sign_ins().await?;
-            if args.json {
+            if args.common.json {
                 return print(&serde_json::to_string(&found)?);
             }
             found.iter().try_for_each(|one| print(&line(one)))
@@ -82,7 +66,7 @@ async fn work(store: &Store, args: &PeopleArgs) -> anyhow::Result<()> {
             if ended == 0 {
                 bail!("nobody is signed in so: `guard-broker people sessions` lists who is");
             }
-            print(&if args.json {
+            print(&if args.common.json {
                 json!({ "ended": ended }).to_string()
             } else {
                 format!("signed out: {ended}")

@@ -2,14 +2,12 @@
 //!
 //! Holds are in the store; the brokers that run see them at once. Deleting works on the store and the recordings.
 
-use std::path::PathBuf;
-
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use guard_core::{SessionId, Timestamp};
 
-use super::{print, shown};
+use super::{Common, print, shown};
 use crate::{
-    config::{self, Config},
+    config::Config,
     log::{Keyring, Log},
     serve,
     sessions::Sessions,
@@ -31,18 +29,8 @@ const MAX_REASON: usize = 500;
 How long records are kept says `retention` of the configuration. One on hold is never deleted, whatever else is said.
 Exit codes: 0 · 1 no configuration, no store, no such hold or session, or a record that may not be deleted")]
 pub(crate) struct RecordArgs {
-    /// The configuration
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "guard.yaml",
-        env = "GUARD_CONFIG",
-        global = true
-    )]
-    config: PathBuf,
-    /// Say it as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     what: What,
 }
@@ -80,8 +68,7 @@ enum What {
 
 /// Runs one of them.
 pub(crate) async fn run(args: RecordArgs) -> anyhow::Result<()> {
-    let config = config::load(&args.config).map_err(|problems| anyhow!("{problems}"))?;
-    let store = serve::open_store(&config).await?;
+    let (config, store) = args.common.open().await?;
     let done = work(&store, &config, &args).await;
     store.close().await;
     done
@@ -106,7 +93,7 @@ async fn work(store: &Store, config: &Config, args: &RecordArgs) -> anyhow::Resu
                 store.release_hold(&hold.id).await?;
                 bail!("session {session} cannot be held any more: {tombstone}");
             }
-            print(&if args.json { serde_json::to_string(&hold)? } else { line(&hold) })
+            print(&if args.common.json { serde_json::to_string(&hold)? } else { line(&hold) })
         }
         What::Release { hold } => {
             if !store.release_hold(hold).await? {
@@ -116,7 +103,7 @@ async fn work(store: &Store, config: &Config, args: &RecordArgs) -> anyhow::Resu
         }
         What::List => {
             let holds = store.holds().await?;
-            if args.json {
+            if args.common.json {
                 return print(&serde_json::to_string(&holds)?);
             }
             holds.iter().try_for_each(|hold| print(&line(hold)))

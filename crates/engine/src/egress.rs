@@ -113,12 +113,7 @@ impl Egress {
             }
         };
         let mut outcome = EgressOutcome::default();
-        let going = self.go(client, request, &terms, &mut outcome);
-        let stopped = tokio::select! {
-            stopped = going => stopped,
-            () = over.cancelled() => Ok(()),
-        };
-        let words = match stopped {
+        let words = match self.go(client, request, &terms, over, &mut outcome).await {
             Ok(()) => None,
             Err(Stop::Refused(why)) => {
                 outcome.refused = Some(why.clone());
@@ -140,9 +135,14 @@ impl Egress {
         mut client: ClientIo,
         request: Request,
         terms: &EgressTerms,
+        over: &CancellationToken,
         outcome: &mut EgressOutcome,
     ) -> Result<(), Stop> {
-        let reached = match self.reach(&request, terms, outcome).await {
+        let reached = tokio::select! {
+            reached = self.reach(&request, terms, outcome) => reached,
+            () = over.cancelled() => return Ok(()),
+        };
+        let reached = match reached {
             Ok(reached) => reached,
             Err(stop) => {
                 let answer = match &stop {
@@ -154,7 +154,11 @@ impl Egress {
             }
         };
         let mut server = Counted::new(reached);
-        let passed = pass(&mut client, &mut server, request, terms).await;
+        let passed = tokio::select! {
+            passed = pass(&mut client, &mut server, request, terms) => passed,
+            () = over.cancelled() => Ok(()),
+        };
+        // What passed is counted also where it was cut off.
         (outcome.sent, outcome.received) = server.counts();
         passed
     }

@@ -33,6 +33,8 @@ const MAX_BACKLOG_AGE: Duration = Duration::from_millis(500);
 /// Notes that nobody takes: beyond this many the stream breaks. Only they count, as nobody waits for them; one message of many
 /// statements may bring more events than this, and waits.
 const MAX_NOTES: usize = 4 * MAX_BACKLOG_EVENTS;
+/// The same in bytes: notes can have rows of answers, whose connections wait behind each piece.
+const MAX_NOTE_BYTES: usize = 16 * MAX_BACKLOG_BYTES;
 /// Largest request, in events.
 const MAX_BATCH_EVENTS: usize = 8_192;
 /// Largest request, in estimated bytes. One event alone may be larger.
@@ -69,6 +71,7 @@ struct Queue {
     bytes: usize,
     /// Of these, notes.
     notes: usize,
+    note_bytes: usize,
     /// When the oldest event of the queue came in.
     since: Option<Instant>,
     /// When the oldest event of the request in flight came in.
@@ -91,6 +94,7 @@ struct Batch {
     events: Vec<Event>,
     bytes: usize,
     notes: usize,
+    note_bytes: usize,
 }
 
 #[derive(Default, Clone)]
@@ -175,7 +179,7 @@ impl Recorder for StreamRecorder {
                 return;
             }
             queue.push(event, true);
-            if queue.notes > MAX_NOTES {
+            if queue.notes > MAX_NOTES || queue.note_bytes > MAX_NOTE_BYTES {
                 drop(queue);
                 self.shared.break_off("the broker takes events too slowly");
                 return;
@@ -192,7 +196,10 @@ impl Queue {
         self.unacknowledged += 1;
         self.bytes += bytes;
         self.next += 1;
-        self.notes += usize::from(is_note);
+        if is_note {
+            self.notes += 1;
+            self.note_bytes += bytes;
+        }
         self.events.push_back(Queued { event, bytes, is_note });
     }
 
@@ -218,7 +225,10 @@ impl Queue {
             }
             if let Some(queued) = self.events.pop_front() {
                 batch.bytes += queued.bytes;
-                batch.notes += usize::from(queued.is_note);
+                if queued.is_note {
+                    batch.notes += 1;
+                    batch.note_bytes += queued.bytes;
+                }
                 batch.events.push(queued.event);
             }
         }
@@ -348,7 +358,7 @@ async fn write(
                 () = shared.hurry.notified() => {}
             }
         }
-        let Batch { events, bytes, notes } = shared.queue().take();
+        let Batch { events, bytes, notes, note_bytes } = shared.queue().take();
         if events.is_empty() {
             continue;
         }
@@ -362,6 +372,7 @@ async fn write(
                     queue.unacknowledged = queue.unacknowledged.saturating_sub(count);
                     queue.bytes = queue.bytes.saturating_sub(bytes);
                     queue.notes = queue.notes.saturating_sub(notes);
+                    queue.note_bytes = queue.note_bytes.saturating_sub(note_bytes);
                     queue.in_flight_since = None;
                 }
                 shared.progress.send_modify(|progress| progress.acknowledged = body.first);

@@ -118,8 +118,18 @@ fn workers() -> usize {
 
 /// Runs the command.
 pub(crate) fn main(args: Args) -> ExitCode {
+    let token = args.asked.token.token_env.clone();
+    shielded(token.as_deref(), async move |threads: &Arc<Threads>| run(args, threads).await)
+}
+
+/// Hides this process from the command, and does its work on threads of its own. `token_env` is the variable that holds the
+/// identity token, if the command line named one.
+fn shielded(
+    token_env: Option<&str>,
+    work: impl AsyncFnOnce(&Arc<Threads>) -> Result<u8, RunError>,
+) -> ExitCode {
     // Before there are threads, and before anybody could look.
-    let own = environment::IDENTITY.into_iter().chain(args.asked.token.token_env.as_deref());
+    let own = environment::IDENTITY.into_iter().chain(token_env);
     let hidden = sandbox::hide_memory().and_then(|()| sandbox::take_platform(own));
     if let Err(error) = hidden.map_err(RunError::Sandbox) {
         say(&chain(&error));
@@ -137,7 +147,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         }
     };
     // They outlive the run: what asks the broker may have a connection there.
-    let result = runtime.block_on(run(args, &threads));
+    let result = runtime.block_on(work(&threads));
     // Copies that are under way in blocking threads are of no use any more.
     runtime.shutdown_background();
     match result {

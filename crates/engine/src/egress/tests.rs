@@ -279,5 +279,6 @@ async fn the_end_of_the_run_ends_its_connections_and_says_what_passed() {
     };
     let (words, ()) = tokio::join!(egress.serve(Box::new(server), &over), ending);
     assert_eq!(words, None);
-    assert_eq!(broker.ended.lock().unwrap().len(), 1);
+    let ended = broker.ended.lock().unwrap();
+    assert_eq!((ended.len(), ended[0].sent, ended[0].received), (1, 0, 4));
 }

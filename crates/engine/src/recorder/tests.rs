@@ -103,6 +103,24 @@ async fn notes_that_nobody_takes_break_the_stream() {
 }
 
 #[tokio::test]
+async fn notes_of_many_bytes_that_nobody_takes_break_the_stream() {
+    let broker = FakeBroker::with_answers(0);
+    let (recorder, _) = recorder(&broker);
+    let piece = 1 << 20;
+    for _ in 0..=MAX_NOTE_BYTES / piece {
+        recorder.note(Event::Traffic {
+            connection: 0,
+            from: guard_audit::Side::Server,
+            offset: 0,
+            length: 0,
+            data: Some(guard_core::Sensitive::new("x".repeat(piece))),
+            truncated: false,
+        });
+    }
+    assert!(recorder.append(vec![statement(0)], Durability::Queued).await.is_err());
+}
+
+#[tokio::test]
 async fn a_message_of_more_statements_than_the_backlog_holds_breaks_nothing_for_others() {
     let broker = FakeBroker::with_answers(0);
     let (recorder, _) = recorder(&broker);

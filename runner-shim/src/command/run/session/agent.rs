@@ -29,12 +29,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     super::{
-        FAILED, RunError, environment, finish, introduce_session, listener, open,
+        FAILED, RunError, finish, introduce_session, listener, open,
         output::Known,
         renew::{self, Tokens},
-        route,
+        route, shielded,
         watch::{self, Refusals},
-        workers,
     },
     AgentError, Start, ended, serve,
     shared::{Shared, Wish},
@@ -42,39 +41,14 @@ use super::{
     start::Ready,
     wire::Ended,
 };
-use crate::{
-    sandbox,
-    words::{chain, say},
-};
+use crate::words::{chain, say};
 
 /// Runs the agent.
 pub(super) fn main(start: Start) -> ExitCode {
-    // Before there are threads, and before anybody could look.
-    let own = environment::IDENTITY.into_iter().chain(start.asked.token.token_env.as_deref());
-    let hidden = sandbox::hide_memory().and_then(|()| sandbox::take_platform(own));
-    if let Err(error) = hidden.map_err(RunError::Sandbox) {
-        say(&chain(&error));
-        return ExitCode::from(FAILED);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let started =
-        runtime.and_then(|runtime| Ok((runtime, Arc::new(Threads::start_usual(workers())?))));
-    let (runtime, threads) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            say(&format!("no threads can be started: {error}"));
-            return ExitCode::from(FAILED);
-        }
-    };
-    let result = runtime.block_on(agent(start, &threads));
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&chain(&error));
-            ExitCode::from(FAILED)
-        }
-    }
+    let token = start.asked.token.token_env.clone();
+    shielded(token.as_deref(), async move |threads: &Arc<Threads>| {
+        agent(start, threads).await.map(|()| 0)
+    })
 }
 
 async fn agent(mut start: Start, threads: &Arc<Threads>) -> Result<(), RunError> {
