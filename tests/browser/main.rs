@@ -10,7 +10,7 @@
 use std::process::{Command, Stdio};
 
 use guard_tests::{
-    Finished, Programs, Stage,
+    Finished, Programs, Stage, finish,
     people::CLIENT_SECRET,
     policies,
     process::{Process, free_port, wait_for},
@@ -34,7 +34,7 @@ fn command(stage: &Stage, name: &str) -> Command {
 }
 
 fn tell(stage: &Stage, name: &str) -> Finished {
-    let told: Finished = command(stage, name).output().unwrap().into();
+    let told: Finished = finish(&mut command(stage, name)).unwrap();
     if told.code != 0 {
         eprintln!("{}", stage.broker.log());
     }
@@ -211,7 +211,7 @@ fn somebody_signs_in_at_a_broker_on_this_machine_without_tls() {
         let client = serde_json::json!({ "client": { "back": back, "secret": CLIENT_SECRET } });
         people.tell(&client).unwrap();
         let mut story = story("without_tls.js").unwrap();
-        let told: Finished = story.env("GUARD_URL", url).output().unwrap().into();
+        let told: Finished = finish(story.env("GUARD_URL", url)).unwrap();
         if told.code != 0 {
             eprintln!("{name}\n{}", broker.log());
         }

@@ -1,8 +1,17 @@
 //! What a job ran and what came of it.
 
-use std::process::{Command, Output};
+use std::{
+    io::{Read as _, Seek as _},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
-use super::process::exit_code;
+use anyhow::{Context as _, Result, bail};
+
+use super::process::{exit_code, pause};
+
+/// No program of a test takes longer, and nobody waits for one that hangs.
+const FINISH_WITHIN: Duration = Duration::from_secs(240);
 
 /// A program that has ended.
 #[derive(Debug)]
@@ -57,6 +66,35 @@ impl From<Output> for Finished {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Runs a program without input to its end, whoever else holds its output by then; one that does not end is killed, and what it
+/// said is told.
+pub fn finish(command: &mut Command) -> Result<Finished> {
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let deadline = Instant::now() + FINISH_WITHIN;
+    let (status, in_time) = loop {
+        if let Some(status) = child.try_wait()? {
+            break (status, true);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            break (child.wait()?, false);
+        }
+        pause();
+    };
+    let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+    for (file, said) in [(&mut stdout, &mut output.stdout), (&mut stderr, &mut output.stderr)] {
+        file.rewind()?;
+        file.read_to_end(said)?;
+    }
+    let finished = Finished::from(output);
+    if !in_time {
+        bail!("{command:?} did not end within {FINISH_WITHIN:?}\n{}", finished.said());
+    }
+    Ok(finished)
 }
 
 /// A shell script as a command.

@@ -12,9 +12,10 @@ pub mod moto;
 pub mod people;
 pub mod postgres;
 pub mod process;
+mod provider;
 pub mod stage;
 
-pub use client::{Finished, script};
+pub use client::{Finished, finish, script};
 pub use corpus::replay;
 pub use driver::{
     chromium, driver, issuer_script, node_package, python_program, runners_node, story, validator,
@@ -22,4 +23,5 @@ pub use driver::{
 pub use issuer::Issuer;
 pub use people::People;
 pub use postgres::Postgres;
+pub use provider::Provider;
 pub use stage::{Builder, EnforceAt, Programs, Stage, policies, record_text};

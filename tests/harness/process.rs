@@ -137,7 +137,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T>
     }
 }
 
-fn pause() {
+pub(super) fn pause() {
     #[expect(clippy::disallowed_methods, reason = "the pause between two looks at a condition")]
     std::thread::sleep(LOOK_EVERY);
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    client::Finished,
+    client::{Finished, finish},
     http,
     issuer::Issuer,
     people::{CLIENT_SECRET, People},
@@ -287,7 +287,7 @@ impl Builder {
         };
         self.configure(dir.path(), port, &postgres, &issuer, &thumbprint)?;
         if let Some(people) = &people {
-            let_in(dir.path(), &people.url)?;
+            let_in(dir.path(), people.url())?;
         }
         let mut broker = start_broker(&programs, dir.path())?;
         wait_healthy(&mut broker, &url)?;
@@ -429,7 +429,7 @@ impl Stage {
 
     /// Runs a command under guard to its end.
     pub fn run(&self, command: &Command) -> Result<Finished> {
-        Ok(self.guard(command).output()?.into())
+        finish(&mut self.guard(command))
     }
 
     /// Runs a client program of the server's version under guard to its end.
@@ -454,7 +454,7 @@ impl Stage {
     pub fn tool(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = Command::new(&self.programs.guard);
         clean(&mut command);
-        Ok(command.args(arguments).output()?.into())
+        finish(command.args(arguments))
     }
 
     /// Where reports go.
@@ -503,7 +503,7 @@ impl Stage {
         let mut command = Command::new(&self.programs.broker);
         clean(&mut command);
         let config = self.dir().join("guard.yaml");
-        Ok(command.args(arguments).arg("--config").arg(config).output()?.into())
+        finish(command.args(arguments).arg("--config").arg(config))
     }
 
     /// The key that the broker seals with, as `guard audit verify --key` takes it.

@@ -1,12 +1,7 @@
 //! A certified OpenID Provider as an issuer: discovery, keys and tokens that nobody of guard wrote.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Stdio},
-};
-
 use axum::http::StatusCode;
-use guard_tests::issuer_script;
+use guard_tests::Provider;
 use serde_json::{Value, json};
 
 use super::stage::{Key, Stage, URL, unique};
@@ -14,33 +9,15 @@ use super::stage::{Key, Stage, URL, unique};
 const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
 
 /// The provider in a process of its own.
-struct Certified {
-    url: String,
-    process: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+struct Certified(Provider);
 
 impl Certified {
     fn start() -> Self {
-        let mut script = issuer_script("oidc_provider.js", "oidc-provider").unwrap();
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = script.spawn().unwrap();
-        let commands = process.stdin.take().unwrap();
-        let mut answers = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
-        Self { url: said["url"].as_str().unwrap().into(), process, commands, answers }
+        Self(Provider::start("oidc_provider.js").unwrap())
     }
 
     fn ask(&mut self, command: &Value) -> Value {
-        writeln!(self.commands, "{command}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert!(answer.get("error").is_none(), "{answer}");
-        answer
+        self.0.tell(command).unwrap()
     }
 
     /// A token of a job of project 7, for a key.
@@ -55,13 +32,6 @@ impl Certified {
     }
 }
 
-impl Drop for Certified {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// A broker that takes the provider's tokens.
 async fn stage(certified: &Certified) -> Stage {
     let mut stage = Stage::new().await;
@@ -69,7 +39,7 @@ async fn stage(certified: &Certified) -> Stage {
     let issuer = format!(
         "issuers:\n  - {{ name: certified, platform: oidc, url: \"{}\", bind: key, algorithms: [{}],\n      \
          run: {{ repository_id: /ci/project, run_id: build, ref: /ci/ref }} }}\n",
-        certified.url,
+        certified.0.url,
         ALGORITHMS.join(", ")
     );
     let text = std::fs::read_to_string(&path).unwrap().replace("issuers:\n", &issuer);

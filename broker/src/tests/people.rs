@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -15,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use guard_core::Timestamp;
-use guard_tests::issuer_script;
+use guard_tests::Provider;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
@@ -474,12 +473,10 @@ async fn a_provider_that_is_away_signs_nobody_in_and_who_is_signed_in_goes_on() 
     assert_eq!(ann.get(&stage, "/approvals").await.status, StatusCode::OK);
 }
 
-/// oidc-provider, in a process of its own.
+/// oidc-provider, in a process of its own, and somebody's browser there.
 struct Certified {
     url: String,
-    process: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    provider: Provider,
     http: reqwest::Client,
     cookies: BTreeMap<String, String>,
 }
@@ -487,29 +484,18 @@ struct Certified {
 impl Certified {
     fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut script = issuer_script("people_provider.js", "oidc-provider").unwrap();
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = script.spawn().unwrap();
-        let commands = process.stdin.take().unwrap();
-        let mut answers = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
+        let provider = Provider::start("people_provider.js").unwrap();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(30))
             .no_proxy()
             .build()
             .unwrap();
-        let url = said["url"].as_str().unwrap().into();
-        Self { url, process, commands, answers, http, cookies: BTreeMap::new() }
+        Self { url: provider.url.clone(), provider, http, cookies: BTreeMap::new() }
     }
 
     fn ask(&mut self, command: &Value) {
-        writeln!(self.commands, "{command}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert!(answer.get("error").is_none(), "{answer}");
+        let _ = self.provider.tell(command).unwrap();
     }
 
     fn knows(&mut self, device: bool) {
@@ -555,13 +541,6 @@ impl Certified {
             }
         }
         panic!("sent around: {at}");
-    }
-}
-
-impl Drop for Certified {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -1,6 +1,6 @@
 //! A broker without a socket, an issuer whose keys are a file, a shim and a gateway.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use axum::{
@@ -204,8 +204,8 @@ impl Stage {
 
     /// The same folder with a new broker, as after a `kill -9`.
     pub(super) async fn restart(&mut self) {
-        self.app.sessions.store.close().await;
-        self.app = start(self.folder.path()).await;
+        within("closing the store", self.app.sessions.store.close()).await;
+        self.app = within("starting again", start(self.folder.path())).await;
     }
 
     pub(super) fn claims(&self) -> Value {
@@ -310,12 +310,19 @@ impl Stage {
     }
 }
 
+/// A broker that hangs fails its test in time to say where.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), future).await;
+    waited.unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
 /// What a broker answers.
 pub(super) async fn send_to(app: &Arc<App>, request: Request<Body>) -> (StatusCode, Value) {
     let service = TowerToHyperService::new(api::router(app.clone()));
-    let answer = service.call(request).await.unwrap();
+    let what = format!("{} {}", request.method(), request.uri());
+    let answer = within(&what, service.call(request)).await.unwrap();
     let status = answer.status();
-    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let body = within(&what, to_bytes(answer.into_body(), 1 << 20)).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
