@@ -6,11 +6,15 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, geteuid, kill_process},
+};
 
 /// A server on a busy two-core machine is ready well within this.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -18,6 +22,9 @@ pub const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// How often a condition is looked at: short beside a start, long beside a look.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// So many are given to tests.
+const PORTS: u16 = 8_000;
 
 /// A started program with its output in a file. Dropping it stops it.
 #[derive(Debug)]
@@ -142,14 +149,33 @@ pub(super) fn pause() {
     std::thread::sleep(LOOK_EVERY);
 }
 
-/// A loopback port that nobody listens at now.
+/// A loopback port at which nobody listens, and which no other test gets while this one lives.
+///
+/// It lies below the range from which the kernel gives ports to clients and to who asks for any, so that nothing takes it before
+/// the program that it is for: thousands of ports are given out while the tests run.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let lowest: u16 = range.split_whitespace().next().context("no range of ports")?.parse()?;
+    let first = lowest.saturating_sub(PORTS).max(1024);
+    let folder = std::env::temp_dir().join(format!("guard-ports-{}", geteuid().as_raw()));
+    std::fs::create_dir_all(&folder)?;
+    // Tests that run at the same time begin at different places.
+    let offset = u16::try_from(std::process::id() % u32::from(PORTS))?;
+    for port in (first..lowest).cycle().skip(offset.into()).take(PORTS.into()) {
+        let file = File::create(folder.join(port.to_string()))?;
+        let is_ours = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_ours && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+            return Ok(port);
+        }
+    }
+    bail!("no port between {first} and {lowest} is free")
 }
 
 /// Whether we may do everything.
 pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    geteuid().is_root()
 }
 
 /// An exit code as a shell shows it: 128 and the signal when one ended it.

@@ -51,7 +51,11 @@ impl Provider {
         let answers = lines(child.stdout.take().context("the provider has no output")?);
         let mut provider = Self { url: String::new(), child, commands, answers };
         let hello = provider.answer()?;
-        hello.get("url").and_then(Value::as_str).context("no address")?.clone_into(&mut provider.url);
+        hello
+            .get("url")
+            .and_then(Value::as_str)
+            .context("no address")?
+            .clone_into(&mut provider.url);
         Ok(provider)
     }
 
