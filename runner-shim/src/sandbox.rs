@@ -8,6 +8,7 @@ mod memory;
 mod platform;
 mod seccomp;
 pub(crate) mod strict;
+mod user;
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
@@ -17,6 +18,7 @@ pub(crate) use confine::Confined;
 pub(crate) use descendants::{adopt_descendants, end_descendants, parent as parent_of};
 pub(crate) use memory::{hide_memory, lock_memory};
 pub(crate) use platform::{give_platform, platform_secrets, platform_variable, take_platform};
+pub(crate) use user::{User, UserError};
 
 /// Has the kernel send SIGTERM to the child when the thread that starts it ends, which is the
 /// main thread: with a shim that was killed its child loses its resources, and is told so.

@@ -15,6 +15,7 @@ mod broker;
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -66,6 +67,59 @@ fn exit_codes_and_signals_pass_through_at_each_level() {
             assert_eq!(broker.ended_with(), Some(expected), "{level} {command:?}");
             assert_eq!(broker.reached()[0].level, level, "{stderr}");
         }
+    }
+}
+
+/// Looks around, and tries what only the user of its shim could do.
+const LOOK_AROUND: &str = "id -u; id -g; id -G; echo $HOME $USER $LOGNAME; echo \"${XDG_RUNTIME_DIR-none} ${PGHOST-none}\"
+    (kill -0 $PPID) 2>/dev/null && echo signalled; (cat /proc/$PPID/environ) 2>/dev/null && echo read
+    (cat roots-own) 2>/dev/null && echo read; touch roots-folder/x 2>/dev/null && echo written; exit 0";
+
+#[test]
+fn the_command_runs_as_the_user_that_is_named_and_has_nothing_of_roots() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = FakeBroker::start(&[]);
+    if !rustix::process::geteuid().is_root() {
+        let run = guard(&broker, folder.path(), &["--user", "nobody"], &["true"]).output().unwrap();
+        let (code, _, stderr) = text(&run);
+        assert_eq!(code, 125, "{stderr}");
+        assert!(stderr.contains("only root can"), "{stderr}");
+        return;
+    }
+    // Others may come here, and no further.
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(folder.path(), 0o755);
+    fs::write(folder.path().join("roots-own"), "").unwrap();
+    mode(&folder.path().join("roots-own"), 0o600);
+    fs::create_dir(folder.path().join("roots-folder")).unwrap();
+    for level in LEVELS {
+        let broker = FakeBroker::start(&[]);
+        let arguments = ["--user", "nobody", "--isolation", level.as_str()];
+        let mut guard = guard(&broker, folder.path(), &arguments, &["sh", "-c", LOOK_AROUND]);
+        guard.env("HOME", "/root").env("USER", "root").env("XDG_RUNTIME_DIR", "/run/user/0");
+        let (code, stdout, stderr) = text(&guard.output().unwrap());
+        assert_eq!(code, 0, "{level}: {stderr}");
+        assert!(stderr.contains("as user `nobody`"), "{stderr}");
+        let expected = "65534\n65534\n65534\n/nonexistent nobody nobody\nnone none\n";
+        assert_eq!(stdout, expected, "{level}: {stderr}");
+        assert_eq!(broker.reached()[0].level, level, "{stderr}");
+    }
+}
+
+#[test]
+fn a_user_that_is_not_there_or_is_root_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (user, reason) in
+        [("no-such-user", "there is no user `no-such-user`"), ("root", "is root"), ("0", "is root")]
+    {
+        let broker = FakeBroker::start(&[]);
+        let run =
+            guard(&broker, folder.path(), &["--user", user], &["touch", "ran"]).output().unwrap();
+        let (code, _, stderr) = text(&run);
+        assert_eq!(code, 125, "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(!folder.path().join("ran").exists());
     }
 }
 

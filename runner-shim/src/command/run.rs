@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// reached; `auto` takes the best that the machine gives
     #[arg(long, env = "GUARD_ISOLATION", value_name = "LEVEL", default_value = "auto")]
     isolation: isolation::Asked,
+    /// Run the command as this user of the machine, by name or number; only root can
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     /// Let the command write to this file or folder, too (at `landlock` and `strict`)
     #[arg(long, value_name = "PATH")]
     writable: Vec<PathBuf>,
@@ -99,6 +102,8 @@ enum RunError {
     Agent(#[from] session::AgentError),
     #[error(transparent)]
     Isolation(#[from] isolation::IsolationError),
+    #[error(transparent)]
+    User(#[from] sandbox::UserError),
     #[error("the command's output cannot be taken")]
     Output(#[source] std::io::Error),
     #[error("no listener for the command can be opened")]
@@ -206,6 +211,7 @@ async fn alone(args: &Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
 
 /// What stands around the command.
 struct Way<'a> {
+    user: Option<sandbox::User>,
     attempt: isolation::Attempt,
     outputs: output::Outputs,
     known: &'a output::Known,
@@ -218,12 +224,19 @@ impl<'a> Way<'a> {
         hidden: BTreeSet<PathBuf>,
         known: &'a output::Known,
     ) -> Result<Self, RunError> {
+        let user = args.user.as_deref().map(sandbox::User::find).transpose()?;
         let outputs = output::Outputs::new(args.raw).map_err(RunError::Output)?;
         let for_command = || outputs.for_command();
         let (command, writable) = (&args.command, &args.writable);
-        let attempt =
-            isolation::Attempt::begin(args.isolation, command, writable, hidden, for_command);
-        Ok(Self { attempt, outputs, known })
+        let attempt = isolation::Attempt::begin(
+            args.isolation,
+            command,
+            writable,
+            user.as_ref(),
+            hidden,
+            for_command,
+        );
+        Ok(Self { user, attempt, outputs, known })
     }
 }
 
@@ -238,12 +251,15 @@ async fn guarded(
 ) -> Result<u8, RunError> {
     let reached = way.attempt.settle(life.info().isolation)?;
     let routes = life.routes(threads, way.known).await?;
-    introduce(life.info(), &reached.word);
+    let user = way.user.as_ref();
+    introduce(life.info(), &reached.word, user);
     // Recorded before the command can do anything.
     life.isolated(&reached.word).await?;
     let network = match (&reached.place, reached.word.level) {
         (Some(_), _) => listener::Network::Inside,
-        (None, Isolation::Env) => listener::Network::Here,
+        // A Unix socket would be in a folder of this user.
+        (None, Isolation::Env) if user.is_none() => listener::Network::Here,
+        (None, Isolation::Env) => listener::Network::Ports,
         (None, Isolation::Landlock | Isolation::Strict) => listener::Network::Ports,
     };
     let mut listeners = listener::Listeners::open(&routes, life.judge(), threads, network)
@@ -257,9 +273,11 @@ async fn guarded(
     }
     let environment =
         environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
+    let environment = environment.for_user(user);
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 
-    let plan = child::Plan { command: &args.command, environment: &environment, reached, ports };
+    let plan =
+        child::Plan { command: &args.command, environment: &environment, reached, user, ports };
     let started = child::start(plan, &way.outputs);
     drop(environment);
     let filters = way.outputs.filter(way.known).map_err(RunError::Output)?;
@@ -323,13 +341,14 @@ async fn close(
 }
 
 /// Who this is, what it may reach, where that is enforced, and until when; and at which level the command is.
-fn introduce(info: &SessionInfo, isolation: &ReachedIsolation) {
+fn introduce(info: &SessionInfo, isolation: &ReachedIsolation, user: Option<&sandbox::User>) {
     introduce_session(info);
     let why = match isolation.why_not.as_slice() {
         [] => String::new(),
         reasons => format!(" ({})", reasons.join("; ")),
     };
-    say(&format!("isolation of the command: {}{why}", isolation.level));
+    let user = user.map(|user| format!(", as user `{}`", user.name)).unwrap_or_default();
+    say(&format!("isolation of the command: {}{user}{why}", isolation.level));
 }
 
 fn introduce_session(info: &SessionInfo) {

@@ -34,7 +34,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::landlock::Files;
+use super::{User, landlock::Files};
 
 /// The word by which this program knows that it is to be the process inside.
 pub(crate) const INSIDE: &str = "__inside";
@@ -56,6 +56,7 @@ struct Plan {
 struct Go {
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    user: Option<User>,
     ports: Vec<u16>,
     landlock: bool,
     own_group: bool,
@@ -95,6 +96,8 @@ pub(crate) struct Start<'a> {
     pub(crate) command: &'a [OsString],
     /// All of its environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The user that it runs as, if not this one.
+    pub(crate) user: Option<User>,
     /// The ports of the listeners.
     pub(crate) ports: Vec<u16>,
     /// Whether Landlock keeps it, too.
@@ -187,6 +190,7 @@ impl Ready {
         let go = Go {
             command: start.command.to_vec(),
             environment: start.environment,
+            user: start.user,
             ports: start.ports,
             landlock: start.landlock,
             own_group: start.own_group,

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{environment::Environment, isolation::Reached, output::Outputs};
 use crate::{
-    sandbox::{self, Confined, strict},
+    sandbox::{self, Confined, User, strict},
     words::say,
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Plan<'a> {
     pub(super) command: &'a [OsString],
     pub(super) environment: &'a Environment,
     pub(super) reached: Reached,
+    /// The user that it runs as, if not this one.
+    pub(super) user: Option<&'a User>,
     /// The ports of the listeners.
     pub(super) ports: Vec<u16>,
 }
@@ -77,6 +79,7 @@ pub(super) fn start(plan: Plan<'_>, outputs: &Outputs) -> Result<Child, StartErr
         let start = strict::Start {
             command: plan.command,
             environment: plan.environment.all(),
+            user: plan.user.cloned(),
             ports: plan.ports,
             landlock,
             own_group,
@@ -85,6 +88,9 @@ pub(super) fn start(plan: Plan<'_>, outputs: &Outputs) -> Result<Child, StartErr
     } else {
         let mut command = process::Command::new(program);
         command.args(arguments).env_clear().envs(plan.environment.all());
+        if let Some(user) = plan.user {
+            user.runs(&mut command);
+        }
         let ports = Some(plan.ports.as_slice());
         let confined = match word.level {
             Isolation::Env => Ok(Confined::lightly()),
@@ -225,7 +231,8 @@ mod tests {
         environment.set.push(("GIVEN".into(), "yes".into()));
         let word = ReachedIsolation { level: Isolation::Env, why_not: Vec::new(), step: None };
         let reached = Reached { files: Files::default(), landlock: false, word, place: None };
-        let plan = Plan { command, environment: &environment, reached, ports: Vec::new() };
+        let plan =
+            Plan { command, environment: &environment, reached, user: None, ports: Vec::new() };
         start(plan, &Outputs::new(true).unwrap())
     }
 

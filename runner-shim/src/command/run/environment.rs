@@ -12,6 +12,7 @@ use super::{
         REQUEST_TOKEN, REQUEST_URL,
     },
 };
+use crate::sandbox::User;
 
 /// The user name that clients give. The lease's own goes to the server.
 const USER: &str = "guard";
@@ -89,6 +90,16 @@ const PLAIN: [&str; 14] = [
     "NO_COLOR",
 ];
 
+/// Where a user's own files are, if not in the home: of no use to another user.
+const FOLDERS_OF_A_USER: [&str; 6] = [
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "MAIL",
+];
+
 /// What of the own environment passes to the child.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Passed {
@@ -124,17 +135,32 @@ pub(super) struct Environment {
     passed: Passed,
     /// The variable that held the identity token.
     token: Option<String>,
+    /// Of the user that the child runs as, if that is another one.
+    user: Vec<(&'static str, OsString)>,
 }
 
 impl Environment {
+    /// The same for a child that runs as another user: nothing leads it to folders of this one.
+    pub(super) fn for_user(mut self, user: Option<&User>) -> Self {
+        self.user = user.into_iter().flat_map(User::variables).collect();
+        self
+    }
+
+    fn is_anothers(&self, name: &OsStr) -> bool {
+        let is_set = self.user.iter().any(|(set, _)| name == *set);
+        is_set || !self.user.is_empty() && FOLDERS_OF_A_USER.iter().any(|folder| name == *folder)
+    }
+
     /// All of the child's environment.
     pub(super) fn all(&self) -> Vec<(OsString, OsString)> {
         let is_set = |name: &OsStr| self.set.iter().any(|(set, _)| name == set.as_str());
         let token = |name: &OsStr| self.token.as_deref().is_some_and(|token| name == token);
         let passed = std::env::vars_os()
-            .filter(|(name, _)| self.passed.passes(name) && !token(name) && !is_set(name));
+            .filter(|(name, _)| self.passed.passes(name) && !token(name) && !is_set(name))
+            .filter(|(name, _)| !self.is_anothers(name));
         let set = self.set.iter().map(|(name, value)| (name.into(), value.into()));
-        passed.chain(set).collect()
+        let user = self.user.iter().map(|(name, value)| (name.into(), value.clone()));
+        passed.chain(set).chain(user).collect()
     }
 }
 
@@ -175,7 +201,7 @@ pub(super) fn environment(
         set.extend(PROXY.map(|name| (name.to_owned(), address.clone())));
         set.extend(NO_PROXY.map(|name| (name.to_owned(), NOT_THROUGH_PROXY.to_owned())));
     }
-    Environment { set, passed: passed.clone(), token: token.map(str::to_owned) }
+    Environment { set, passed: passed.clone(), token: token.map(str::to_owned), user: Vec::new() }
 }
 
 /// The address over TCP: not every driver knows Unix sockets.

@@ -14,6 +14,7 @@ use std::{
 use guard_core::{Isolation, NoIsolation, control::ReachedIsolation};
 
 use crate::sandbox::{
+    User,
     landlock::{self, Files, Support},
     strict::{Making, Ready},
 };
@@ -36,6 +37,9 @@ const FOLDERS: [&str; 15] = [
     "XDG_CACHE_HOME",
     "XDG_RUNTIME_DIR",
 ];
+
+/// Of these, those of who runs guard and not of the job.
+const OF_A_USER: [&str; 3] = ["HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"];
 
 /// Folders for temporary files: everybody's, or the command's own.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -105,10 +109,11 @@ impl Attempt {
         asked: Asked,
         command: &[OsString],
         writable: &[PathBuf],
+        user: Option<&User>,
         hidden: BTreeSet<PathBuf>,
         outputs: impl FnOnce() -> io::Result<(Stdio, Stdio)>,
     ) -> Self {
-        let files = Files { writable: places(writable), hidden };
+        let files = Files { writable: places(writable, user), hidden };
         let making = match asked {
             Asked::Auto | Asked::Level(Isolation::Strict) => {
                 Some(outputs().and_then(|(out, err)| {
@@ -195,9 +200,12 @@ fn choose(
 }
 
 /// Where a job writes.
-fn places(said: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let named = FOLDERS.iter().filter_map(env::var_os).map(PathBuf::from);
+fn places(said: &[PathBuf], user: Option<&User>) -> BTreeSet<PathBuf> {
+    // Of another user's home and caches the command has no use.
+    let named = FOLDERS.iter().filter(|name| user.is_none() || !OF_A_USER.contains(name));
+    let named = named.filter_map(env::var_os).map(PathBuf::from);
     let places = named
+        .chain(user.map(|user| user.home.clone()))
         .chain(env::current_dir())
         .chain(TEMPORARY.map(PathBuf::from))
         // All of the machine is no place of a job's.

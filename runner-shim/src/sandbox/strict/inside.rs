@@ -160,6 +160,9 @@ fn start(go: &Go, plan: &Plan) -> io::Result<Pid> {
     let mut command = Command::new(program);
     let environment = go.environment.iter().map(|(name, value)| (name, value));
     command.args(arguments).env_clear().envs(environment);
+    if let Some(user) = &go.user {
+        user.runs(&mut command);
+    }
     let confined = Confined::closely(go.landlock.then_some(&plan.files), None)?;
     confined.in_own_group(go.own_group).apply(&mut command);
     let child = command.spawn()?;
