@@ -186,17 +186,18 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// Microseconds of processor that each program has taken so far.
 fn cpu_time(programs: &[(&'static str, u32)]) -> Vec<f64> {
+    programs.iter().map(|(_, pid)| cpu_time_of(*pid).unwrap_or(f64::NAN)).collect()
+}
+
+/// Microseconds of processor that a program has taken so far.
+pub(super) fn cpu_time_of(pid: u32) -> Option<f64> {
     /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
     const TICK: f64 = 10_000.0;
-    let of = |pid: u32| -> Option<f64> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the name, which may hold anything, `utime` and `stime` are the 12th and 13th (proc(5)).
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-        let user: f64 = fields.next()?.parse().ok()?;
-        let system: f64 = fields.next()?.parse().ok()?;
-        Some((user + system) * TICK)
-    };
-    programs.iter().map(|(_, pid)| of(*pid).unwrap_or(f64::NAN)).collect()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, `utime` and `stime` are the 12th and 13th (proc(5)).
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((user + system) * TICK)
 }

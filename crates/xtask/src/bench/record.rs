@@ -18,7 +18,7 @@ use guard_tests::{
 };
 use serde_json::{Value, json};
 
-use super::measure::median;
+use super::measure::{cpu_time_of, median};
 use crate::{install, shell};
 
 /// Options of `cargo xtask bench record`.
@@ -69,7 +69,7 @@ fn example(options: &Options, package: &str, example: &str) -> Result<String> {
     shell::read(&mut cargo(options, "run", package, example))
 }
 
-/// Transactions a second with the record and without it, in turns.
+/// Transactions a second with the record and without it, in turns, and what each takes of the processors.
 fn data_path(options: &Options) -> Result<Vec<Value>> {
     use std::os::unix::fs::PermissionsExt as _;
     shell::run(&mut cargo(options, "build", "guard-engine", "data_path"))?;
@@ -93,28 +93,61 @@ fn data_path(options: &Options) -> Result<Vec<Value>> {
     serving.wait_until("sockets", || PATHS.into_iter().all(ready))?;
     let mut cells = Vec::new();
     for (name, arguments) in CELLS {
-        let mut rates = [Vec::new(), Vec::new()];
+        let mut sides = [Side::default(), Side::default()];
         for round in 0..options.rounds {
             // Each round begins with the other one.
             for place in [round % 2, (round + 1) % 2] {
-                let (Some(path), Some(rates)) = (PATHS.get(place), rates.get_mut(place)) else {
+                let (Some(path), Some(side)) = (PATHS.get(place), sides.get_mut(place)) else {
                     continue;
                 };
-                let rate = pgbench(&server, &sockets.path().join(path), arguments, options.seconds);
-                rates.push(rate.with_context(|| serving.log())?);
+                let at = sockets.path().join(path);
+                let before = cpu_time_of(serving.pid()).unwrap_or(f64::NAN);
+                let ran = pgbench(&server, &at, arguments, options.seconds);
+                let ran = ran.with_context(|| serving.log())?;
+                let taken = cpu_time_of(serving.pid()).unwrap_or(f64::NAN) - before;
+                side.rates.push(ran.rate);
+                side.micros.push(taken / ran.transactions);
             }
         }
-        let [on, off] = rates.map(|rates| median(&rates).unwrap_or(f64::NAN));
+        let [on, off] = sides.map(|side| side.medians());
         println!(
-            "{name:<22} {on:>9.0} with the record, {off:>9.0} without: {:.1} % slower",
-            (1.0 - on / off) * 100.0
+            "{name:<22} {:>9.0} with the record, {:>9.0} without: {:.1} % slower; {:.1} and {:.1} µs of processor",
+            on.0,
+            off.0,
+            (1.0 - on.0 / off.0) * 100.0,
+            on.1,
+            off.1
         );
-        cells.push(json!({ "name": name, "with": on, "without": off }));
+        cells.push(json!({
+            "name": name, "with": on.0, "without": off.0, "micros_with": on.1, "micros_without": off.1,
+        }));
     }
     Ok(cells)
 }
 
-fn pgbench(server: &Postgres, at: &Path, arguments: &[&str], seconds: u32) -> Result<f64> {
+/// What was measured on one of the two paths.
+#[derive(Default)]
+struct Side {
+    /// Transactions a second.
+    rates: Vec<f64>,
+    /// Processors' time of the program between, for each of them.
+    micros: Vec<f64>,
+}
+
+impl Side {
+    fn medians(&self) -> (f64, f64) {
+        let middle = |values| median(values).unwrap_or(f64::NAN);
+        (middle(&self.rates), middle(&self.micros))
+    }
+}
+
+/// What `pgbench` says of a run.
+struct Ran {
+    rate: f64,
+    transactions: f64,
+}
+
+fn pgbench(server: &Postgres, at: &Path, arguments: &[&str], seconds: u32) -> Result<Ran> {
     let output = Command::new(server.programs().join("pgbench"))
         .args(["-n", "-S", "-j", "1", "-T", &seconds.to_string()])
         .args(arguments)
@@ -124,7 +157,13 @@ fn pgbench(server: &Postgres, at: &Path, arguments: &[&str], seconds: u32) -> Re
         .stdin(Stdio::null())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
-    let rate = rate.and_then(|rate| rate.parse().ok()).filter(|_| output.status.success());
-    rate.with_context(|| format!("pgbench: {}", String::from_utf8_lossy(&output.stderr)))
+    let number = |before: &str| -> Option<f64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(before))?;
+        rest.split(' ').next()?.parse().ok()
+    };
+    let rate = number("tps = ").filter(|_| output.status.success());
+    let ran = rate.zip(number("number of transactions actually processed: "));
+    let (rate, transactions) =
+        ran.with_context(|| format!("pgbench: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(Ran { rate, transactions })
 }
