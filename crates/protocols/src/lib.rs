@@ -21,6 +21,8 @@ pub mod fuzz {
     };
 }
 
+pub use postgres::secret_at;
+
 use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;

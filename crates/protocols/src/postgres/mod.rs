@@ -80,6 +80,7 @@ use tokio::time::timeout;
 use understand::Understanding;
 use upstream::Upstream;
 
+pub use mask::detect::secret_at;
 pub(crate) use turn_away::turn_away;
 
 use crate::{Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};

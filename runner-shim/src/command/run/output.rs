@@ -5,6 +5,7 @@
 //! goes to a pipe or a file passes the filter, unless `--raw` says otherwise.
 
 mod filter;
+mod looks;
 mod patterns;
 
 use std::{

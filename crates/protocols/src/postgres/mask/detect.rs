@@ -53,6 +53,14 @@ pub(crate) fn hide(
     any
 }
 
+/// Where a secret ends that begins at `start` and is one by its looks: a private key, a key of a cloud or a code host, a JSON web
+/// token. What stands before it is not looked at.
+pub fn secret_at(value: &[u8], start: usize) -> Option<usize> {
+    let secrets = [Detector::PrivateKey, Detector::CloudKey, Detector::Jwt];
+    let search = Search { detectors: secrets.into_iter().collect(), private_keys: true };
+    search.at(value, start).map(|(_, end)| end)
+}
+
 /// Whether a decimal is the number of a card.
 pub(super) fn is_card_number(detectors: Detectors, decimal: &[u8], found: &mut Found) -> bool {
     let is_one = detectors.has(Detector::Card)

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::patterns::Patterns;
+use super::{looks, patterns::Patterns};
 
 /// What stands in a secret's place.
 const HIDDEN: &[u8] = b"***";
@@ -10,14 +10,18 @@ const HIDDEN: &[u8] = b"***";
 /// A filter between two chunks.
 pub(super) struct Filter {
     patterns: Patterns,
-    /// The end of what came, in which a pattern may have begun.
+    /// The end of what came, in which a secret may have begun.
     held: Vec<u8>,
+    /// The byte in front of what is held or comes next.
+    before: u8,
+    /// The rest of a token that was too long to be waited for is left out.
+    in_token: bool,
     hidden: u64,
 }
 
 impl Filter {
     pub(super) fn new(patterns: Patterns) -> Self {
-        Self { patterns, held: Vec::new(), hidden: 0 }
+        Self { patterns, held: Vec::new(), before: 0, in_token: false, hidden: 0 }
     }
 
     /// Looks for others from now on.
@@ -37,13 +41,17 @@ impl Filter {
 
     /// Takes a chunk, and writes all but the beginning of what may be a secret.
     pub(super) fn take(&mut self, chunk: &[u8], to: &mut dyn Write) -> io::Result<()> {
+        let chunk = self.behind_token(chunk);
+        if chunk.is_empty() {
+            return Ok(());
+        }
         if self.held.is_empty() {
-            let left = self.pass(chunk, self.patterns.unfinished(chunk), to)?;
+            let left = self.pass(chunk, self.unfinished(chunk), to)?;
             self.held.extend_from_slice(chunk.get(left..).unwrap_or_default());
         } else {
             let mut text = std::mem::take(&mut self.held);
             text.extend_from_slice(chunk);
-            let left = self.pass(&text, self.patterns.unfinished(&text), to)?;
+            let left = self.pass(&text, self.unfinished(&text), to)?;
             text.drain(..left);
             self.held = text;
         }
@@ -60,10 +68,29 @@ impl Filter {
         to.flush()
     }
 
-    /// Writes a text up to a place, and further where a pattern reaches over it. Gives how far.
+    /// A chunk without the rest of the token that the last one ended with.
+    fn behind_token<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        if !self.in_token {
+            return chunk;
+        }
+        let rest = chunk.iter().take_while(|byte| looks::is_of_token(**byte)).count();
+        self.in_token = rest == chunk.len();
+        chunk.get(rest..).unwrap_or_default()
+    }
+
+    fn unfinished(&self, text: &[u8]) -> usize {
+        self.patterns.unfinished(text).min(looks::unfinished(text, self.before))
+    }
+
+    /// Writes a text up to a place, and further where a secret reaches over it. Gives how far.
     fn pass(&mut self, text: &[u8], until: usize, to: &mut dyn Write) -> io::Result<usize> {
         let mut at = 0;
-        for (start, end) in self.patterns.found(text) {
+        let looks = looks::found(text, self.before);
+        // It was waited for, or is too long for that: its rest may come.
+        let ends_in_token = looks.last().is_some_and(|(start, end)| {
+            *end == text.len() && text.get(*start).is_some_and(u8::is_ascii_alphabetic)
+        });
+        for (start, end) in merged(self.patterns.found(text), looks) {
             if start >= until {
                 break;
             }
@@ -72,12 +99,36 @@ impl Filter {
             self.hidden += 1;
             at = end;
         }
+        self.in_token = ends_in_token && at == text.len();
         if at < until {
             to.write_all(text.get(at..until).unwrap_or_default())?;
             at = until;
         }
+        if let Some(last) = at.checked_sub(1).and_then(|last| text.get(last)) {
+            self.before = *last;
+        }
         Ok(at)
     }
+}
+
+/// All places of two orders, in order; those that overlap are one.
+fn merged(
+    known: impl Iterator<Item = (usize, usize)>,
+    mut places: Vec<(usize, usize)>,
+) -> Vec<(usize, usize)> {
+    if places.is_empty() {
+        return known.collect();
+    }
+    places.extend(known);
+    places.sort_unstable();
+    let mut merged: Vec<(usize, usize)> = Vec::with_capacity(places.len());
+    for (start, end) in places {
+        match merged.last_mut() {
+            Some(last) if start < last.1 => last.1 = last.1.max(end),
+            Some(_) | None => merged.push((start, end)),
+        }
+    }
+    merged
 }
 
 #[cfg(test)]
@@ -135,6 +186,56 @@ mod tests {
         assert_eq!(out, b"");
         filter.flush(&mut out).unwrap();
         assert_eq!(out, b"abcabcab");
+    }
+
+    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+    const PEM: &str =
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nabc+/=\n-----END RSA PRIVATE KEY-----";
+
+    #[test]
+    fn secrets_that_nobody_told_of_are_hidden_wherever_a_border_cuts_them() {
+        let key = format!("ghp_{}", "A1b2".repeat(9));
+        let certificate = "MIIE".repeat(16);
+        let text = format!(
+            "Bearer {JWT}, AKIAIOSFODNN7EXAMPLE;\n{key}\nx=AKIASHORT eyJ eyJhb -----BEGIN CERTIFICATE-----\n{certificate}\n{PEM}\n{JWT}"
+        );
+        let expected = format!(
+            "Bearer ***, ***;\n***\nx=AKIASHORT eyJ eyJhb -----BEGIN CERTIFICATE-----\n{certificate}\n***\n***"
+        );
+        let bytes = text.as_bytes();
+        assert_eq!(String::from_utf8(filtered(&[bytes])).unwrap(), expected);
+        for size in 1..bytes.len() {
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(String::from_utf8(filtered(&chunks)).unwrap(), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_any_length_is_hidden_whole_and_what_follows_is_not() {
+        let text = format!("a {JWT}{}, b\n", "x".repeat(100_000));
+        for size in [1_000, 16_384, 70_000, text.len()] {
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            assert_eq!(String::from_utf8(filtered(&chunks)).unwrap(), "a ***, b\n", "{size}");
+        }
+    }
+
+    #[test]
+    fn words_that_only_begin_like_a_secret_are_not_held_longer_than_they_have_to_be() {
+        let (mut filter, mut out) = (filter(), Vec::new());
+        for (chunk, shown) in [
+            ("they ", "they "),
+            ("e", ""),
+            ("yes", "eyes"),
+            (" eyJa", " "),
+            ("bc ", "eyJabc "),
+            ("Key=AKIA", "Key="),
+            ("\n", "AKIA\n"),
+            ("-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\n"),
+            ("notAKIA", "notAKIA"),
+        ] {
+            filter.take(chunk.as_bytes(), &mut out).unwrap();
+            assert_eq!(String::from_utf8(std::mem::take(&mut out)).unwrap(), shown, "{chunk}");
+        }
     }
 
     #[test]
