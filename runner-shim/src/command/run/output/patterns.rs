@@ -14,6 +14,7 @@ const SHORTEST: usize = 8;
 const LONGEST: usize = 4096;
 
 /// What is looked for.
+#[derive(Clone)]
 pub(super) struct Patterns {
     texts: Vec<Vec<u8>>,
     automaton: Option<AhoCorasick>,
