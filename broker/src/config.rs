@@ -21,11 +21,11 @@ use std::{
 };
 
 use guard_core::{
-    Digest, PolicyName, ResourceName,
+    PolicyName, ResourceName,
     control::PolicySource,
     document::{self, Node, Position, Problem, Problems},
 };
-use guard_policy::{Policy, TrustContext, TrustRules};
+use guard_policy::{LockFile, LockText, Policy, TrustContext, TrustRules};
 use url::Url;
 
 pub(crate) use credentials::{
@@ -412,15 +412,20 @@ fn folder(
 
 fn policies(files: &[File], problems: &mut Problems) -> BTreeMap<PolicyName, PolicySource> {
     let mut policies = BTreeMap::new();
-    for (file, yaml) in files {
-        match Policy::parse(file, yaml) {
+    let lock = |name: &str| {
+        let found = files.iter().find(|(file, _)| {
+            Path::new(file).file_name().is_some_and(|own| own.as_encoded_bytes() == name.as_bytes())
+        });
+        let (file, text) = found.ok_or("there is no such file in the policies' folder")?;
+        Ok(LockText { file: file.clone(), text: text.clone() })
+    };
+    // A lock is read with the policy that names it.
+    for (file, yaml) in files.iter().filter(|(file, _)| !LockFile::is_named(file)) {
+        match Policy::parse_with_lock(file, yaml, &lock, Some(guard_sql::fingerprints)) {
             Ok(policy) => {
                 let name = policy.name().clone();
-                let source = PolicySource {
-                    name: name.clone(),
-                    yaml: yaml.clone(),
-                    digest: Digest::of(yaml),
-                };
+                let lock = policy.lock_text().map(str::to_owned);
+                let source = PolicySource::new(name.clone(), yaml.clone(), lock);
                 if policies.insert(name.clone(), source).is_some() {
                     let message = format!("a policy `{name}` stands in another file, too");
                     problems.add(file, Position::START, message);
@@ -444,7 +449,7 @@ fn declared(issuers: &Node, resources: &Node, policies: &[File]) -> Option<Trust
         let Some(fields) = item.fields(&mut said) else { continue };
         context.resources.extend(fields.optional("name").and_then(|node| node.parsed(&mut said)));
     }
-    for (file, yaml) in policies {
+    for (file, yaml) in policies.iter().filter(|(file, _)| !LockFile::is_named(file)) {
         let Some(node) = document::parse(file, yaml, &mut said) else { continue };
         let Some(fields) = node.fields(&mut said) else { continue };
         context.policies.extend(fields.optional("policy").and_then(|node| node.parsed(&mut said)));

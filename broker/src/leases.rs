@@ -138,8 +138,7 @@ pub(crate) async fn try_all(config: &Config) -> anyhow::Result<bool> {
         else {
             continue;
         };
-        let parsed = Policy::parse(policy.as_str(), &source.yaml)
-            .map_err(|problems| anyhow!("{problems}"))?;
+        let parsed = Policy::from_source(source).map_err(|problems| anyhow!("{problems}"))?;
         let tried = try_one(configured, &parsed).await;
         let mut say = std::io::stderr();
         if tried.is_empty() {

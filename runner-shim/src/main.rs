@@ -36,6 +36,8 @@ enum Command {
     Gateway(command::gateway::Args),
     /// Check, test and explain policies
     Policy(command::policy::Args),
+    /// Make and compare locks: what a job does, to be looked at and kept to
+    Lock(command::lock::Args),
     /// Report on and verify records
     Audit(command::audit::Args),
     /// Sign in at a broker, to decide on what people are asked
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Run(_)
         | Command::Session(_)
         | Command::Policy(_)
+        | Command::Lock(_)
         | Command::Audit(_)
         | Command::Login(_)
         | Command::Logout(_)
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Session(args) => command::run::session::main(args),
         Command::Gateway(args) => command::gateway::main(args),
         Command::Policy(args) => command::policy::main(args),
+        Command::Lock(args) => command::lock::main(args),
         Command::Audit(args) => command::audit::main(args),
         Command::Login(args) => command::people::login(&args),
         Command::Logout(args) => command::people::logout(&args),

@@ -242,3 +242,32 @@ cases:
         assert!(out.contains("expects at most 1000 rows"), "{out}");
     }
 }
+
+#[test]
+fn a_lock_is_read_beside_its_policy_and_cases_are_about_the_rules() {
+    let locked = format!("{POLICY}lock: {{ file: small.lock.yaml, unlisted: block }}\n");
+    let cases = format!(
+        "{CASES}  - {{ sql: \"SELECT id FROM users\", locked: true, expect: block, rule: lock }}\n"
+    );
+    let mut files = vec![
+        ("policies/small.yaml", locked.as_str()),
+        ("policies/small.cases.yaml", cases.as_str()),
+    ];
+    let (code, out, _) = guard(&files, &["check", "policies/small.yaml"]);
+    assert!(out.contains("the lock `small.lock.yaml` cannot be had"), "{out}");
+    assert_eq!(code, 1);
+    files.push(("policies/small.lock.yaml", "lock: guard-lock/1\n"));
+    let (code, out, _) = guard(&files, &["check", "policies"]);
+    assert!(out.contains("small.lock.yaml: ok lock, 0 statements"), "{out}");
+    assert!(out.contains("policy `small`, 3 rules, with masks, with a lock"), "{out}");
+    assert_eq!(code, 0);
+    let (code, out, _) = guard(&files, &["test", "policies"]);
+    assert_eq!((code, out.as_str()), (0, "3 cases, 0 not as expected\n"));
+    let explain = ["explain", "--policy", "policies/small.yaml", "SELECT id FROM users"];
+    let (code, out, _) = guard(&files, &explain);
+    assert!(
+        out.contains("it is not in the lock of the policy") && out.contains("GRD-2107"),
+        "{out}"
+    );
+    assert_eq!(code, 0);
+}

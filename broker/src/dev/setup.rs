@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use guard_policy::{LockText, Policy};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -75,7 +76,13 @@ pub(super) fn write_config(
     };
     let yaml = fs::read_to_string(policy)
         .with_context(|| format!("`{}` cannot be read", policy.display()))?;
-    let parsed = guard_policy::Policy::parse(&policy.display().to_string(), &yaml)
+    let lock = |name: &str| {
+        let file = policy.with_file_name(name);
+        let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        Ok(LockText { file: file.display().to_string(), text })
+    };
+    let name = policy.display().to_string();
+    let parsed = Policy::parse_with_lock(&name, &yaml, &lock, Some(guard_sql::fingerprints))
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
     let config = json!({
         "listen": url.trim_start_matches("http://"),
@@ -103,6 +110,9 @@ pub(super) fn write_config(
     fs::create_dir_all(folder.join("trust"))?;
     fs::create_dir_all(folder.join("policies"))?;
     fs::write(folder.join("policies/dev.yaml"), yaml)?;
+    if let (Some(name), Some(text)) = (parsed.lock_name(), parsed.lock_text()) {
+        fs::write(folder.join("policies").join(name), text)?;
+    }
     fs::write(folder.join("trust/dev.yaml"), yaml_of(&trust)?)?;
     fs::write(folder.join("guard.yaml"), yaml_of(&config)?)?;
     Ok(folder.join("guard.yaml"))

@@ -69,6 +69,11 @@ fn look_up(session: &Session, host: &str, port: u16) -> Result<(PolicyName, Egre
         Some((grant.policy.clone(), terms))
     });
     found.ok_or_else(|| {
+        let locked =
+            |(_, source): &(_, _)| parsed(source).is_some_and(|p| p.locks_out(&host, port));
+        if session.row.grants.iter().any(locked) {
+            return format!("`{host}:{port}` is not in the lock of the policy that lists it");
+        }
         format!("`{host}:{port}` is in the `egress` of none of the session's policies")
     })
 }

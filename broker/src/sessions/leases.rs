@@ -196,7 +196,7 @@ pub(super) fn renew_in(until: Timestamp, needed: Timestamp) -> Option<Duration> 
 
 /// The policy of a grant.
 pub(super) fn parse(source: &PolicySource) -> Result<Policy, Refusal> {
-    Policy::parse(source.name.as_str(), &source.yaml)
+    Policy::from_source(source)
         .map_err(|_| Refusal::Internal(format!("policy `{}` does not parse", source.name)))
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn parsed(source: &PolicySource) -> Option<Arc<Policy>> {
     if let Some(policy) = kept().get(&source.digest) {
         return Some(policy.clone());
     }
-    let policy = Arc::new(Policy::parse(source.name.as_str(), &source.yaml).ok()?);
+    let policy = Arc::new(Policy::from_source(source).ok()?);
     let mut kept = kept();
     if kept.len() >= MAX_KEPT {
         kept.clear();

@@ -40,6 +40,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0014_retention.sql"),
     include_str!("../../migrations/sqlite/0015_unnoted.sql"),
     include_str!("../../migrations/sqlite/0016_rules.sql"),
+    include_str!("../../migrations/sqlite/0017_locks.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
@@ -57,6 +58,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0013_retention.sql"),
     include_str!("../../migrations/postgres/0014_unnoted.sql"),
     include_str!("../../migrations/postgres/0015_rules.sql"),
+    include_str!("../../migrations/postgres/0016_locks.sql"),
 ];
 
 impl Store {

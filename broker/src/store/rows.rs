@@ -158,6 +158,7 @@ impl SessionRow {
             let policy = PolicySource {
                 name: parse(&row.try_get::<String, _>("name")?)?,
                 yaml: row.try_get("yaml")?,
+                lock: Some(row.try_get("lock_text")?).filter(|text: &String| !text.is_empty()),
                 digest: parse(&row.try_get::<String, _>("digest")?)?,
             };
             Ok((grant, policy))

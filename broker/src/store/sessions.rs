@@ -140,9 +140,9 @@ impl Store {
         let id = new.session.id.to_string();
         let grants = &new.session.grants;
         let text = values(
-            "INSERT INTO policies (digest, name, yaml) VALUES ",
+            "INSERT INTO policies (digest, name, yaml, lock_text) VALUES ",
             grants.len(),
-            3,
+            4,
             " ON CONFLICT DO NOTHING",
         );
         let mut policies = sqlx::query(AssertSqlSafe(text));
@@ -153,7 +153,8 @@ impl Store {
             policies = policies
                 .bind(policy.digest.to_string())
                 .bind(policy.name.as_str().to_owned())
-                .bind(policy.yaml.clone());
+                .bind(policy.yaml.clone())
+                .bind(policy.lock.clone().unwrap_or_default());
         }
         policies.execute(&mut *connection).await?;
         let text = values(
@@ -234,7 +235,7 @@ impl Store {
         let id: String = row.try_get("id")?;
         let grants = sqlx::query(
             "SELECT resource, policy, until, policies.digest AS digest, policies.name AS name,
-                 policies.yaml AS yaml
+                 policies.yaml AS yaml, policies.lock_text AS lock_text
              FROM grants JOIN policies ON policies.digest = grants.policy_digest
              WHERE session = $1 ORDER BY resource",
         )

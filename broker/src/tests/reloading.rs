@@ -21,6 +21,7 @@ on_both_stores!(
     a_broken_file_changes_nothing,
     what_needs_a_restart_is_refused_whole,
     a_push_ends_the_sessions_with_an_older_text,
+    a_lock_is_a_part_of_its_policy,
     a_session_that_begins_while_its_grant_is_taken_away_is_over,
 );
 
@@ -161,6 +162,36 @@ async fn a_push_ends_the_sessions_with_an_older_text(on: On) {
     assert_eq!(policy(&stage, &before).await, Err(StatusCode::GONE));
     assert!(policy(&stage, &after).await.is_ok());
     assert!(end_of(&stage, &before).await.contains("another text of policy `reads` was pushed"));
+}
+
+async fn a_lock_is_a_part_of_its_policy(on: On) {
+    const LOCK: &str = "lock: guard-lock/1\n";
+    let stage = Stage::on(on).await;
+    let mut reload = reload(&stage);
+    let named = "lock: { file: reads.lock.yaml, unlisted: block }\n";
+    write(&stage, "policies/p.yaml", &format!("{STRICTER}{named}"));
+    // Without its file it does not load.
+    look(&mut reload).await;
+    let said = stage.app.sessions.store.brokers().await.unwrap();
+    assert!(said[0].problem.as_ref().unwrap().contains("reads.lock.yaml"), "{said:?}");
+    write(&stage, "policies/reads.lock.yaml", LOCK);
+    look(&mut reload).await;
+    let shim = stage.session().await;
+    let ask = json!({ "resource": "near" });
+    let (status, answer) = stage.as_shim(&shim, Method::POST, "/v1/session/enforce", &ask).await;
+    assert_eq!((status, answer["policy"]["lock"].as_str()), (StatusCode::OK, Some(LOCK)));
+    // A broken one changes nothing, another one is another policy.
+    write(&stage, "policies/reads.lock.yaml", "lock: guard-lock/2\n");
+    look(&mut reload).await;
+    let said = stage.app.sessions.store.brokers().await.unwrap();
+    assert!(said[0].problem.as_ref().unwrap().contains("reads.lock.yaml:1:7"), "{said:?}");
+    assert!(policy(&stage, &shim).await.is_ok());
+    write(&stage, "policies/reads.lock.yaml", &format!("{LOCK}rows_tolerance: 3\n"));
+    look(&mut reload).await;
+    let config = config::load(&stage.folder.path().join("guard.yaml")).unwrap();
+    let store = stage.replica_store().await;
+    assert_eq!(end_older_policies(&store, &config).await.unwrap(), 1);
+    assert_eq!(policy(&stage, &shim).await, Err(StatusCode::GONE));
 }
 
 async fn a_session_that_begins_while_its_grant_is_taken_away_is_over(on: On) {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Certainty, ColumnName, DecisionKind,
     Denial, Detector, Digest, Effect, EgressId, EndReason, EnforceAt, Exceeded, Grant, Identity,
-    Isolation, LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId,
-    Sensitive, SessionId, Step, Timestamp,
+    Isolation, LeaseId, Mask, Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RowRange,
+    RuleId, Sensitive, SessionId, Step, Timestamp,
     control::{EgressOutcome, RunStep},
 };
 use serde::{Deserialize, Serialize};
@@ -271,6 +271,15 @@ pub enum Event {
         /// The base columns that these masks hide; of very many the first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         masked_columns: Vec<MaskedColumn>,
+        /// A digest over what a lock compares besides fingerprint and effects. Not there of what no lock can list.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Digest>,
+        /// The lock of its policy does not list it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unlisted: bool,
+        /// How many rows the lock expects of it each time, its tolerance included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows_learned: Option<RowRange>,
     },
     /// A statement was judged and may go on. Appended before it is sent.
     Statement {

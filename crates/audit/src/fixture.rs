@@ -218,6 +218,9 @@ impl Builder {
             trace,
             masks: op.masks,
             masked_columns: op.masked_columns,
+            details: None,
+            unlisted: false,
+            rows_learned: None,
         });
         number
     }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, io::BufRead, sync::Arc};
 
 use guard_core::{
     ApprovalId, Certainty, DecisionKind, Denial, Digest, Effect, EnforceAt, Identity, Mask,
-    ResourceName, RuleId, Sensitive, SessionId, Step, Timestamp,
+    ResourceName, RowRange, RuleId, Sensitive, SessionId, Step, Timestamp,
 };
 
 use crate::{
@@ -60,6 +60,12 @@ pub struct ToldOperation {
     pub masks: Vec<Option<Mask>>,
     /// The base columns that these hide.
     pub masked_columns: Vec<MaskedColumn>,
+    /// A digest over what a lock compares besides.
+    pub details: Option<Digest>,
+    /// The lock of its policy did not list it.
+    pub unlisted: bool,
+    /// How many rows the lock expected of it.
+    pub rows_learned: Option<RowRange>,
 }
 
 /// A client's connection.
@@ -267,6 +273,9 @@ impl Story {
                 trace,
                 masks,
                 masked_columns,
+                details,
+                unlisted,
+                rows_learned,
             } => {
                 let told = Arc::new(ToldOperation {
                     resource,
@@ -280,6 +289,9 @@ impl Story {
                     trace,
                     masks,
                     masked_columns,
+                    details,
+                    unlisted,
+                    rows_learned,
                 });
                 self.operations.insert((writer.clone(), operation), told.clone());
                 What::Described(told)

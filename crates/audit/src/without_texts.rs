@@ -31,6 +31,9 @@ impl Event {
                 trace,
                 masks,
                 masked_columns,
+                details,
+                unlisted,
+                rows_learned,
             } => {
                 let names = Names::of(text.reveal());
                 let effects = effects.into_iter().map(|effect| names.effect(effect)).collect();
@@ -53,6 +56,9 @@ impl Event {
                     trace,
                     masks,
                     masked_columns,
+                    details,
+                    unlisted,
+                    rows_learned,
                 }
             }
             Self::Statement {
@@ -133,6 +139,7 @@ fn nameless(denial: Denial) -> Denial {
     let own = match denial.code {
         DenialCode::SessionOver
         | DenialCode::Unrecorded
+        | DenialCode::Unlisted
         | DenialCode::BudgetOfStatement
         | DenialCode::BudgetOfSession
         | DenialCode::BudgetOfRate
@@ -248,6 +255,9 @@ mod tests {
             trace,
             masks: Vec::new(),
             masked_columns: Vec::new(),
+            details: None,
+            unlisted: false,
+            rows_learned: None,
         }
     }
 

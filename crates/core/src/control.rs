@@ -203,8 +203,31 @@ pub struct PolicySource {
     pub name: PolicyName,
     /// The YAML.
     pub yaml: String,
-    /// SHA-256 of the YAML.
+    /// The text of the lock that it names, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// SHA-256 of the YAML, or over it and the lock.
     pub digest: Digest,
+}
+
+impl PolicySource {
+    /// A policy's source with its digest.
+    pub fn new(name: PolicyName, yaml: String, lock: Option<String>) -> Self {
+        let digest = Self::digest_of(&yaml, lock.as_deref());
+        Self { name, yaml, lock, digest }
+    }
+
+    /// What names a policy with its lock: of one without a lock, SHA-256 of its text.
+    pub fn digest_of(yaml: &str, lock: Option<&str>) -> Digest {
+        match lock {
+            None => Digest::of(yaml),
+            Some(lock) => Digest::of(format!(
+                "guard-policy-and-lock/1 {} {}",
+                Digest::of(yaml),
+                Digest::of(lock)
+            )),
+        }
+    }
 }
 
 /// Body of `POST /v1/leases`.

@@ -166,6 +166,11 @@ impl RuleId {
         Self("budgets".into())
     }
 
+    /// The rule that stands for the `lock` section of a policy.
+    pub fn lock() -> Self {
+        Self("lock".into())
+    }
+
     /// The rule that blocks what guard itself refuses whatever a policy says, such as a
     /// message that is too large to be understood.
     pub fn built_in() -> Self {

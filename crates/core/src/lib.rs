@@ -14,6 +14,7 @@ pub mod http;
 mod identity;
 mod ids;
 mod isolation;
+pub mod lock;
 mod mask;
 mod operation;
 mod pattern;
@@ -38,6 +39,7 @@ pub use ids::{
 };
 pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;
+pub use lock::{Locked, RowRange};
 pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Predicates, Stability};
 pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApprovalSpec, Effect, MaskPlan, PolicyName, Recording, RuleId};
+use crate::{ApprovalSpec, Effect, Locked, MaskPlan, PolicyName, Recording, RuleId};
 
 /// A numbered reason of refusal. The reference lists what each means and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum DenialCode {
     TooLarge,
     /// It is a message that guard never passes.
     Protocol,
+    /// It is not in the lock of the policy.
+    Unlisted,
     /// The session is over.
     SessionOver,
     /// The record cannot be written.
@@ -59,6 +61,7 @@ impl DenialCode {
             Self::Mask => "GRD-2104",
             Self::TooLarge => "GRD-2105",
             Self::Protocol => "GRD-2106",
+            Self::Unlisted => "GRD-2107",
             Self::SessionOver => "GRD-2201",
             Self::Unrecorded => "GRD-2202",
             Self::BudgetOfStatement => "GRD-2301",
@@ -185,4 +188,6 @@ pub struct Ruling {
     pub observed: bool,
     /// How much of it is recorded: the most that the policy and the rules of the trace ask for.
     pub record: Recording,
+    /// What the policy's lock says of it. `None`: there is none, or the operation is none that a lock is about.
+    pub lock: Option<Locked>,
 }

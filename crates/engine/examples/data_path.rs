@@ -21,8 +21,8 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use guard_audit::{ChainWriter, Event, SealingKey};
 use guard_core::{
-    ApprovalId, Digest, EnforceAt, Grant, Identity, LeaseId, PolicyName, ResourceKind,
-    ResourceName, ResourceSpec, Secret, SessionId, Timestamp, TlsMode,
+    ApprovalId, EnforceAt, Grant, Identity, LeaseId, PolicyName, ResourceKind, ResourceName,
+    ResourceSpec, Secret, SessionId, Timestamp, TlsMode,
     control::{
         AppendEvents, Appended, ApprovalStatus, AskApproval, AskLease, Enforcement, Lease,
         PolicySource, SessionState, UseApproval,
@@ -165,7 +165,7 @@ fn enforcement(session: SessionId, port: u16) -> Enforcement {
             tls_ca: None,
             enforce_at: EnforceAt::Shim,
         },
-        policy: PolicySource { name: policy, yaml: POLICY.into(), digest: Digest::of(POLICY) },
+        policy: PolicySource::new(policy, POLICY.into(), None),
         mask_key: Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         lasting_mask_key: None,
     }

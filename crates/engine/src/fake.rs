@@ -14,9 +14,8 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _};
 use guard_audit::Event;
 use guard_core::{
-    ApprovalId, ApprovalState, ApprovalWait, Digest, EndReason, EnforceAt, Grant, Identity,
-    LeaseId, PolicyName, ResourceKind, ResourceName, ResourceSpec, Secret, SessionId, Timestamp,
-    TlsMode,
+    ApprovalId, ApprovalState, ApprovalWait, EndReason, EnforceAt, Grant, Identity, LeaseId,
+    PolicyName, ResourceKind, ResourceName, ResourceSpec, Secret, SessionId, Timestamp, TlsMode,
     control::{
         AppendEvents, Appended, ApprovalStatus, AskApproval, AskLease, Authorize, Enforcement,
         Lease, PolicySource, SessionState, UseApproval,
@@ -123,7 +122,7 @@ pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
             tls_ca: None,
             enforce_at: EnforceAt::Gateway,
         },
-        policy: PolicySource { name: policy, yaml: POLICY.into(), digest: Digest::of(POLICY) },
+        policy: PolicySource::new(policy, POLICY.into(), None),
         mask_key: Secret::new("AAAA"),
         lasting_mask_key: None,
     }

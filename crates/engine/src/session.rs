@@ -284,11 +284,10 @@ impl ServedSession {
 
 fn parse(source: &PolicySource, has_lasting_key: bool) -> Result<Arc<Policy>, StartError> {
     let refuse = |why: String| StartError::Policy(source.name.clone(), why);
-    if Digest::of(&source.yaml) != source.digest {
+    if PolicySource::digest_of(&source.yaml, source.lock.as_deref()) != source.digest {
         return Err(refuse("its text is not what its digest says".into()));
     }
-    let policy = Policy::parse(source.name.as_str(), &source.yaml)
-        .map_err(|problems| refuse(problems.to_string()))?;
+    let policy = Policy::from_source(source).map_err(|problems| refuse(problems.to_string()))?;
     if policy.needs_lasting_key() && !has_lasting_key {
         return Err(refuse("a mask is `stable: always` and the resource has no `mask_key`".into()));
     }

@@ -8,8 +8,8 @@ use std::{
 use guard_audit::{Event, MaskedColumn, StatementPhase};
 use guard_core::{
     ApprovalSpec, ColumnName, Decision, DecisionKind, Denial, DenialCode, Digest, EndReason,
-    EnforceAt, MaskPlan, Operation, Outputs, ResourceName, RuleId, Ruling, SessionView, Timestamp,
-    control::SoFar,
+    EnforceAt, Locked, MaskPlan, Operation, Outputs, ResourceName, RuleId, Ruling, SessionView,
+    Timestamp, control::SoFar,
 };
 use guard_policy::Policy;
 use tokio::sync::watch;
@@ -271,6 +271,12 @@ impl SessionGate {
             trace: ruling.trace.clone(),
             masks: ruling.masks.masks(),
             masked_columns: masked_columns(operation, &ruling.masks),
+            details: operation.can_be_locked().then(|| operation.details()),
+            unlisted: ruling.lock == Some(Locked::Unlisted),
+            rows_learned: match ruling.lock {
+                Some(Locked::Listed(rows)) => rows,
+                Some(Locked::Unlisted) | None => None,
+            },
         }
     }
 
@@ -302,6 +308,7 @@ impl SessionGate {
             | DenialCode::BudgetOfRate
             | DenialCode::BudgetUncounted
             | DenialCode::BudgetOfTime => RuleId::budgets(),
+            DenialCode::Unlisted => RuleId::lock(),
             DenialCode::Rule
             | DenialCode::DefaultDeny
             | DenialCode::NotUnderstood

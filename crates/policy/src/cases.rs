@@ -41,6 +41,8 @@ pub struct Case {
     pub expect: DecisionKind,
     /// The rule that makes it, where that matters.
     pub rule: Option<RuleId>,
+    /// Whether it is judged with the policy's lock, too: as it stands in a job whose lock this is.
+    pub locked: bool,
     /// The masks of the result's columns in order, where that matters.
     pub masks: Option<Vec<Option<Mask>>>,
 }
@@ -142,16 +144,21 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
         Some(node) => node.parsed(problems).map(Some),
         None => Some(None),
     };
+    let locked = match fields.optional("locked") {
+        Some(node) => node.boolean(problems),
+        None => Some(false),
+    };
     let masks = match fields.optional("masks") {
         Some(node) => masks(node, problems).map(Some),
         None => Some(None),
     };
-    fields.finish(&["sql", "rows", "expect", "rule", "masks"], problems);
+    fields.finish(&["sql", "rows", "expect", "rule", "locked", "masks"], problems);
     let (expect, masks) = (expect?, masks?);
     if expect == DecisionKind::Block && masks.is_some() {
         node.problem(problems, "a blocked statement has no result to mask");
     }
-    Some(Case { at: node.at(), sql: sql?.to_owned(), rows: rows?, expect, rule: rule?, masks })
+    let sql = sql?.to_owned();
+    Some(Case { at: node.at(), sql, rows: rows?, expect, rule: rule?, locked: locked?, masks })
 }
 
 fn masks(node: &Node, problems: &mut Problems) -> Option<Vec<Option<Mask>>> {

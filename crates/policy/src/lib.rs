@@ -11,7 +11,10 @@ mod schemas;
 mod trust;
 
 pub use cases::{Case, CaseTable, Cases};
-pub use policy::{Policy, Privileges, fuzz_policy};
+pub use policy::{
+    Fingerprints, LockFile, LockText, LockedResource, LockedStatement, Policy, Privileges,
+    fuzz_policy,
+};
 pub use trust::{
     Admission, Conditions, Explained, Gate, Outcome, Request, TrustContext, TrustIssuer,
     TrustRules, Who, fuzz_trust, one_name,

@@ -9,6 +9,7 @@ mod budgets;
 mod denial;
 mod egress;
 mod judge;
+mod lock;
 mod masks;
 mod parse;
 mod privileges;
@@ -22,9 +23,18 @@ use guard_core::{
     egress::{Destination, EgressTerms, Host},
 };
 
-use self::{masks::Masks, record::Records, rule::Rule};
+use self::{
+    lock::{Lock, Unlisted},
+    masks::Masks,
+    record::Records,
+    rule::Rule,
+};
 
-pub use self::{parse::fuzz_policy, privileges::Privileges};
+pub use self::{
+    lock::{Fingerprints, LockFile, LockText, LockedResource, LockedStatement},
+    parse::fuzz_policy,
+    privileges::Privileges,
+};
 
 /// Ordered rules from effects to decisions, with masks.
 #[derive(Debug, Clone)]
@@ -37,6 +47,7 @@ pub struct Policy {
     masks: Masks,
     egress: Vec<Destination>,
     record: Records,
+    lock: Option<Lock>,
 }
 
 impl Policy {
@@ -45,7 +56,7 @@ impl Policy {
         &self.name
     }
 
-    /// SHA-256 of its text.
+    /// SHA-256 of its text, or over it and its lock.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -57,12 +68,44 @@ impl Policy {
 
     /// What a rule of this name asks of people, if it asks them.
     pub fn approval_terms(&self, rule: &RuleId) -> Option<&ApprovalTerms> {
+        if *rule == RuleId::lock() {
+            return self.lock_terms();
+        }
         self.rules.iter().find(|known| known.id == *rule)?.approval.as_ref()
     }
 
-    /// Whether some rule asks people.
+    /// Whether some rule, or the lock, asks people.
     pub fn asks_people(&self) -> bool {
-        self.rules.iter().any(|rule| rule.approval.is_some())
+        self.rules.iter().any(|rule| rule.approval.is_some()) || self.lock_terms().is_some()
+    }
+
+    /// What is asked of people about what is not in the lock, if they are asked.
+    fn lock_terms(&self) -> Option<&ApprovalTerms> {
+        match &self.lock.as_ref()?.unlisted {
+            Unlisted::Approve(terms) => Some(terms),
+            Unlisted::Report | Unlisted::Block => None,
+        }
+    }
+
+    /// The lock, if it has one.
+    pub fn lock(&self) -> Option<&LockFile> {
+        self.lock.as_ref().map(|lock| &lock.file)
+    }
+
+    /// The name of the lock's file, which is in the policy's own folder.
+    pub fn lock_name(&self) -> Option<&str> {
+        self.lock.as_ref().map(|lock| lock.name.as_str())
+    }
+
+    /// The text of the lock, which travels with the policy's.
+    pub fn lock_text(&self) -> Option<&str> {
+        self.lock.as_ref().map(|lock| lock.text.as_str())
+    }
+
+    /// The same rules without the lock: for those who ask about the rules alone.
+    #[must_use]
+    pub fn without_lock(&self) -> Self {
+        Self { lock: None, ..self.clone() }
     }
 
     /// Whether nothing that it allows could change anything on the server: the rules by which something goes on name no verbs
@@ -108,7 +151,16 @@ impl Policy {
 
     /// What counts for a connection of a command to a place, if it may go there at all.
     pub fn egress(&self, host: &Host, port: u16) -> Option<&EgressTerms> {
+        let locked_out = |lock: &Lock| !lock.lets_out(&host.to_string(), port);
+        if self.lock.as_ref().is_some_and(locked_out) {
+            return None;
+        }
         self.egress.iter().find(|place| place.is(host, port)).map(|place| &place.terms)
+    }
+
+    /// Whether it lists a place that its lock does not.
+    pub fn locks_out(&self, host: &Host, port: u16) -> bool {
+        self.egress(host, port).is_none() && self.without_lock().egress(host, port).is_some()
     }
 
     /// Whether texts of statements are recorded.

@@ -6,10 +6,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use guard_core::{ObjectKind, Verb};
 use serde_json::Value;
 
-use crate::{Cases, Policy};
+use crate::{Cases, LockFile, Policy};
 
 const POLICY: &str = include_str!("../../../schemas/policy.schema.json");
 const CASES: &str = include_str!("../../../schemas/cases.schema.json");
+const LOCK: &str = include_str!("../../../schemas/lock.schema.json");
 const TRUST: &str = include_str!("../../../schemas/trust.schema.json");
 
 fn at<'a>(schema: &'a Value, pointer: &str) -> &'a Value {
@@ -47,6 +48,8 @@ fn the_schemas_know_every_key() {
     let policy: Value = serde_json::from_str(POLICY).unwrap();
     let cases: Value = serde_json::from_str(CASES).unwrap();
     let read = |text: &str| Policy::parse("p", text).unwrap_err().to_string();
+    let lock: Value = serde_json::from_str(LOCK).unwrap();
+    let locked = |text: &str| LockFile::parse("l", text, None).unwrap_err().to_string();
     for (schema, pointer, problems) in [
         (&policy, "/properties", read("x: 1")),
         (&policy, "/properties/record/anyOf/1/properties", read("record: { x: 1 }")),
@@ -59,6 +62,14 @@ fn the_schemas_know_every_key() {
         (&policy, "/$defs/filter/properties", read("rules: [{ sql: { x: 1 } }]")),
         (&policy, "/$defs/mask/properties", read("masks: [{ x: 1 }]")),
         (&policy, "/properties/detect/properties", read("detect: { x: 1 }")),
+        (&policy, "/properties/lock/anyOf/1/properties", read("lock: { x: 1 }")),
+        (&lock, "/properties", locked("x: 1")),
+        (&lock, "/$defs/resource/properties", locked("resources: { r: { x: 1 } }")),
+        (
+            &lock,
+            "/$defs/statement/properties",
+            locked("resources: { r: { statements: [{ x: 1 }] } }"),
+        ),
         (&cases, "/properties", Cases::parse("c", "x: 1").unwrap_err().to_string()),
         (
             &cases,

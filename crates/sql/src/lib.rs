@@ -15,8 +15,10 @@ mod dml;
 mod draft;
 mod expr;
 mod fastpath;
+mod fingerprint;
 mod functions;
 mod fuzz;
+mod lock;
 mod nodes;
 mod origin;
 mod parse;
@@ -47,6 +49,7 @@ pub use fastpath::fastpath;
 pub use functions::computes_only;
 #[doc(hidden)]
 pub use fuzz::{fuzz_analyze, fuzz_lineage};
+pub use lock::{fingerprints, without_literals};
 pub use planned::planned;
 pub use precheck::{MAX_CHAIN, MAX_COMMENT_DEPTH, MAX_NESTING, cheap};
 pub use routines::{
@@ -57,6 +60,7 @@ pub use template::{Template, compare, fuzz_template, template};
 
 use analyzer::{Analyzer, Local};
 use draft::Draft;
+use fingerprint::Shape;
 use statements::Reading;
 
 /// Longest text that is analysed, in bytes.
@@ -105,7 +109,7 @@ pub fn examine(text: &Arc<str>, catalog: &Catalog, names: &dyn Names) -> Analysi
         analyzer.close();
         missing |= analyzer.missing.get();
         let statement = match reading {
-            Some(reading) => Arc::new(finish(analyzer.draft, reading, own, fingerprint(own))),
+            Some(reading) => Arc::new(finish(analyzer.draft, reading, own, fingerprint_of(own))),
             None => unparsed(own.into(), statements::NO_STATEMENT),
         };
         local.defined |= closure::changes_what_runs(&statement.operation.effects);
@@ -185,19 +189,24 @@ fn own_text(text: &str, location: i32, length: i32) -> &str {
 }
 
 /// Equal for statements that differ in literals only.
-fn fingerprint(text: &str) -> Digest {
-    match pg_query::fingerprint(text, 0, pg_query::FingerprintOptions::FULL_RELNAME) {
-        Ok(print) => Digest::of(print.hex.as_bytes()),
-        Err(_) => Digest::of(text.as_bytes()),
+fn fingerprint_of(text: &str) -> Digest {
+    match Shape::of(text) {
+        Some(shape) => shape.digest(),
+        None => Digest::of(text.as_bytes()),
     }
+}
+
+/// The fingerprint of what a statement of this one prepares or declares.
+fn inside(fingerprint: Digest) -> Digest {
+    Digest::of(format!("inside {fingerprint}"))
 }
 
 /// The statement inside of another one gets the other one's text: that is what a record shows of it.
 fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementRole {
-    let inside = |inner: Arc<Statement>| {
+    let within = |inner: Arc<Statement>| {
         let operation = Operation {
             text: Sensitive::new(text.into()),
-            fingerprint: Digest::of(format!("inside {fingerprint}")),
+            fingerprint: inside(fingerprint),
             ..Operation::clone(&inner.operation)
         };
         Arc::new(Statement {
@@ -209,10 +218,10 @@ fn with_text(role: StatementRole, text: &str, fingerprint: Digest) -> StatementR
     };
     match role {
         StatementRole::Prepare { name, inner } => {
-            StatementRole::Prepare { name, inner: inside(inner) }
+            StatementRole::Prepare { name, inner: within(inner) }
         }
         StatementRole::Declare { name, inner } => {
-            StatementRole::Declare { name, inner: inside(inner) }
+            StatementRole::Declare { name, inner: within(inner) }
         }
         StatementRole::Plain
         | StatementRole::Deallocate(_)

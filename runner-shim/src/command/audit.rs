@@ -144,7 +144,7 @@ pub(super) fn open(path: &Path) -> Result<Plain<BufReader<File>>, Unusable> {
 }
 
 /// A text of at most so many bytes. `None` if it is longer, or no text.
-fn read_text(path: &Path, max: usize) -> Result<Option<String>, Unusable> {
+pub(super) fn read_text(path: &Path, max: usize) -> Result<Option<String>, Unusable> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)

@@ -30,6 +30,7 @@ use guard_engine::{
 };
 
 use crate::{
+    command::lock::{Learn, LockError},
     sandbox,
     words::{chain, say},
 };
@@ -60,6 +61,8 @@ pub(crate) struct Args {
     asked: open::Asked,
     #[command(flatten)]
     joined: session::attached::Joined,
+    #[command(flatten)]
+    learn: Learn,
     /// How much of the machine the command is kept from: `strict`, `landlock` or `env`, and nothing is run where that cannot be
     /// reached; `auto` takes the best that the machine gives
     #[arg(long, env = "GUARD_ISOLATION", value_name = "LEVEL", default_value = "auto")]
@@ -104,6 +107,8 @@ enum RunError {
     Isolation(#[from] isolation::IsolationError),
     #[error(transparent)]
     User(#[from] sandbox::UserError),
+    #[error(transparent)]
+    Learn(#[from] LockError),
     #[error("the command's output cannot be taken")]
     Output(#[source] std::io::Error),
     #[error("no listener for the command can be opened")]
@@ -174,6 +179,7 @@ async fn run(args: Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
 /// A run with a session of its own.
 async fn alone(args: &Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
     args.joined.unused()?;
+    let learning = args.learn.begin()?;
     let beginning = open::begin(&args.asked)?;
     // It has its own processes and takes a moment, in which the broker is asked.
     let known = output::Known::default();
@@ -196,7 +202,10 @@ async fn alone(args: &Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
         Err(_) => FAILED,
     };
     let finished = finish::finish(&args.asked.report, &session, exit_code, &mut refusals).await;
-    let finished = finished.and_then(|written| finish::publish(&written));
+    let finished = finished.and_then(|written| {
+        finish::publish(&written)?;
+        finish::learn(learning, &written)
+    });
     match (code, finished) {
         (Err(error), _) => Err(error),
         // A run whose record is not sealed is not one to rely on; a failure of its own says more.

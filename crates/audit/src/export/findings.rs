@@ -135,6 +135,7 @@ const fn worth_telling(code: DenialCode) -> bool {
         | DenialCode::Mask
         | DenialCode::TooLarge
         | DenialCode::Protocol
+        | DenialCode::Unlisted
         | DenialCode::BudgetOfStatement
         | DenialCode::BudgetOfSession
         | DenialCode::BudgetOfRate

@@ -32,6 +32,7 @@ struct Kind {
     effects: Vec<Effect>,
     rule: String,
     blocked: bool,
+    unlisted: bool,
 }
 
 /// What a record's entries come to.
@@ -198,6 +199,7 @@ impl Gathering {
                 match phase {
                     StatementPhase::Execute => {
                         group.count += 1;
+                        self.counts.unlisted += u64::from(group.unlisted);
                         self.counts.statements += 1;
                     }
                     StatementPhase::Prepare => group.prepared += 1,
@@ -278,6 +280,9 @@ impl Gathering {
             trace: _,
             masks,
             masked_columns,
+            details: _,
+            unlisted,
+            rows_learned,
         } = event
         else {
             return;
@@ -288,6 +293,7 @@ impl Gathering {
             effects: effects.clone(),
             rule: rule.to_string(),
             blocked: decision == guard_core::DecisionKind::Block,
+            unlisted,
         };
         let next = self.groups.len();
         let index = *self.kinds.entry(kind).or_insert(next);
@@ -314,6 +320,9 @@ impl Gathering {
             masked_columns,
             count: 0,
             prepared: 0,
+            unlisted,
+            rows_learned,
+            beyond_learned: 0,
             estimated_rows: None,
             rows: 0,
             bytes: 0,
@@ -372,6 +381,14 @@ impl Gathering {
             (&mut self.counts.masked, outcome.masked),
         ] {
             *total = total.saturating_add(more);
+        }
+        let executed = match phase {
+            StatementPhase::Execute => outcome.error.is_none(),
+            StatementPhase::Prepare => false,
+        };
+        if executed && group.rows_learned.is_some_and(|range| !range.holds(outcome.rows)) {
+            group.beyond_learned += 1;
+            self.counts.beyond_learned += 1;
         }
         for (detector, count) in &outcome.detected {
             let total = group.detected.entry(*detector).or_default();

@@ -81,6 +81,7 @@ impl Report {
         self.steps(out)?;
         refusals(out, "Refused", &self.refused)?;
         refusals(out, "Would be refused", &self.would_refuse)?;
+        self.beyond_the_lock(out)?;
         self.approvals(out)?;
         if !self.budgets.listed.is_empty() {
             writeln!(out, "#### Over a budget\n")?;
@@ -197,6 +198,38 @@ impl Report {
 }
 
 impl Report {
+    /// What went on that the policies' locks do not list, or on more or fewer rows.
+    fn beyond_the_lock(&self, out: &mut String) -> std::fmt::Result {
+        let beyond = self.operations.listed.iter();
+        let beyond: Vec<_> =
+            beyond.filter(|operation| operation.unlisted || operation.beyond_learned > 0).collect();
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "#### New since the lock\n")?;
+        for operation in beyond.iter().take(MAX_REFUSED) {
+            let text = code(&operation.statement.text);
+            match (operation.unlisted, operation.rows_learned) {
+                (false, Some(rows)) => writeln!(
+                    out,
+                    "- {text}: not the {} to {} rows of the lock, {} times",
+                    grouped(rows.least),
+                    grouped(rows.most),
+                    grouped(operation.beyond_learned)
+                )?,
+                (true, _) | (false, None) => {
+                    writeln!(out, "- {text} ({} times)", grouped(operation.count))?;
+                    let effects = effects(&operation.effects, &operation.certainty);
+                    writeln!(out, "  - does: {}", code(&effects))?;
+                }
+            }
+        }
+        if let Some(more) = beyond.len().checked_sub(MAX_REFUSED).filter(|more| *more > 0) {
+            writeln!(out, "- and {} more: see the report", grouped(more as u64))?;
+        }
+        writeln!(out)
+    }
+
     /// What people were asked, if they were.
     fn steps(&self, out: &mut String) -> std::fmt::Result {
         if self.steps.listed.is_empty() {

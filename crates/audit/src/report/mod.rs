@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Budget, Certainty, DecisionKind,
     Denial, Detector, Digest, Effect, EndReason, EnforceAt, Identity, Isolation, LeaseId, Mask,
-    Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RuleId, SessionId, StepName,
+    Mode, PersonRef, PolicyName, ResourceKind, ResourceName, RowRange, RuleId, SessionId, StepName,
     Timestamp,
 };
 use serde::Serialize;
@@ -285,6 +285,10 @@ pub struct Counts {
     pub connections: u64,
     /// Attempts to go somewhere besides the resources that were refused.
     pub egress_refused: u64,
+    /// Statements that went on and are not in the lock of their policy: new since it was made.
+    pub unlisted: u64,
+    /// Statements that returned or changed more or fewer rows than their lock expects.
+    pub beyond_learned: u64,
 }
 
 /// One operation that was refused, however often.
@@ -445,6 +449,13 @@ pub struct OperationReport {
     pub count: u64,
     /// How often it was only made ready.
     pub prepared: u64,
+    /// The lock of its policy does not list it: it is new since the lock.
+    pub unlisted: bool,
+    /// How many rows the lock expects each time, its tolerance included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_learned: Option<RowRange>,
+    /// How often there were more or fewer.
+    pub beyond_learned: u64,
     /// The most rows that the server's planner expected of one, if a rule asked.
     pub estimated_rows: Option<u64>,
     /// Rows that were returned or changed.

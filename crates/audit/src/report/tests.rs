@@ -480,6 +480,9 @@ fn what_was_not_understood_stands_first() {
         trace: Vec::new(),
         masks: Vec::new(),
         masked_columns: Vec::new(),
+        details: None,
+        unlisted: false,
+        rows_learned: None,
     };
     builder.gateway(code);
     builder.statement(99, Some(outcome(0, 0, 0, 1)));

@@ -13,6 +13,8 @@ use crate::PublicKey;
 pub struct Written {
     /// Totals.
     pub counts: Counts,
+    /// The record.
+    pub record: PathBuf,
     /// The page for people.
     pub html: PathBuf,
     /// The Markdown, for a job's summary.
@@ -62,7 +64,7 @@ pub fn write_report(
         fs::write(&path, bytes).map_err(|error| failed(&path, error)).map(|()| path)
     };
     // The record first: it is the evidence, and there even if no report can be made of it.
-    write("record.jsonl", record)?;
+    let own = write("record.jsonl", record)?;
     let report = Report::from_record(record, keys)?;
     write("report.json", report.to_json()?.as_bytes())?;
     let markdown = report.to_markdown();
@@ -71,7 +73,7 @@ pub fn write_report(
     write("annotations.json", report.to_gitlab_annotations(broker).as_bytes())?;
     let html = write("report.html", report.to_html()?.as_bytes())?;
     let observes = report.observes();
-    Ok(Written { counts: report.counts, html, markdown, gaps: report.gaps, observes })
+    Ok(Written { counts: report.counts, record: own, html, markdown, gaps: report.gaps, observes })
 }
 
 impl Report {

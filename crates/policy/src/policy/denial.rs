@@ -82,14 +82,7 @@ pub(super) fn of_ask(
         Certainty::Partial(why) => Some(format!("it is understood in part only: {why}")),
         Certainty::Unparsed(why) => Some(format!("it is not understood: {why}")),
     };
-    let asked = terms.iter().map(|terms| {
-        let from = terms.from.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>();
-        match terms.count {
-            1 => format!("somebody of {}", from.join(" or ")),
-            count => format!("{count} people of {}", from.join(" or ")),
-        }
-    });
-    let asked: Vec<_> = asked.collect();
+    let asked: Vec<_> = terms.iter().map(asked).collect();
     Denial {
         code: DenialCode::ApprovalNeeded,
         what: what("held", op, step.effect.as_ref()),
@@ -97,6 +90,44 @@ pub(super) fn of_ask(
         policy: policy.clone(),
         detail: rule.and_then(|rule| rule.say.clone()).or(not_understood),
         hint: Some(format!("{} must approve it", asked.join(", and "))),
+    }
+}
+
+/// Why an operation that is not in the policy's lock does not go on: at all, or before people have said yes.
+pub(super) fn of_unlisted(
+    policy: &PolicyName,
+    op: &Operation,
+    why: &str,
+    terms: Option<&ApprovalTerms>,
+) -> Denial {
+    let (code, done, hint) = match terms {
+        Some(terms) => {
+            (DenialCode::ApprovalNeeded, "held", format!("{} must approve it", asked(terms)))
+        }
+        None => (
+            DenialCode::Unlisted,
+            "blocked",
+            format!(
+                "leave it out of the job, or have it looked at and added to the lock of `{policy}`: `guard lock diff` shows what is new"
+            ),
+        ),
+    };
+    Denial {
+        code,
+        what: what(done, op, op.effects.first()),
+        rule: RuleId::lock(),
+        policy: policy.clone(),
+        detail: Some(why.to_owned()),
+        hint: Some(hint),
+    }
+}
+
+/// Who is asked, in words.
+fn asked(terms: &ApprovalTerms) -> String {
+    let from = terms.from.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>();
+    match terms.count {
+        1 => format!("somebody of {}", from.join(" or ")),
+        count => format!("{count} people of {}", from.join(" or ")),
     }
 }
 

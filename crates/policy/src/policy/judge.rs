@@ -3,13 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use guard_core::{
-    ApprovalSpec, Bounded, Certainty, Decision, DecisionKind, Effect, MaskPlan, Mode, Object,
-    ObjectKind, Operation, RuleId, Ruling, SessionView, Step, Timestamp, Verb,
+    ApprovalSpec, Bounded, Certainty, Decision, DecisionKind, Digest, Effect, Locked, MaskPlan,
+    Mode, Object, ObjectKind, Operation, RuleId, Ruling, SessionView, Step, Timestamp, Verb,
 };
 
 use super::{
     Policy,
     denial::{self, Cause},
+    lock::{Finding, Lock, Unlisted},
     masks::Leak,
     rule::{Level, Rule},
 };
@@ -29,11 +30,39 @@ impl Policy {
     #[must_use = "an operation goes on only if its ruling allows it"]
     pub fn judge_estimated(
         &self,
-        _session: &SessionView,
+        session: &SessionView,
         op: &Operation,
         rows: Option<u64>,
         _now: Timestamp,
     ) -> Ruling {
+        let ruling = self.by_rules(op, rows);
+        match &self.lock {
+            None => ruling,
+            Some(lock) => self.by_lock(lock, lock.find(&session.resource, op), op, ruling),
+        }
+    }
+
+    /// What would become of an operation that a record tells. `details` is the digest that it has of them, by which a lock
+    /// knows it; a record does not tell all that the digest is over.
+    #[must_use = "an operation goes on only if its ruling allows it"]
+    pub fn judge_told(
+        &self,
+        session: &SessionView,
+        op: &Operation,
+        rows: Option<u64>,
+        details: Option<Digest>,
+    ) -> Ruling {
+        let ruling = self.by_rules(op, rows);
+        match &self.lock {
+            None => ruling,
+            Some(lock) => {
+                self.by_lock(lock, lock.find_told(&session.resource, op, details), op, ruling)
+            }
+        }
+    }
+
+    /// What the rules make of an operation, and then the masks.
+    fn by_rules(&self, op: &Operation, rows: Option<u64>) -> Ruling {
         let level = Level::of(&op.certainty);
         let mut trace: Vec<Step> =
             op.effects.iter().flat_map(|effect| self.steps(effect, level, rows)).collect();
@@ -59,7 +88,7 @@ impl Policy {
             Ok(masks) => {
                 let record = self.recording_of(&trace);
                 let decision = Decision::Allow;
-                Ruling { decision, masks, rule, trace, observed: false, record }
+                Ruling { decision, masks, rule, trace, observed: false, record, lock: None }
             }
             Err(leak) => self.leaks(op, leak, trace),
         }
@@ -84,7 +113,54 @@ impl Policy {
             record: self.recording_of(&trace),
             trace,
             observed: !self.mode.enforces(),
+            lock: None,
         }
+    }
+
+    /// A lock takes away and never gives: what the rules do not let through, it does not look at.
+    fn by_lock(&self, lock: &Lock, finding: Finding, op: &Operation, mut ruling: Ruling) -> Ruling {
+        let Finding::Is(locked, why) = finding else { return ruling };
+        ruling.lock = Some(locked);
+        match locked {
+            Locked::Listed(_) => return ruling,
+            Locked::Unlisted => {}
+        }
+        let so_far = match &ruling.decision {
+            Decision::Allow => None,
+            Decision::Approve(spec) => Some(spec.clone()),
+            Decision::Block(_) => return ruling,
+        };
+        let decision = match &lock.unlisted {
+            Unlisted::Report => DecisionKind::Allow,
+            Unlisted::Approve(_) => DecisionKind::Approve,
+            Unlisted::Block => DecisionKind::Block,
+        };
+        let rule = RuleId::lock();
+        ruling.trace.push(Step { effect: None, rule: rule.clone(), decision, why: why.into() });
+        match &lock.unlisted {
+            Unlisted::Report => return ruling,
+            Unlisted::Approve(terms) => {
+                let mut spec = match so_far {
+                    Some(spec) => ApprovalSpec::clone(&spec),
+                    None => {
+                        let ask = denial::of_unlisted(&self.name, op, why, Some(terms));
+                        ruling.rule = rule;
+                        ApprovalSpec { terms: Vec::new(), ask }
+                    }
+                };
+                spec.terms.push(terms.clone());
+                ruling.decision = Decision::Approve(Arc::new(spec));
+            }
+            Unlisted::Block => {
+                ruling.decision = Decision::Block(denial::of_unlisted(&self.name, op, why, None));
+                ruling.rule = rule;
+                if self.mode.enforces() {
+                    ruling.masks = MaskPlan::default();
+                }
+            }
+        }
+        ruling.observed = !self.mode.enforces();
+        ruling
     }
 
     /// Masks hold in every mode: what was shown once cannot be hidden again.
@@ -104,6 +180,7 @@ impl Policy {
             trace,
             observed: false,
             record: self.record.base,
+            lock: None,
         }
     }
 
@@ -140,6 +217,7 @@ impl Policy {
             trace,
             observed,
             record,
+            lock: None,
         }
     }
 

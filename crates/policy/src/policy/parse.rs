@@ -6,13 +6,14 @@ use std::{
 };
 
 use guard_core::{
-    Budgets, DecisionKind, DerivedFlow, Detector, Detectors, Digest, Mask, Masking, Mode,
-    ObjectKind, PolicyName, Predicates, RuleId, Stability, Verb,
+    Budgets, DecisionKind, DerivedFlow, Detector, Detectors, Mask, Masking, Mode, ObjectKind,
+    PolicyName, Predicates, RuleId, Stability, Verb,
+    control::PolicySource,
     document::{self, Fields, Node, Problems},
 };
 
 use super::{
-    Policy, approval, budgets, egress,
+    Fingerprints, LockText, Policy, approval, budgets, egress, lock,
     masks::{MaskEntry, Masks},
     record::{self, Records},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
@@ -44,16 +45,42 @@ const PREDICATES: [(&str, Predicates); 3] = [
 ];
 
 impl Policy {
-    /// Reads a policy. `file` names it in problems.
+    /// Reads a policy that names no lock. `file` names it in problems.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        Self::parse_with_lock(file, text, &|_| Err("no lock is read here".into()), None)
+    }
+
+    /// Reads a policy and the lock that it names, which `source` gives by its name. With `check`, each text of the lock
+    /// must have its fingerprint.
+    pub fn parse_with_lock(
+        file: &str,
+        text: &str,
+        source: &dyn Fn(&str) -> Result<LockText, String>,
+        check: Option<Fingerprints>,
+    ) -> Result<Self, Problems> {
         let mut problems = Problems::new();
+        let locks = lock::Reader { source, check };
         let policy = document::parse(file, text, &mut problems)
-            .and_then(|node| policy(&node, Digest::of(text), &mut problems));
+            .and_then(|node| policy(&node, text, &locks, &mut problems));
         problems.into_result(policy)
+    }
+
+    /// Reads a policy as it travels. Whoever sent it read its lock with all checks.
+    pub fn from_source(source: &PolicySource) -> Result<Self, Problems> {
+        let lock = |name: &str| match &source.lock {
+            Some(text) => Ok(LockText { file: name.to_owned(), text: text.clone() }),
+            None => Err("it did not come with the policy".to_owned()),
+        };
+        Self::parse_with_lock(source.name.as_str(), &source.yaml, &lock, None)
     }
 }
 
-fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy> {
+fn policy(
+    node: &Node,
+    text: &str,
+    locks: &lock::Reader<'_>,
+    problems: &mut Problems,
+) -> Option<Policy> {
     let fields = node.fields(problems)?;
     let name: Option<PolicyName> =
         fields.required("policy", problems).and_then(|node| node.parsed(problems));
@@ -83,10 +110,16 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
         Some(node) => record::of_policy(node, problems),
         None => Some(Records::default()),
     };
+    let lock = match fields.optional("lock") {
+        Some(node) => lock::read(node, name.as_ref(), locks, problems).map(Some),
+        None => Some(None),
+    };
     fields.finish(
-        &["policy", "mode", "budgets", "record", "rules", "masks", "detect", "egress"],
+        &["policy", "mode", "budgets", "record", "rules", "masks", "detect", "egress", "lock"],
         problems,
     );
+    let lock = lock?;
+    let digest = PolicySource::digest_of(text, lock.as_ref().map(|lock| lock.text.as_str()));
     let masks = Masks::new(masks?, detect?);
     let (rules, record) = (rules?, record?);
     record.check(record_said, &rules, problems)?;
@@ -99,6 +132,7 @@ fn policy(node: &Node, digest: Digest, problems: &mut Problems) -> Option<Policy
         masks,
         egress: egress?,
         record,
+        lock,
     })
 }
 
@@ -144,9 +178,14 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
 
 fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
     let id: RuleId = node.parsed(problems)?;
-    if [RuleId::default_deny(), RuleId::masks(), RuleId::budgets(), RuleId::built_in()]
-        .contains(&id)
-    {
+    let own = [
+        RuleId::default_deny(),
+        RuleId::masks(),
+        RuleId::budgets(),
+        RuleId::built_in(),
+        RuleId::lock(),
+    ];
+    if own.contains(&id) {
         node.problem_with_help(
             problems,
             format!("`{id}` is a name of guard's own"),

@@ -4,6 +4,7 @@
 mod approving;
 mod judging;
 mod loading;
+mod locking;
 mod masking;
 mod predicates;
 mod rows;

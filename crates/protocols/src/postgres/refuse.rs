@@ -52,6 +52,7 @@ pub(super) fn sqlstate(denial: &Denial) -> &'static str {
         | DenialCode::NotUnderstood
         | DenialCode::Mask
         | DenialCode::Protocol
+        | DenialCode::Unlisted
         | DenialCode::BudgetUncounted
         | DenialCode::Unrecorded
         | DenialCode::ApprovalNeeded

@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
         "guard-runner-shim",
         &["guard-core", "guard-policy", "guard-sql", "guard-audit", "guard-engine"],
     ),
-    ("guard-broker", &["guard-core", "guard-policy", "guard-audit"]),
+    ("guard-broker", &["guard-core", "guard-policy", "guard-sql", "guard-audit"]),
     ("guard-tests", &[]),
     // The demo and the bench start the same servers as the suites.
     ("guard-xtask", &["guard-tests"]),

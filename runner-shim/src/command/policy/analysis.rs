@@ -58,7 +58,11 @@ pub(super) fn judge(
     sql: &str,
     rows: Option<u64>,
 ) -> Result<Vec<Judged>, Unusable> {
-    let view = session().ok_or(Unusable::Failed)?;
+    let mut view = session().ok_or(Unusable::Failed)?;
+    // A lock is asked as for the first of its resources.
+    if let Some(resource) = policy.lock().and_then(|lock| lock.resources.keys().next()) {
+        view.resource = resource.clone();
+    }
     let judged = guard_sql::analyze(&Arc::from(sql), catalog, &NoNames)
         .into_iter()
         .map(|statement| {

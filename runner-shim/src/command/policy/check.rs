@@ -1,9 +1,9 @@
 //! `guard policy check`: read policies and their cases, and tell every problem.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guard_core::{Budgets, Mode, document::Problems};
-use guard_policy::{Cases, Policy};
+use guard_policy::{Cases, LockFile};
 use serde_json::json;
 
 use super::{
@@ -38,7 +38,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     let mut text = String::new();
     for path in &found {
         let name = path.display().to_string();
-        match read(&name, &files::read(path)?, files::is_cases(path)) {
+        match read(path, &name, &files::read(path)?) {
             Ok((summary, line)) => {
                 text.push_str(&format!("{name}: {} {line}\n", paint.good("ok")));
                 right.push(summary);
@@ -63,13 +63,19 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     Ok(if problems == 0 { RIGHT } else { WRONG })
 }
 
-fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, String), Problems> {
-    if cases {
+fn read(path: &Path, name: &str, text: &str) -> Result<(serde_json::Value, String), Problems> {
+    if LockFile::is_named(path) {
+        let lock = LockFile::parse(name, text, Some(guard_sql::fingerprints))?;
+        let statements = lock.statements();
+        let summary = json!({ "file": name, "statements": statements });
+        return Ok((summary, format!("lock, {}", count(statements, "statement"))));
+    }
+    if files::is_cases(path) {
         let cases = Cases::parse(name, text)?;
         let summary = json!({ "file": name, "cases": cases.list.len() });
         return Ok((summary, count(cases.list.len(), "case")));
     }
-    let policy = Policy::parse(name, text)?;
+    let policy = files::policy(path, text)?;
     let rules: Vec<_> = policy.rules().map(ToString::to_string).collect();
     let masks = if policy.has_masks() { ", with masks" } else { "" };
     let budgets = if *policy.budgets() == Budgets::default() { "" } else { ", with budgets" };
@@ -79,7 +85,9 @@ fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, Strin
     };
     let rules_count = count(rules.len(), "rule");
     let asks = if policy.asks_people() { ", with approvals" } else { "" };
-    let line = format!("policy `{}`, {rules_count}{asks}{masks}{budgets}{mode}", policy.name());
+    let lock = if policy.lock().is_some() { ", with a lock" } else { "" };
+    let line =
+        format!("policy `{}`, {rules_count}{asks}{masks}{budgets}{lock}{mode}", policy.name());
     let summary = json!({
         "file": name,
         "policy": policy.name(),
@@ -89,6 +97,7 @@ fn read(name: &str, text: &str, cases: bool) -> Result<(serde_json::Value, Strin
         "budgets": *policy.budgets() != Budgets::default(),
         "masks": policy.has_masks(),
         "approvals": policy.asks_people(),
+        "lock": policy.lock().is_some(),
     });
     Ok((summary, line))
 }

@@ -3,8 +3,8 @@
 use std::{io::Read as _, path::PathBuf};
 
 use guard_audit::report::printable;
-use guard_core::{ApprovalTerms, ApprovalWait, Certainty, Decision, Flow, Mask, Outputs};
-use guard_policy::{Cases, Policy};
+use guard_core::{ApprovalTerms, ApprovalWait, Certainty, Decision, Flow, Locked, Mask, Outputs};
+use guard_policy::Cases;
 use guard_sql::Catalog;
 use serde_json::json;
 
@@ -46,8 +46,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
-    let policy = Policy::parse(&args.policy.display().to_string(), &files::read(&args.policy)?)
-        .map_err(Unusable::Problems)?;
+    let policy =
+        files::policy(&args.policy, &files::read(&args.policy)?).map_err(Unusable::Problems)?;
     let beside = files::cases_of(&args.policy);
     let schema = args.schema.clone().or_else(|| beside.exists().then_some(beside));
     let catalog = match schema {
@@ -99,6 +99,9 @@ fn explained(judged: &Judged, paint: Paint) -> String {
             },
         );
         line(&mut text, "effect", &format!("{what} → {} by rule `{}`", step.decision, step.rule));
+    }
+    if ruling.lock == Some(Locked::Unlisted) {
+        line(&mut text, "lock", "it is not in the lock of the policy");
     }
     outputs(&mut text, judged);
     for column in &operation.stores {
@@ -212,6 +215,7 @@ fn as_json(judged: &Judged) -> serde_json::Value {
         "decision": ruling.decision.kind(),
         "rule": ruling.rule,
         "masks": ruling.masks.masks().into_iter().map(|mask| mask.map(Mask::as_str)).collect::<Vec<_>>(),
+        "unlisted": ruling.lock == Some(Locked::Unlisted),
         "trace": ruling.trace,
         "denial": denial,
         "asks": asks,

@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_core::document::MAX_DOCUMENT;
+use guard_core::document::{MAX_DOCUMENT, Problems};
+use guard_policy::{LockText, Policy};
 
 use super::Unusable;
 
@@ -19,6 +20,17 @@ const CASES: &str = ".cases.yaml";
 
 pub(super) fn is_cases(path: &Path) -> bool {
     path.to_string_lossy().ends_with(CASES)
+}
+
+/// Reads a policy of this text, with the lock that it names beside it.
+pub(super) fn policy(path: &Path, text: &str) -> Result<Policy, Problems> {
+    let beside = |name: &str| {
+        let path = path.with_file_name(name);
+        let text = read(&path).map_err(|error| error.to_string())?;
+        Ok(LockText { file: path.display().to_string(), text })
+    };
+    let check = guard_sql::fingerprints;
+    Policy::parse_with_lock(&path.display().to_string(), text, &beside, Some(check))
 }
 
 /// The cases that belong to a policy.

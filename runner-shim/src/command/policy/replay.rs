@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use guard_audit::report::{grouped, printable};
 use guard_core::{DecisionKind, PolicyName, Timestamp};
-use guard_policy::Policy;
 use serde_json::json;
 
 use self::judged::{Change, Replay};
@@ -65,7 +64,8 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     let name = args.proposed.display().to_string();
-    let policy = Policy::parse(&name, &files::read(&args.proposed)?).map_err(Unusable::Problems)?;
+    let policy =
+        files::policy(&args.proposed, &files::read(&args.proposed)?).map_err(Unusable::Problems)?;
     let under = args.policy.clone().unwrap_or_else(|| policy.name().clone());
     let mut replay = Replay::new(&policy, under.clone());
     let runs = Runs::since(args.runs);

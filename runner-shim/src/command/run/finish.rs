@@ -16,7 +16,10 @@ use guard_core::control::EndSession;
 use guard_engine::{control::ControlError, exchange::Session};
 
 use super::watch::Refusals;
-use crate::words::say;
+use crate::{
+    command::lock::{Learning, LockError},
+    words::say,
+};
 
 /// GitHub shows what is written to this file on the job's page.
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
@@ -33,6 +36,8 @@ pub(super) enum FinishError {
     Fetch(#[source] ControlError),
     #[error(transparent)]
     Report(#[from] WriteError),
+    #[error(transparent)]
+    Learn(#[from] LockError),
     #[error("the job's summary `{path}` cannot be written", path = .0.display())]
     Summary(PathBuf, #[source] io::Error),
 }
@@ -69,6 +74,14 @@ pub(super) async fn finish(
 pub(super) fn publish(written: &Written) -> Result<(), FinishError> {
     summarize(&written.markdown)?;
     last_lines(written).iter().for_each(|line| say(line));
+    Ok(())
+}
+
+/// Adds what the run did to the lock that was asked for.
+pub(super) fn learn(learning: Option<Learning>, written: &Written) -> Result<(), FinishError> {
+    for line in learning.map_or_else(|| Ok(Vec::new()), |lock| lock.add(&written.record))? {
+        say(&line);
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use clap::{Subcommand, ValueEnum};
 
 use self::wire::AGENT;
 use super::open;
+use crate::command::lock::Learn;
 
 /// Arguments of `guard session`.
 #[derive(Debug, clap::Args)]
@@ -90,6 +91,8 @@ struct Stop {
     /// Where the report goes, if elsewhere than `start` said
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    learn: Learn,
     /// When to fail: only when guard did (`error`), or also when a statement was refused (`blocked`)
     #[arg(long, value_name = "WHEN", default_value = "error")]
     fail_on: FailOn,
@@ -123,6 +126,10 @@ pub(crate) enum AgentError {
         "`--step` names a run of a session that has several: start one with `guard session start`"
     )]
     NoSession,
+    #[error(
+        "`--learn` needs the whole session, which others may work in: say it when that ends, `guard session stop --learn`"
+    )]
+    LearnAtStop,
     #[error("the folder of the session's agent cannot be made")]
     Folder(#[source] io::Error),
     #[error("the session's agent cannot be started")]

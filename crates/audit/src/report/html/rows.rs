@@ -82,6 +82,12 @@ impl OperationView {
         if operation.effects.iter().any(is_unbounded) {
             marks.push("without a restriction".to_owned());
         }
+        if operation.unlisted {
+            marks.push("new since the lock".to_owned());
+        }
+        if operation.beyond_learned > 0 {
+            marks.push(format!("rows beyond the lock ×{}", grouped(operation.beyond_learned)));
+        }
         for (code, count) in &operation.errors {
             marks.push(format!("error {} ×{}", short(code), grouped(*count)));
         }
@@ -98,6 +104,10 @@ impl OperationView {
         }
         if operation.prepared > 0 {
             facts.push(("made ready", format!("{}×", grouped(operation.prepared))));
+        }
+        if let Some(rows) = operation.rows_learned {
+            let (least, most) = (grouped(rows.least), grouped(rows.most));
+            facts.push(("rows by the lock", format!("{least} to {most} each")));
         }
         if let Some(rows) = operation.estimated_rows {
             facts.push(("estimated", format!("at most {} rows each", grouped(rows))));

@@ -44,7 +44,7 @@ p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:11:11: `hide` is not known here
   help: one of `redact`, `null`, `hash`, `partial`, `format`
 p.yaml:12:1: `color` is not known here
-  help: known are `policy`, `mode`, `budgets`, `record`, `rules`, `masks`, `detect`, `egress`"
+  help: known are `policy`, `mode`, `budgets`, `record`, `rules`, `masks`, `detect`, `egress`, `lock`"
     );
 }
 

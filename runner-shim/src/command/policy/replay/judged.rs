@@ -12,7 +12,7 @@ use guard_audit::{
 };
 use guard_core::{
     Decision, DecisionKind, Digest, Flow, Operation, Output, Outputs, PolicyName, Protocol,
-    ResourceName, RuleId, Ruling, SessionView, Source, Timestamp,
+    ResourceName, RuleId, Ruling, SessionView, Source,
 };
 use guard_policy::Policy;
 
@@ -140,8 +140,7 @@ impl<'a> Replay<'a> {
             until: grant.grant.until,
         };
         let operation = rebuilt(told, statement);
-        let judge =
-            |rows| self.policy.judge_estimated(&view, &operation, rows, Timestamp::UNIX_EPOCH);
+        let judge = |rows| self.policy.judge_told(&view, &operation, rows, told.details);
         let ruling = judge(statement.estimated_rows);
         let unknown_rows = statement.estimated_rows.is_none()
             && self.policy.bounds_rows()

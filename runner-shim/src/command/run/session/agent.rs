@@ -221,12 +221,14 @@ impl Keeping {
                 lines: finish::last_lines(&written),
                 problem: None,
                 refused: written.counts.refused,
+                record: Some(written.record),
                 markdown: written.markdown,
             },
             Err(error) => Ended {
                 lines: Vec::new(),
                 problem: Some(chain(&error)),
                 refused: 0,
+                record: None,
                 markdown: String::new(),
             },
         };

@@ -12,7 +12,10 @@ use super::{
     ended, socket,
     wire::{Ask, Ended, RunState, Said, Status, receive, send},
 };
-use crate::words::{chain, say};
+use crate::{
+    command::lock::LockError,
+    words::{chain, say},
+};
 
 /// Exit code of a session in which statements were refused, where that is asked for.
 const BLOCKED: u8 = 1;
@@ -95,6 +98,9 @@ pub(super) fn stop(args: &Stop) -> ExitCode {
         Err(error) => return failed(&error),
     };
     ended.lines.iter().for_each(|line| say(line));
+    if let Err(error) = learn(args, &ended) {
+        return failed(&error);
+    }
     verdict(&ended, args.fail_on)
 }
 
@@ -115,6 +121,14 @@ async fn ask_to_stop(args: &Stop) -> Result<Ended, AgentError> {
     Ok(*ended)
 }
 
+/// Adds what the session's runs did to the lock that was asked for. A lock that cannot be used keeps no session open.
+fn learn(args: &Stop, ended: &Ended) -> Result<(), LockError> {
+    if let (Some(record), Some(learning)) = (&ended.record, args.learn.begin()?) {
+        learning.add(record)?.iter().for_each(|line| say(line));
+    }
+    Ok(())
+}
+
 fn verdict(ended: &Ended, fail_on: FailOn) -> ExitCode {
     if let Some(problem) = &ended.problem {
         say(problem);
@@ -126,7 +140,7 @@ fn verdict(ended: &Ended, fail_on: FailOn) -> ExitCode {
     }
 }
 
-fn failed(error: &AgentError) -> ExitCode {
+fn failed(error: &dyn std::error::Error) -> ExitCode {
     say(&chain(error));
     ExitCode::from(FAILED)
 }

@@ -138,6 +138,8 @@ pub(super) struct Ended {
     /// Why the record is not sealed or its report not written.
     pub(super) problem: Option<String>,
     pub(super) refused: u64,
+    /// Where the record is, if it could be fetched.
+    pub(super) record: Option<PathBuf>,
     /// For the job's page.
     pub(super) markdown: String,
 }

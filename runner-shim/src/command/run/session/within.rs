@@ -10,6 +10,7 @@ use super::{
         Args, FAILED, PARKED, RunError, Way as Around, finish::plural, guarded, life::Life,
         output::Known,
     },
+    AgentError,
     attached::Attached,
 };
 use crate::{sandbox, words::say};
@@ -20,6 +21,9 @@ pub(in crate::command::run) async fn run(
     socket: &Path,
     threads: &Arc<Threads>,
 ) -> Result<u8, RunError> {
+    if args.learn.is_asked() {
+        return Err(AgentError::LearnAtStop.into());
+    }
     let (mut attached, hidden, token_env) = Attached::join(args, socket).await?;
     let known = Known::default();
     // The agent's tokens are in its memory only. What else there is to hide is in this run's own environment.
