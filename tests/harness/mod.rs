@@ -13,6 +13,7 @@ pub mod people;
 pub mod postgres;
 pub mod process;
 mod provider;
+mod resources;
 pub mod stage;
 
 pub use client::{Finished, finish, script};

@@ -19,6 +19,7 @@ use super::{
     people::{CLIENT_SECRET, People},
     postgres::{PASSWORD, Postgres, SUPERUSER},
     process::{Process, free_port, wait_for},
+    resources::{self, Api, resource},
 };
 
 /// The database that the stage's resource is.
@@ -117,6 +118,7 @@ pub struct Builder {
     shared_store: bool,
     session_roles: bool,
     people: bool,
+    api: Option<Api>,
 }
 
 /// What is in the database at the start.
@@ -252,6 +254,13 @@ impl Builder {
         self
     }
 
+    /// Grants an HTTP API, too, as `api`, with a token that is sent as `how` says in the configuration.
+    #[must_use]
+    pub fn api(mut self, url: &str, how: &str, token: &str) -> Self {
+        self.api = Some(Api { url: url.into(), how: how.into(), token: token.into() });
+        self
+    }
+
     /// Lets people sign in.
     #[must_use]
     pub fn people(mut self) -> Self {
@@ -321,6 +330,10 @@ impl Builder {
             let role = format!("{{ postgres_role: {{ admin: {fixed} }} }}");
             resources = resources.replace(&fixed, &role);
         }
+        if let Some(api) = &self.api {
+            write_secret(&dir.join("token"), &api.token)?;
+            resources += &api.entry(self.enforce_at);
+        }
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
         let (recordings, issuer) = (recordings.display(), &issuer.url);
@@ -358,6 +371,7 @@ impl Builder {
         } else {
             trust
         };
+        let trust = trust + &self.api.as_ref().map(|_| resources::grant(limit)).unwrap_or_default();
         fs::create_dir_all(dir.join("trust"))?;
         fs::create_dir_all(dir.join("policies"))?;
         write_secret(&dir.join("password"), PASSWORD)?;
@@ -388,6 +402,7 @@ impl Stage {
             shared_store: false,
             session_roles: false,
             people: false,
+            api: None,
         }
     }
 
@@ -573,20 +588,6 @@ fn let_in(dir: &Path, issuer: &str) -> Result<()> {
     );
     fs::write(file, text + &people)?;
     Ok(())
-}
-
-/// An entry of `resources`.
-fn resource(name: &str, enforce_at: EnforceAt, tls: bool, postgres: u16, database: &str) -> String {
-    let place = match enforce_at {
-        EnforceAt::Gateway => "gateway",
-        EnforceAt::Shim => "shim\n    allow_static_at_shim: a test on loopback",
-    };
-    let tls = if tls { "verify-full\n    tls_ca: ca.pem" } else { "disable" };
-    format!(
-        "  - name: {name}\n    kind: postgres\n    address: 127.0.0.1:{postgres}\n    database: {database}\n    \
-         tls: {tls}\n    credential: {{ username: {SUPERUSER}, password: {{ file: password }} }}\n    \
-         enforce_at: {place}\n"
-    )
 }
 
 /// Fills a database with the shop of the example.

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use guard_core::document::{Node, Problems};
+use guard_core::{
+    ResourceKind,
+    document::{Node, Problems},
+};
 
 mod aws;
 mod vault;
@@ -30,6 +33,28 @@ pub(crate) enum CredentialConfig {
 }
 
 impl CredentialConfig {
+    /// Whether a resource of this kind takes it.
+    pub(super) fn is_for(&self, kind: ResourceKind) -> bool {
+        match (self, kind) {
+            (Self::Static(fixed), ResourceKind::Postgres) => !fixed.username.is_empty(),
+            (Self::Static(_), ResourceKind::Http) => true,
+            (Self::PostgresRole(_) | Self::Aws(_) | Self::Vault(_), ResourceKind::Postgres) => true,
+            (Self::PostgresRole(_) | Self::Aws(_), ResourceKind::Http) => false,
+            (Self::Vault(vault), ResourceKind::Http) => match vault.secret {
+                VaultSecret::Kv { .. } => true,
+                VaultSecret::Database { .. } => false,
+            },
+        }
+    }
+
+    /// Whether it comes without a user name.
+    pub(super) fn is_token(&self) -> bool {
+        match self {
+            Self::Static(fixed) => fixed.username.is_empty(),
+            Self::PostgresRole(_) | Self::Aws(_) | Self::Vault(_) => false,
+        }
+    }
+
     /// Whether what is handed out is good for longer than its session.
     pub(super) fn lasts(&self) -> bool {
         match self {
@@ -46,7 +71,7 @@ impl CredentialConfig {
 /// A credential that does not change from lease to lease.
 #[derive(Debug, Clone)]
 pub(crate) struct StaticCredential {
-    /// The user name at the resource.
+    /// The user name at the resource; empty of a token, which has none.
     pub(crate) username: String,
     /// Where the password is.
     pub(crate) password: SecretSource,
@@ -92,6 +117,14 @@ pub(super) fn credential(
     if let Some(node) = fields.optional("aws") {
         fields.finish(&["aws"], problems);
         return aws::read(node, base, problems).map(CredentialConfig::Aws);
+    }
+    if let Some(node) = fields.optional("token") {
+        fields.finish(&["token"], problems);
+        let password = secret(node, "token", base, problems)?;
+        return Some(CredentialConfig::Static(StaticCredential {
+            username: String::new(),
+            password,
+        }));
     }
     fixed(node, base, problems).map(CredentialConfig::Static)
 }

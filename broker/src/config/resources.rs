@@ -1,23 +1,30 @@
 //! The `resources` section: what is behind guard, and where its credential is.
 
+mod reached;
+
 use std::{collections::BTreeMap, path::Path};
 
 use guard_core::{
-    EnforceAt, ResourceKind, ResourceName, ResourceSpec, TlsMode,
+    EnforceAt, ResourceKind, ResourceName, ResourceSpec, SendAs,
     document::{Node, Problems},
 };
 
+use self::reached::Reached;
 use super::{
     Labels,
     credentials::{CredentialConfig, SecretSource, credential, secret},
-    is_loopback_host,
 };
+
+const KINDS: [(&str, ResourceKind); 2] =
+    [("postgres", ResourceKind::Postgres), ("http", ResourceKind::Http)];
 
 const FIELDS: &[&str] = &[
     "name",
     "kind",
     "address",
     "database",
+    "url",
+    "send_as",
     "tls",
     "tls_ca",
     "credential",
@@ -61,28 +68,8 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
     let fields = node.fields(problems)?;
     let name: Option<ResourceName> =
         fields.required("name", problems).and_then(|n| n.parsed(problems));
-    let kind = fields
-        .required("kind", problems)
-        .and_then(|n| n.one_of(&[("postgres", ResourceKind::Postgres)], problems));
-    let address = fields.required("address", problems).and_then(|n| address(n, problems));
-    let database =
-        fields.required("database", problems).and_then(|n| n.text(problems)).map(str::to_owned);
-    let tls = match fields.optional("tls") {
-        Some(node) => {
-            let words = [("verify-full", TlsMode::VerifyFull), ("disable", TlsMode::Disable)];
-            let mode = node.one_of(&words, problems);
-            let host = address.as_deref().and_then(|a| a.rsplit_once(':')).map(|(host, _)| host);
-            if mode == Some(TlsMode::Disable) && !host.is_some_and(is_loopback_host) {
-                node.problem_with_help(
-                    problems,
-                    "`disable` would send the credential and the data in the clear",
-                    "use `verify-full`; `disable` is for loopback addresses",
-                );
-            }
-            mode
-        }
-        None => Some(TlsMode::VerifyFull),
-    };
+    let kind = fields.required("kind", problems).and_then(|n| n.one_of(&KINDS, problems));
+    let reached = kind.and_then(|kind| reached::read(kind, &fields, problems));
     let tls_ca = fields.optional("tls_ca").map(|node| {
         let path = base.join(node.text(problems)?);
         match std::fs::read_to_string(&path) {
@@ -99,6 +86,23 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
     });
     let credential =
         fields.required("credential", problems).and_then(|n| credential(n, base, problems));
+    if let (Some(kind), Some(credential)) = (kind, &credential)
+        && !credential.is_for(kind)
+    {
+        fields.optional("credential").unwrap_or(node).problem_with_help(
+            problems,
+            format!("this credential is for another kind of resource than `{}`", kind.as_str()),
+            "an HTTP API takes `token`, `username` and `password`, or `vault` with `kv`; a server takes no `token`",
+        );
+    }
+    let basic = reached.as_ref().is_some_and(|it| it.send_as == Some(SendAs::Basic));
+    if basic && credential.as_ref().is_some_and(CredentialConfig::is_token) {
+        fields.optional("send_as").unwrap_or(node).problem_with_help(
+            problems,
+            "`basic` sends a user name and a password, and a token has no user name",
+            "write `username` and `password`, or `send_as: bearer`",
+        );
+    }
     let enforce_at = match fields.optional("enforce_at") {
         Some(node) => {
             node.one_of(&[("gateway", EnforceAt::Gateway), ("shim", EnforceAt::Shim)], problems)
@@ -131,33 +135,23 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         None => Some(Labels::default()),
     };
     fields.finish(FIELDS, problems);
+    let Reached { address, database, tls, send_as } = reached?;
     let spec = ResourceSpec {
         name: name?,
         kind: kind?,
-        address: address?,
-        database: database?,
-        tls: tls?,
+        address,
+        database,
+        tls,
         tls_ca: match tls_ca {
             Some(pem) => Some(pem?),
             None => None,
         },
         enforce_at: enforce_at?,
+        send_as,
     };
     let mask_key = match mask_key {
         Some(source) => Some(source?),
         None => None,
     };
     Some(ResourceConfig { spec, credential: credential?, mask_key, gateway: gateway? })
-}
-
-fn address(node: &Node, problems: &mut Problems) -> Option<String> {
-    let text = node.text(problems)?;
-    let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
-    if !fits {
-        let message = format!("`{text}` is no address of a server");
-        node.problem_with_help(problems, message, "write `host:port`");
-    }
-    fits.then(|| text.to_owned())
 }

@@ -23,7 +23,10 @@ impl CredentialSource for Fixed<'_> {
     ) -> BoxFuture<'a, Result<Taken, CredentialError>> {
         async {
             Ok(Taken {
-                username: self.0.username.clone(),
+                username: match self.0.username.as_str() {
+                    "" => "token".to_owned(),
+                    username => username.to_owned(),
+                },
                 password: secrets::read(&self.0.password).await?,
                 handle: handle.clone(),
                 until: ask.until,

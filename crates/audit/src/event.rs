@@ -67,7 +67,10 @@ pub struct Outcome {
     /// What detectors found and hid, and how often; also in `masked`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub detected: BTreeMap<Detector, u64>,
-    /// The server's error code (SQLSTATE), or `lost` if the answer never came to its end.
+    /// The status of an HTTP answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The server's error code (SQLSTATE, or a status of 400 and above), or `lost` if the answer never came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The budget of the policy that it was over.

@@ -67,6 +67,8 @@ struct Finished {
     #[serde(default)]
     detected: BTreeMap<Detector, u64>,
     #[serde(default)]
+    status: Option<u16>,
+    #[serde(default)]
     error: Option<String>,
     #[serde(default)]
     budget: Option<Exceeded>,
@@ -143,10 +145,21 @@ fn statement<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
 }
 
 fn finished<'de, A: MapAccess<'de>>(map: A) -> Result<Event, A::Error> {
-    let Finished { statement, rows, bytes, masked, micros, detected, error, budget, kept, tag } =
-        Finished::deserialize(MapAccessDeserializer::new(map))?;
+    let Finished {
+        statement,
+        rows,
+        bytes,
+        masked,
+        micros,
+        detected,
+        status,
+        error,
+        budget,
+        kept,
+        tag,
+    } = Finished::deserialize(MapAccessDeserializer::new(map))?;
     once::<A::Error>(tag)?;
-    let outcome = Outcome { rows, bytes, masked, micros, detected, error, budget, kept };
+    let outcome = Outcome { rows, bytes, masked, micros, detected, status, error, budget, kept };
     Ok(Event::Finished { statement, outcome })
 }
 

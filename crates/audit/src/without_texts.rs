@@ -36,9 +36,11 @@ impl Event {
                 rows_learned,
             } => {
                 let names = Names::of(text.reveal());
+                let is_request = effects.iter().any(|it| it.object.kind == ObjectKind::Path);
                 let effects = effects.into_iter().map(|effect| names.effect(effect)).collect();
                 let trace = trace.into_iter().map(|step| names.step(step)).collect();
                 let (label, fingerprint) = match certainty {
+                    Certainty::Exact | Certainty::Partial(_) if is_request => (label, Digest::ZERO),
                     Certainty::Exact | Certainty::Partial(_) => (label, fingerprint),
                     // Over the text itself: who guesses that could compare it.
                     Certainty::Unparsed(_) => ("statement".into(), Digest::ZERO),
@@ -205,6 +207,8 @@ impl Names {
             | ObjectKind::LargeObject
             | ObjectKind::Channel
             | ObjectKind::Other => false,
+            // Its segments are what literals are to SQL.
+            ObjectKind::Path => return false,
         };
         let part = name.name.to_lowercase();
         self.said.contains(&part) || (of_catalog && !self.whole.contains(&part))

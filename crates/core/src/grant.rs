@@ -13,6 +13,8 @@ use crate::{PolicyName, ResourceName, Timestamp};
 pub enum ResourceKind {
     /// PostgreSQL's frontend/backend protocol, version 3.
     Postgres,
+    /// An API over HTTP/1.1.
+    Http,
 }
 
 impl ResourceKind {
@@ -20,6 +22,7 @@ impl ResourceKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Http => "http",
         }
     }
 }
@@ -74,7 +77,7 @@ pub struct ResourceSpec {
     pub kind: ResourceKind,
     /// `host:port`.
     pub address: String,
-    /// The database that a client gets when it asks for none, and the only one it may ask for.
+    /// The database that a client gets when it asks for none, and the only one it may ask for; empty where there are none.
     pub database: String,
     /// How the connection is protected.
     pub tls: TlsMode,
@@ -82,6 +85,22 @@ pub struct ResourceSpec {
     pub tls_ca: Option<String>,
     /// Where the data path runs.
     pub enforce_at: EnforceAt,
+    /// Which header shows the credential to an HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_as: Option<SendAs>,
+}
+
+/// How a credential is shown to an HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum SendAs {
+    /// `Authorization: Bearer PASSWORD` (RFC 6750).
+    Bearer,
+    /// `Authorization: Basic …`, of user name and password (RFC 7617).
+    Basic,
+    /// The password as the value of this header.
+    Header(String),
 }
 
 /// One resource with one policy and one end, inside a session.

@@ -31,7 +31,7 @@ pub use approval::{
 };
 pub use budget::{Budget, Budgets, Exceeded, Mode};
 pub use detect::{Detector, Detectors};
-pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, TlsMode};
+pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, SendAs, TlsMode};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{
     ApprovalId, Digest, EgressId, InvalidName, LeaseId, PolicyName, ResourceName, RuleId,
@@ -40,7 +40,9 @@ pub use ids::{
 pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;
 pub use lock::{Locked, RowRange};
-pub use mask::{ColumnMask, DerivedFlow, Mask, MaskPlan, Masking, Predicates, Stability};
+pub use mask::{
+    ColumnMask, DerivedFlow, FieldMask, Mask, MaskPlan, Masking, Predicates, Stability,
+};
 pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,
     Output, Outputs, Protocol, Source, Test, Tested, Verb,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnPattern, Detectors};
+use crate::{ColumnPattern, Detectors, http::JsonPath};
 
 /// How a value is hidden. What comes out is valid for the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,6 +125,15 @@ pub struct ColumnMask {
     pub mask: Masking,
 }
 
+/// Masked values of JSON texts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FieldMask {
+    /// Where they are.
+    pub path: JsonPath,
+    /// How they are hidden.
+    pub mask: Masking,
+}
+
 /// The masks of one permitted operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MaskPlan {
@@ -138,17 +147,23 @@ pub struct MaskPlan {
     pub columns: Arc<[ColumnMask]>,
     /// What is looked for in the output columns that are not masked.
     pub detect: Detectors,
+    /// What is hidden of an answer in JSON.
+    pub fields: Arc<[FieldMask]>,
 }
 
 impl MaskPlan {
-    /// The masks of the output columns, in order, without their keys.
+    /// The masks of the output columns, in order, or of fields, without their keys.
     pub fn masks(&self) -> Vec<Option<Mask>> {
-        self.outputs.iter().map(|output| output.map(|masking| masking.mask)).collect()
+        let outputs = self.outputs.iter().map(|output| output.map(|masking| masking.mask));
+        outputs.chain(self.fields.iter().map(|field| Some(field.mask.mask))).collect()
     }
 
     /// Whether there is nothing to hide or to look for, whatever comes back.
     pub fn is_empty(&self) -> bool {
-        !self.rewrites() && self.columns.is_empty() && self.detect.is_empty()
+        !self.rewrites()
+            && self.columns.is_empty()
+            && self.detect.is_empty()
+            && self.fields.is_empty()
     }
 
     /// Whether any output column is rewritten.

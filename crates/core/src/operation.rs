@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Sensitive};
+use crate::{Digest, Sensitive, http::HttpRequest};
 
 /// The protocol that an operation came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::{Digest, Sensitive};
 pub enum Protocol {
     /// PostgreSQL's frontend/backend protocol, version 3.
     Postgres,
+    /// HTTP/1.1.
+    Http,
 }
 
 /// What an operation would do to an object.
@@ -193,12 +195,14 @@ pub enum ObjectKind {
     LargeObject,
     /// A notification channel.
     Channel,
+    /// What a URL's path names.
+    Path,
     /// Any other thing of the server, or the server itself.
     Other,
 }
 
 impl ObjectKind {
-    /// Every kind, in the order of the reference.
+    /// Every kind that SQL knows, in the order of the reference.
     pub const ALL: [Self; 16] = [
         Self::Table,
         Self::View,
@@ -236,6 +240,7 @@ impl ObjectKind {
             Self::Type => "type",
             Self::LargeObject => "large-object",
             Self::Channel => "channel",
+            Self::Path => "path",
             Self::Other => "other",
         }
     }
@@ -464,6 +469,8 @@ pub struct Operation {
     pub tested: Vec<Tested>,
     /// Whether it asks for transactions that may write, where they may not.
     pub lifts_read_only: bool,
+    /// The request, of HTTP: its effects are those of its methods, in their order.
+    pub request: Option<Arc<HttpRequest>>,
     /// The text as the client sent it.
     pub text: Sensitive<Arc<str>>,
     /// Equal for operations that differ in literals only.
@@ -483,6 +490,7 @@ impl Operation {
             stores: Vec::new(),
             tested: Vec::new(),
             lifts_read_only: false,
+            request: None,
             fingerprint: Digest::of(text.as_bytes()),
             text: Sensitive::new(text),
         }

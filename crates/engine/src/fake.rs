@@ -121,6 +121,7 @@ pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
             tls: TlsMode::Disable,
             tls_ca: None,
             enforce_at: EnforceAt::Gateway,
+            send_as: None,
         },
         policy: PolicySource::new(policy, POLICY.into(), None),
         mask_key: Secret::new("AAAA"),

@@ -13,8 +13,11 @@ use guard_core::{
 use guard_gate::SessionGate;
 use guard_policy::Policy;
 use guard_protocols::{
-    Arrival, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway, alarm::unless,
-    postgres::PostgresHandler, turn_away,
+    Arrival, ClientIo, Closed, ProtocolError, ProtocolHandler, TurnedAway,
+    alarm::unless,
+    http::{HttpHandler, NoAddress},
+    postgres::PostgresHandler,
+    turn_away,
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -63,6 +66,9 @@ pub enum StartError {
     /// The resource cannot be served.
     #[error(transparent)]
     Resource(#[from] ResourceError),
+    /// It is no HTTP API.
+    #[error(transparent)]
+    Http(#[from] NoAddress),
 }
 
 /// One resource of one session, as this enforcement point serves it.
@@ -116,6 +122,7 @@ impl ServedSession {
         )?);
         let handler: Arc<dyn ProtocolHandler> = match kind {
             ResourceKind::Postgres => PostgresHandler::new(resource.clone()),
+            ResourceKind::Http => HttpHandler::new(resource.clone())?,
         };
         let writer = format!("{}-{}-{}", point.name, grant.resource, uuid::Uuid::new_v4().simple());
         let approvals =

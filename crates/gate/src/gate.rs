@@ -9,8 +9,9 @@ use futures_util::future::{Either, select};
 use guard_audit::{Event, StatementPhase};
 use guard_core::{
     ApprovalId, Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason,
-    Exceeded, Operation, Ruling, Sensitive, Verb,
+    Exceeded, Operation, Protocol, Ruling, Sensitive, Verb,
 };
+use guard_policy::ClientCredentials;
 
 use crate::{
     Ask, Durability, Held, Meter, Permit, SessionGate, Used, Verdict,
@@ -74,6 +75,14 @@ impl Gate {
     /// refuse it, too.
     pub fn reads_only(&self) -> bool {
         self.session.policy.borrow().reads_only()
+    }
+
+    /// Whether a credential that a client of an HTTP API sends is taken out, and its request goes on without.
+    pub fn removes_client_credentials(&self) -> bool {
+        match self.session.policy.borrow().client_credentials() {
+            ClientCredentials::Refuse => false,
+            ClientCredentials::Remove => true,
+        }
     }
 
     /// Counts what a statement uses, if the policy bounds rows, bytes or time. `used` is what the same portal
@@ -194,7 +203,7 @@ impl Gate {
             (*policy.budgets(), policy.mode())
         };
         let ended = mode.enforces();
-        let what = "blocked the statement";
+        let what = asks.first().map_or("blocked the statement", |ask| blocked(&ask.operation));
         if let Some(limit) = budgets.statements_per_minute {
             let executed = |ask: &&Ask| refused || ask.phase == StatementPhase::Execute;
             let count = asks.iter().filter(executed).count() as u64;
@@ -217,7 +226,7 @@ impl Gate {
         if asks.iter().all(|ask| ends_transactions(&ask.operation)) {
             return None;
         }
-        let what = "blocked the statement";
+        let what = asks.first().map_or("blocked the statement", |ask| blocked(&ask.operation));
         let detail = format!("`{exceeded}` are used up");
         let code = DenialCode::BudgetOfSession;
         Some(session.built_in(code, what, detail, hint(exceeded.budget)))
@@ -365,7 +374,7 @@ impl Gate {
         hint: &str,
     ) -> Denial {
         let session = &self.session;
-        let denial = session.built_in(code, "blocked the statement", detail, hint);
+        let denial = session.built_in(code, blocked(operation), detail, hint);
         let (mut known, new) = session.rule(operation, None);
         if new {
             let ruling = Ruling {
@@ -429,6 +438,14 @@ fn would_refuse(known: &Known, ask: &Ask, over_budget: Option<&Denial>) -> Optio
         Decision::Allow => over_budget.cloned(),
     };
     denial.map(Box::new)
+}
+
+/// What was done, in words.
+fn blocked(operation: &Operation) -> &'static str {
+    match operation.protocol {
+        Protocol::Postgres => "blocked the statement",
+        Protocol::Http => "blocked the request",
+    }
 }
 
 /// Whether it does nothing but end or mark a transaction.

@@ -203,6 +203,7 @@ fn operation(verb: Verb, text: &str) -> Arc<Operation> {
         stores: Vec::new(),
         tested: Vec::new(),
         lifts_read_only: false,
+        request: None,
         text: Sensitive::new(text.into()),
         fingerprint: Digest::of(verb.as_str()),
     })

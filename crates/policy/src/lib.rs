@@ -12,8 +12,8 @@ mod trust;
 
 pub use cases::{Case, CaseTable, Cases};
 pub use policy::{
-    Fingerprints, LockFile, LockText, LockedResource, LockedStatement, Policy, Privileges,
-    fuzz_policy,
+    ClientCredentials, Fingerprints, LockFile, LockText, LockedResource, LockedStatement, Policy,
+    Privileges, fuzz_policy,
 };
 pub use trust::{
     Admission, Conditions, Explained, Gate, Outcome, Request, TrustContext, TrustIssuer,

@@ -8,6 +8,7 @@ mod approval;
 mod budgets;
 mod denial;
 mod egress;
+mod http;
 mod judge;
 mod lock;
 mod masks;
@@ -19,7 +20,8 @@ mod rule;
 mod tests;
 
 use guard_core::{
-    ApprovalTerms, Budgets, DecisionKind, Digest, Literals, Mode, PolicyName, RuleId, Verb,
+    ApprovalTerms, Budgets, DecisionKind, Digest, Literals, Mode, PolicyName, Protocol, RuleId,
+    Verb,
     egress::{Destination, EgressTerms, Host},
 };
 
@@ -31,6 +33,7 @@ use self::{
 };
 
 pub use self::{
+    http::ClientCredentials,
     lock::{Fingerprints, LockFile, LockText, LockedResource, LockedStatement},
     parse::fuzz_policy,
     privileges::Privileges,
@@ -48,6 +51,7 @@ pub struct Policy {
     egress: Vec<Destination>,
     record: Records,
     lock: Option<Lock>,
+    client_credentials: ClientCredentials,
 }
 
 impl Policy {
@@ -115,6 +119,7 @@ impl Policy {
             DecisionKind::Allow | DecisionKind::Approve => true,
             DecisionKind::Block => false,
         });
+        let allowing = allowing.filter(|rule| rule.is_about(Protocol::Postgres));
         self.mode.enforces()
             && allowing.map(|rule| &rule.filter.effects).all(|effects| match effects {
                 Some(verbs) => verbs.iter().all(|verb| !may_write(*verb)),
@@ -180,7 +185,12 @@ impl Policy {
 
     /// Whether values are hidden from the job: by masks, or where detectors find something.
     pub fn hides_values(&self) -> bool {
-        !self.masks.is_empty() || self.masks.detects()
+        !self.masks.is_empty() || self.masks.hides_fields() || self.masks.detects()
+    }
+
+    /// What becomes of a credential that a client of an HTTP API sends itself.
+    pub fn client_credentials(&self) -> ClientCredentials {
+        self.client_credentials
     }
 
     /// Whether it hides the values of columns.

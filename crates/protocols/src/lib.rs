@@ -131,6 +131,7 @@ pub enum TurnedAway {
 pub async fn turn_away(kind: ResourceKind, client: ClientIo, why: TurnedAway, message: &str) {
     match kind {
         ResourceKind::Postgres => postgres::turn_away(client, why, message).await,
+        ResourceKind::Http => http::turn_away(client, why, message).await,
     }
 }
 

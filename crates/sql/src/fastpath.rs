@@ -54,6 +54,7 @@ pub fn fastpath(oid: u32) -> Operation {
         stores: Vec::new(),
         tested: Vec::new(),
         lifts_read_only: false,
+        request: None,
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text),
     }

@@ -144,6 +144,7 @@ pub fn replication(text: &str) -> Operation {
         stores: Vec::new(),
         tested: Vec::new(),
         lifts_read_only: false,
+        request: None,
         fingerprint: Digest::of(text.as_bytes()),
         text: Sensitive::new(text.into()),
     }
@@ -174,6 +175,7 @@ fn finish(draft: Draft, reading: Reading, text: &str, fingerprint: Digest) -> St
         stores: draft.stores.into_iter().collect(),
         tested: draft.tested.into_iter().map(|(column, how)| Tested { column, how }).collect(),
         lifts_read_only: draft.lifts_read_only,
+        request: None,
         text: Sensitive::new(text.into()),
         fingerprint,
     };

@@ -13,6 +13,7 @@ mod life;
 mod listener;
 mod open;
 mod output;
+mod peer;
 mod renew;
 mod route;
 pub(crate) mod session;
@@ -271,7 +272,8 @@ async fn guarded(
         (None, Isolation::Env) => listener::Network::Ports,
         (None, Isolation::Landlock | Isolation::Strict) => listener::Network::Ports,
     };
-    let mut listeners = listener::Listeners::open(&routes, life.judge(), threads, network)
+    let child = user.map_or_else(|| rustix::process::geteuid().as_raw(), sandbox::User::number);
+    let mut listeners = listener::Listeners::open(&routes, life.judge(), threads, network, child)
         .map_err(RunError::Listener)?;
     let ports = listeners.ports();
     for endpoint in listeners.endpoints() {

@@ -75,6 +75,11 @@ impl User {
         ]
     }
 
+    /// Its number.
+    pub(crate) fn number(&self) -> u32 {
+        self.id
+    }
+
     /// Has a command run as this user, in its own group and no other: root's groups stay behind.
     pub(crate) fn runs(&self, command: &mut Command) {
         // std leaves the other groups where root becomes somebody.

@@ -523,7 +523,10 @@ impl Report {
             let step = connection.step.map_or_else(String::new, |step| format!(" (step {step})"));
             [
                 format!("{}{step}", short(&connection.client)),
-                format!("{} / {}", connection.resource, short(&connection.database)),
+                match connection.database.is_empty() {
+                    true => connection.resource.to_string(),
+                    false => format!("{} / {}", connection.resource, short(&connection.database)),
+                },
                 format!("{} {}", connection.enforced_at, short(&connection.point)),
                 time(connection.from),
                 connection.to.map_or_else(|| "not in the record".to_owned(), time),

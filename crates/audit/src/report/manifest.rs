@@ -124,6 +124,7 @@ fn names(operation: &OperationReport) -> Vec<String> {
             | ObjectKind::Type
             | ObjectKind::LargeObject
             | ObjectKind::Channel
+            | ObjectKind::Path
             | ObjectKind::Other => false,
         })
         .filter_map(|effect| effect.object.name.as_ref())

@@ -2,7 +2,7 @@
 
 use guard_core::{
     ApprovalTerms, Bounded, Certainty, Denial, DenialCode, Effect, Object, ObjectKind, Operation,
-    PolicyName, RuleId, Step,
+    PolicyName, Protocol, RuleId, Step,
 };
 
 use super::{masks::Leak, rule::Rule};
@@ -144,6 +144,11 @@ pub(super) fn of_leak(policy: &PolicyName, op: &Operation, leak: Leak) -> Denial
 }
 
 fn what(done: &str, op: &Operation, effect: Option<&Effect>) -> String {
+    if let (Protocol::Http, Some(name)) =
+        (op.protocol, effect.and_then(|effect| effect.object.name.as_ref()))
+    {
+        return format!("{done} {} `{}`", cut(&op.label), cut(&name.name));
+    }
     let Some(effect) = effect else {
         return match op.certainty {
             Certainty::Exact => format!("{done} {}", cut(&op.label)),

@@ -12,7 +12,7 @@ use super::{
     denial::{self, Cause},
     lock::{Finding, Lock, Unlisted},
     masks::Leak,
-    rule::{Level, Rule},
+    rule::{Level, Rule, Subject},
 };
 
 impl Policy {
@@ -65,9 +65,9 @@ impl Policy {
     fn by_rules(&self, op: &Operation, rows: Option<u64>) -> Ruling {
         let level = Level::of(&op.certainty);
         let mut trace: Vec<Step> =
-            op.effects.iter().flat_map(|effect| self.steps(effect, level, rows)).collect();
+            subjects(op, rows).flat_map(|subject| self.steps(subject)).collect();
         if trace.is_empty() || level == Level::Unparsed {
-            trace.extend(self.whole(&op.certainty, rows));
+            trace.extend(self.whole(op, rows));
         }
         // INVARIANT: the trace is not empty, and what no step decides is blocked.
         // A rule that blocks says more than the want of one that allows.
@@ -191,12 +191,20 @@ impl Policy {
             let bounded = Effect { bounded: Bounded::Yes, ..effect.clone() };
             effect.bounded == Bounded::No
                 && self
-                    .steps(&bounded, level, rows)
+                    .steps(Subject {
+                        effect: &bounded,
+                        level,
+                        rows,
+                        request: None,
+                        protocol: op.protocol,
+                    })
                     .iter()
                     .all(|step| step.decision == DecisionKind::Allow)
         });
         let would_pass_fewer = step.effect.as_ref().and_then(|effect| {
-            let first = self.rules.iter().find(|rule| rule.matches(effect, level, Some(0)))?;
+            let protocol = op.protocol;
+            let subject = Subject { effect, level, rows: Some(0), request: None, protocol };
+            let first = self.rules.iter().find(|rule| rule.matches(subject))?;
             Some((&first.id, first.filter.rows?))
         });
         let cause =
@@ -222,10 +230,11 @@ impl Policy {
     }
 
     /// The first rule that matches an effect, after those that ask people because it could be what they are about.
-    fn steps(&self, effect: &Effect, level: Level, rows: Option<u64>) -> Vec<Step> {
+    fn steps(&self, subject: Subject<'_>) -> Vec<Step> {
+        let effect = subject.effect;
         let mut steps = Vec::with_capacity(1);
-        for rule in self.rules.iter().filter(|rule| rule.matches(effect, level, rows)) {
-            let last = rule.is_final(effect, level);
+        for rule in self.rules.iter().filter(|rule| rule.matches(subject)) {
+            let last = rule.is_final(subject);
             let why = if last {
                 "the first rule that matches the effect"
             } else {
@@ -242,19 +251,22 @@ impl Policy {
 
     /// The first rule that matches an operation of which no effect is known. One that is known to have none
     /// (`SELECT 1`) is a read of nothing.
-    fn whole(&self, certainty: &Certainty, rows: Option<u64>) -> Vec<Step> {
-        let level = Level::of(certainty);
-        let why: Arc<str> = match certainty {
+    fn whole(&self, op: &Operation, rows: Option<u64>) -> Vec<Step> {
+        let level = Level::of(&op.certainty);
+        let why: Arc<str> = match &op.certainty {
             Certainty::Exact => {
-                let nothing = Effect::new(Verb::Read, Object::unnamed(ObjectKind::Other));
-                let steps = self.steps(&nothing, level, rows);
+                let effect = &Effect::new(Verb::Read, Object::unnamed(ObjectKind::Other));
+                let protocol = op.protocol;
+                let subject = Subject { effect, level, rows, request: None, protocol };
+                let steps = self.steps(subject);
                 return steps.into_iter().map(|step| Step { effect: None, ..step }).collect();
             }
             Certainty::Partial(why) => format!("it is understood in part: {why}").into(),
             Certainty::Unparsed(why) => format!("it is not understood: {why}").into(),
         };
         let mut steps = Vec::with_capacity(1);
-        for rule in self.rules.iter().filter(|rule| rule.matches_whole(level)) {
+        let about = |rule: &&Rule| rule.is_about(op.protocol) && rule.matches_whole(level);
+        for rule in self.rules.iter().filter(about) {
             steps.push(by_rule(rule, None, &why));
             if rule.is_final_for_whole(level) {
                 return steps;
@@ -263,6 +275,16 @@ impl Policy {
         steps.push(default_deny(None, &why));
         steps
     }
+}
+
+/// The effects of an operation as rules look at them. Those of a request are one for each of its methods.
+fn subjects(op: &Operation, rows: Option<u64>) -> impl Iterator<Item = Subject<'_>> {
+    let level = Level::of(&op.certainty);
+    op.effects.iter().enumerate().map(move |(index, effect)| {
+        let request = op.request.as_deref();
+        let request = request.and_then(|it| Some((it.methods.get(index)?, it)));
+        Subject { effect, level, rows, request, protocol: op.protocol }
+    })
 }
 
 fn by_rule(rule: &Rule, effect: Option<&Effect>, why: &str) -> Step {

@@ -15,7 +15,7 @@ use guard_core::{
     Source, Stability, TablePattern, Test, Verb,
 };
 
-use super::rule::tables_of;
+use super::{http::FieldEntry, rule::tables_of};
 
 /// Columns that a policy hides.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub(crate) struct Masks {
     entries: Vec<MaskEntry>,
     columns: Arc<[ColumnMask]>,
     detect: Detectors,
+    /// Of answers of HTTP APIs.
+    fields: Vec<FieldEntry>,
 }
 
 /// Why an operation would carry a masked value out.
@@ -67,17 +69,22 @@ const ONLY_EQUAL: &str =
 const NOT_HERE: &str = "run it in a job whose policy masks nothing";
 
 impl Masks {
-    pub(crate) fn new(entries: Vec<MaskEntry>, detect: Detectors) -> Self {
+    pub(super) fn new(entries: Vec<MaskEntry>, fields: Vec<FieldEntry>, detect: Detectors) -> Self {
         let columns = entries
             .iter()
             .map(|entry| ColumnMask { column: entry.column.clone(), mask: entry.mask })
             .collect();
-        Self { entries, columns, detect }
+        Self { entries, columns, detect, fields }
     }
 
     /// Whether no column is hidden.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether a field of an answer is hidden.
+    pub(super) fn hides_fields(&self) -> bool {
+        !self.fields.is_empty()
     }
 
     /// Whether values of other columns are looked at.
@@ -87,7 +94,9 @@ impl Masks {
 
     /// Whether a mask asks for the key that outlives sessions.
     pub(super) fn needs_lasting_key(&self) -> bool {
-        self.entries.iter().any(|entry| match entry.mask.stable {
+        let columns = self.entries.iter().map(|entry| entry.mask);
+        let mut all = columns.chain(self.fields.iter().map(FieldEntry::masking));
+        all.any(|mask| match mask.stable {
             Stability::Always => true,
             Stability::Run => false,
         })
@@ -105,6 +114,10 @@ impl Masks {
 
     /// How an operation's values are hidden, or why they cannot be.
     pub(super) fn plan(&self, op: &Operation) -> Result<MaskPlan, Leak> {
+        if let Some(request) = &op.request {
+            let fields = self.fields.iter().filter_map(|entry| entry.of(request)).cloned();
+            return Ok(MaskPlan { fields: fields.collect(), ..MaskPlan::default() });
+        }
         // Detectors look at what comes back, and block nothing.
         if self.is_empty() {
             return Ok(MaskPlan { detect: self.detect, ..MaskPlan::default() });
@@ -144,7 +157,8 @@ impl Masks {
         };
         let reach = op.effects.iter().any(|effect| self.reaches(effect));
         let outputs = if outputs.iter().any(Option::is_some) { outputs } else { Vec::new() };
-        Ok(MaskPlan { outputs, reach, columns: self.columns.clone(), detect: self.detect })
+        let (columns, detect) = (self.columns.clone(), self.detect);
+        Ok(MaskPlan { outputs, reach, columns, detect, ..MaskPlan::default() })
     }
 
     /// Effects that move values in ways that cannot be followed, or that move a masked column away from
@@ -344,6 +358,7 @@ impl Masks {
             | ObjectKind::Type
             | ObjectKind::LargeObject
             | ObjectKind::Channel
+            | ObjectKind::Path
             | ObjectKind::Other => false,
         };
         builds || self.touches(&effect.object)
@@ -373,6 +388,7 @@ impl Masks {
                 | ObjectKind::Type
                 | ObjectKind::LargeObject
                 | ObjectKind::Channel
+                | ObjectKind::Path
                 | ObjectKind::Other,
                 _,
             ) => false,

@@ -13,7 +13,9 @@ use guard_core::{
 };
 
 use super::{
-    Fingerprints, LockText, Policy, approval, budgets, egress, lock,
+    Fingerprints, LockText, Policy, approval, budgets, egress,
+    http::{self, FieldEntry},
+    lock,
     masks::{MaskEntry, Masks},
     record::{self, Records},
     rule::{Filter, FunctionPattern, Level, Names, Rule},
@@ -87,7 +89,7 @@ fn policy(
     let rules = fields.required("rules", problems).and_then(|node| rules(node, problems));
     let masks = match fields.optional("masks") {
         Some(node) => masks(node, problems),
-        None => Some(Vec::new()),
+        None => Some(Entries::default()),
     };
     let detect = match fields.optional("detect") {
         Some(node) => detect(node, problems),
@@ -110,17 +112,33 @@ fn policy(
         Some(node) => record::of_policy(node, problems),
         None => Some(Records::default()),
     };
+    let client_credentials = http::client_credentials(&fields, problems);
     let lock = match fields.optional("lock") {
         Some(node) => lock::read(node, name.as_ref(), locks, problems).map(Some),
         None => Some(None),
     };
+    if let (Some(rules), Some(budgets), Some(record)) = (&rules, &budgets, &record) {
+        http::check(&fields, rules, budgets, record, problems)?;
+    }
     fields.finish(
-        &["policy", "mode", "budgets", "record", "rules", "masks", "detect", "egress", "lock"],
+        &[
+            "policy",
+            "mode",
+            "budgets",
+            "record",
+            "rules",
+            "masks",
+            "detect",
+            "egress",
+            "lock",
+            "client_credentials",
+        ],
         problems,
     );
     let lock = lock?;
     let digest = PolicySource::digest_of(text, lock.as_ref().map(|lock| lock.text.as_str()));
-    let masks = Masks::new(masks?, detect?);
+    let (columns, fields) = masks?;
+    let masks = Masks::new(columns, fields, detect?);
     let (rules, record) = (rules?, record?);
     record.check(record_said, &rules, problems)?;
     Some(Policy {
@@ -133,6 +151,7 @@ fn policy(
         egress: egress?,
         record,
         lock,
+        client_credentials: client_credentials?,
     })
 }
 
@@ -155,7 +174,7 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     let id = fields.required("name", problems).and_then(|node| rule_name(node, problems));
     let decide =
         fields.required("decide", problems).and_then(|node| node.one_of(&DECISIONS, problems));
-    let sql = fields.required("sql", problems);
+    let about = about(&fields, problems);
     let say = match fields.optional("say") {
         Some(node) => say(node, problems).map(Some),
         None => Some(None),
@@ -167,13 +186,50 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     };
     let [approvers, within, wait, reason_required] = approval::KEYS;
     fields.finish(
-        &["name", "sql", "decide", "say", "record", approvers, within, wait, reason_required],
+        &[
+            "name",
+            "sql",
+            "http",
+            "decide",
+            "say",
+            "record",
+            approvers,
+            within,
+            wait,
+            reason_required,
+        ],
         problems,
     );
     // The rest of a rule is read even if its decision is wrong, so that all problems show at once.
-    let filter = sql.and_then(|node| filter(node, decide.unwrap_or(DecisionKind::Block), problems));
+    let read_as = decide.unwrap_or(DecisionKind::Block);
+    let filter = match about {
+        Some(About::Sql(node)) => filter(node, read_as, problems),
+        Some(About::Http(node)) => http::filter(node, read_as, problems),
+        None => None,
+    };
     let (id, filter, record) = (id?, filter?, record?.filter(|record| record.keeps_rows()));
     Some(Rule { id, filter, decide: decide?, say: say?, approval: approval?, record })
+}
+
+/// What a rule or a mask is about.
+enum About<'a> {
+    Sql(&'a Node),
+    Http(&'a Node),
+}
+
+fn about<'a>(fields: &Fields<'a>, problems: &mut Problems) -> Option<About<'a>> {
+    match (fields.optional("sql"), fields.optional("http")) {
+        (_, None) => fields.required("sql", problems).map(About::Sql),
+        (None, Some(node)) => Some(About::Http(node)),
+        (Some(_), Some(node)) => {
+            node.problem_with_help(
+                problems,
+                "both `sql` and `http` stand here",
+                "write one entry for each",
+            );
+            None
+        }
+    }
 }
 
 fn rule_name(node: &Node, problems: &mut Problems) -> Option<RuleId> {
@@ -281,6 +337,7 @@ fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems) -> Option<
         rows: rows?,
         certainty: certainty?,
         sure: sure?,
+        http: None,
     })
 }
 
@@ -359,7 +416,7 @@ impl FromStr for FunctionPattern {
 }
 
 /// A list of words, or `None` for `"*"`.
-fn words<T: Copy + Ord>(
+pub(super) fn words<T: Copy + Ord>(
     node: &Node,
     words: &[(&str, T)],
     problems: &mut Problems,
@@ -380,7 +437,7 @@ where
 }
 
 /// The items of a list, or `None` for `"*"`, which stands alone.
-fn items<'a>(node: &'a Node, problems: &mut Problems) -> Option<Option<&'a [Node]>> {
+pub(super) fn items<'a>(node: &'a Node, problems: &mut Problems) -> Option<Option<&'a [Node]>> {
     let items = node.one_or_more(problems)?;
     let mut all = false;
     for item in items {
@@ -396,13 +453,19 @@ fn items<'a>(node: &'a Node, problems: &mut Problems) -> Option<Option<&'a [Node
     }
 }
 
-fn masks(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
+/// Masks of columns, and of fields of answers.
+type Entries = (Vec<MaskEntry>, Vec<FieldEntry>);
+
+fn masks(node: &Node, problems: &mut Problems) -> Option<Entries> {
     let nodes = node.list(problems)?;
-    let mut entries = Vec::new();
+    let mut entries = Entries::default();
     let mut complete = true;
     for node in nodes {
         match mask(node, problems) {
-            Some(found) => entries.extend(found),
+            Some((columns, fields)) => {
+                entries.0.extend(columns);
+                entries.1.extend(fields);
+            }
             None => complete = false,
         }
     }
@@ -430,10 +493,42 @@ fn detect(node: &Node, problems: &mut Problems) -> Option<Detectors> {
     with.and(values)
 }
 
-fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
+fn mask(node: &Node, problems: &mut Problems) -> Option<Entries> {
     let fields = node.fields(problems)?;
-    let columns = fields.required("sql", problems).and_then(|node| {
-        let sql = node.fields(problems)?;
+    let about = about(&fields, problems);
+    let mask = fields.required("with", problems).and_then(|node| mask_word(node, problems));
+    let stable = match fields.optional("stable") {
+        Some(node) => stability(node, mask, problems),
+        None => Some(Stability::default()),
+    };
+    let masking = mask.zip(stable).map(|(mask, stable)| Masking { mask, stable });
+    let entries = match about {
+        Some(About::Http(node)) => {
+            let found = http::fields(node, masking, problems);
+            found.map(|found| (Vec::new(), found))
+        }
+        Some(About::Sql(node)) => {
+            columns(node, &fields, masking, problems).map(|found| (found, Vec::new()))
+        }
+        None => None,
+    };
+    // What is said of columns says nothing of fields.
+    let known: &[&str] = match fields.optional("http") {
+        Some(_) => &["sql", "http", "with", "stable"],
+        None => &["sql", "http", "with", "stable", "derived", "predicates", "withhold"],
+    };
+    fields.finish(known, problems);
+    entries
+}
+
+/// The masks of columns.
+fn columns(
+    node: &Node,
+    fields: &Fields<'_>,
+    mask: Option<Masking>,
+    problems: &mut Problems,
+) -> Option<Vec<MaskEntry>> {
+    let columns = node.fields(problems).and_then(|sql| {
         let columns = sql.required("columns", problems).and_then(|node| {
             let items = node.one_or_more(problems)?;
             let found: Vec<_> = items.iter().map(|item| item.parsed(problems)).collect();
@@ -442,14 +537,9 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
         sql.finish(&["columns"], problems);
         columns
     });
-    let mask = fields.required("with", problems).and_then(|node| mask_word(node, problems));
     let derived = match fields.optional("derived") {
         Some(node) => node.one_of(&DERIVED, problems),
         None => Some(DerivedFlow::default()),
-    };
-    let stable = match fields.optional("stable") {
-        Some(node) => stability(node, mask, problems),
-        None => Some(Stability::default()),
     };
     let predicates = match fields.optional("predicates") {
         Some(node) => node.one_of(&PREDICATES, problems),
@@ -459,9 +549,7 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Vec<MaskEntry>> {
         Some(node) => node.boolean(problems),
         None => Some(false),
     };
-    fields.finish(&["sql", "with", "stable", "derived", "predicates", "withhold"], problems);
-    let mask = Masking { mask: mask?, stable: stable? };
-    let (derived, predicates, withhold) = (derived?, predicates?, withhold?);
+    let (mask, derived, predicates, withhold) = (mask?, derived?, predicates?, withhold?);
     let entry = |column| MaskEntry { column, mask, derived, predicates, withhold };
     Some(columns?.into_iter().map(entry).collect())
 }

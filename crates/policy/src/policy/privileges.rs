@@ -105,7 +105,8 @@ impl Privileges<'_> {
 /// Whether a rule is about this kind of effect on this kind of object.
 fn covers(rule: &Rule, verb: Verb, kind: ObjectKind) -> bool {
     let filter = &rule.filter;
-    filter.effects.as_ref().is_none_or(|verbs| verbs.contains(&verb))
+    filter.http.is_none()
+        && filter.effects.as_ref().is_none_or(|verbs| verbs.contains(&verb))
         && filter.objects.as_ref().is_none_or(|kinds| kinds.contains(&kind))
 }
 

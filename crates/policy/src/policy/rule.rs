@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use guard_core::{
     ApprovalTerms, Bounded, Certainty, DecisionKind, Effect, NamePattern, Object, ObjectKind,
-    ObjectName, Recording, RuleId, TablePattern, Verb,
+    ObjectName, Protocol, Recording, RuleId, TablePattern, Verb,
+    http::{HttpRequest, Method, RequestPattern},
 };
 
 /// A rule of a policy.
@@ -55,6 +56,8 @@ pub(crate) struct Filter {
     pub(crate) certainty: BTreeSet<Level>,
     /// The levels at which the next rules need not be asked, too: of a rule that asks people and does not say, only `exact`.
     pub(crate) sure: BTreeSet<Level>,
+    /// Of a rule for HTTP: the requests. It says nothing of SQL, and one without says nothing of HTTP.
+    pub(crate) http: Option<RequestPattern>,
 }
 
 /// The names that a rule is limited to, all of one kind.
@@ -95,27 +98,63 @@ impl Level {
     }
 }
 
+/// One effect of an operation, with all that rules look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) effect: &'a Effect,
+    /// How well the operation is understood.
+    pub(crate) level: Level,
+    /// How many rows the planner expects.
+    pub(crate) rows: Option<u64>,
+    /// Of HTTP: the request, and the method that the effect is of.
+    pub(crate) request: Option<(&'a Method, &'a HttpRequest)>,
+    pub(crate) protocol: Protocol,
+}
+
 impl Rule {
-    /// Whether it matches an effect of an operation that is understood as well as `level` says, and of which the
-    /// planner expects `rows`.
-    pub(crate) fn matches(&self, effect: &Effect, level: Level, rows: Option<u64>) -> bool {
-        let filter = &self.filter;
-        filter.certainty.contains(&level)
+    /// Whether it is about operations that come by a protocol.
+    pub(crate) fn is_about(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Postgres => self.filter.http.is_none(),
+            Protocol::Http => self.filter.http.is_some(),
+        }
+    }
+
+    /// Whether it matches an effect.
+    pub(crate) fn matches(&self, subject: Subject<'_>) -> bool {
+        let (filter, effect) = (&self.filter, subject.effect);
+        filter.certainty.contains(&subject.level)
             // INVARIANT: what is not estimated is within no bound.
-            && filter.rows.is_none_or(|most| rows.is_some_and(|rows| rows <= most))
+            && filter.rows.is_none_or(|most| subject.rows.is_some_and(|rows| rows <= most))
             && filter.effects.as_ref().is_none_or(|verbs| verbs.contains(&effect.verb))
             && filter.objects.as_ref().is_none_or(|kinds| kinds.contains(&effect.object.kind))
             && filter.bounded.is_none_or(|wanted| wanted != (effect.bounded == Bounded::No))
+            && self.fits_request(subject, Fit::to_meet(self.decide))
             && self.matches_name(&effect.object)
+    }
+
+    /// A rule for HTTP fits requests only, and any other rule none.
+    fn fits_request(&self, subject: Subject<'_>, fit: Fit) -> bool {
+        self.is_about(subject.protocol)
+            && match (&self.filter.http, subject.request) {
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+                (Some(pattern), Some((method, request))) => match fit {
+                    Fit::Surely => pattern.matches(method, request),
+                    Fit::Possibly => pattern.may_match(method, request),
+                },
+            }
     }
 
     /// Whether what it decides of an effect that it matches is all there is to it. Of a rule that asks people only if it
     /// is sure to be about it: a person's yes must not let through what the next rules block.
-    pub(crate) fn is_final(&self, effect: &Effect, level: Level) -> bool {
+    pub(crate) fn is_final(&self, subject: Subject<'_>) -> bool {
         match self.decide {
             DecisionKind::Allow | DecisionKind::Block => true,
             DecisionKind::Approve => {
-                self.filter.sure.contains(&level) && self.fits(&effect.object, Fit::Surely)
+                self.filter.sure.contains(&subject.level)
+                    && self.fits_request(subject, Fit::Surely)
+                    && self.fits(&subject.effect.object, Fit::Surely)
             }
         }
     }
@@ -132,7 +171,8 @@ impl Rule {
     /// Only a rule for everything does.
     pub(crate) fn matches_whole(&self, level: Level) -> bool {
         let filter = &self.filter;
-        filter.certainty.contains(&level)
+        filter.http.is_none()
+            && filter.certainty.contains(&level)
             && filter.effects.is_none()
             && filter.objects.is_none()
             && filter.bounded.is_none()
@@ -177,6 +217,7 @@ impl Rule {
                 | ObjectKind::Type
                 | ObjectKind::LargeObject
                 | ObjectKind::Channel
+                | ObjectKind::Path
                 | ObjectKind::Other => false,
             },
             Names::Functions(patterns) => {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod approving;
+mod http;
 mod judging;
 mod loading;
 mod locking;
@@ -70,6 +71,7 @@ fn operation(effects: Vec<Effect>) -> Operation {
         stores: Vec::new(),
         tested: Vec::new(),
         lifts_read_only: false,
+        request: None,
         text: Sensitive::new("…".into()),
         fingerprint: Digest::of("…"),
     }

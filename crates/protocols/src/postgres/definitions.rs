@@ -35,6 +35,7 @@ impl Definitions {
                     | ObjectKind::Type
                     | ObjectKind::LargeObject
                     | ObjectKind::Channel
+                    | ObjectKind::Path
                     | ObjectKind::Other => Self::Changed,
                 },
                 Verb::Alter | Verb::Drop | Verb::Code => Self::Changed,

@@ -109,6 +109,7 @@ impl Stage {
                 tls,
                 tls_ca: None,
                 enforce_at: EnforceAt::Gateway,
+                send_as: None,
             },
             tls: Arc::new(config),
             username: LEASED.into(),

@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 
+use guard_core::ResourceKind;
 use guard_engine::egress::EGRESS_USER;
 
 use super::{
-    listener::{Endpoint, WayOut},
+    listener::{Endpoint, WayOut, socket_name},
     session::wire::AGENT,
     token::{
         AZURE_TOKEN, AZURE_URL, BITBUCKET_TOKEN, BUILDKITE_TOKEN, CIRCLECI_TOKEN, ID_TOKEN,
@@ -171,7 +172,7 @@ const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Guard's own listeners are not reached through it.
 const NOT_THROUGH_PROXY: &str = "localhost,127.0.0.1,::1";
 
-/// The environment for these resources; the first one gets libpq's variables. `way_out` is the proxy for everything else. `token` is the variable that held the
+/// The environment for these resources; the first database gets libpq's variables. `way_out` is the proxy for everything else. `token` is the variable that held the
 /// identity token, if the command line named one.
 pub(super) fn environment(
     endpoints: &[Endpoint<'_>],
@@ -183,8 +184,16 @@ pub(super) fn environment(
     for endpoint in endpoints {
         let name = endpoint.grant.grant.resource.as_str().to_uppercase().replace('-', "_");
         set.push((format!("GUARD_{name}_URL"), address(endpoint)));
+        if let (ResourceKind::Http, Some(folder)) = (endpoint.grant.kind, &endpoint.folder) {
+            let socket = folder.join(socket_name(ResourceKind::Http, endpoint.port));
+            set.push((format!("GUARD_{name}_SOCKET"), socket.display().to_string()));
+        }
     }
-    if let Some(first) = endpoints.first() {
+    let is_database = |endpoint: &&Endpoint<'_>| match endpoint.grant.kind {
+        ResourceKind::Postgres => true,
+        ResourceKind::Http => false,
+    };
+    if let Some(first) = endpoints.iter().find(is_database) {
         let mut put = |name: &str, value: String| set.push((name.to_owned(), value));
         let folder = first.folder.as_ref().map(|folder| folder.display().to_string());
         put("PGHOST", folder.unwrap_or_else(|| "127.0.0.1".into()));
@@ -206,6 +215,10 @@ pub(super) fn environment(
 
 /// The address over TCP: not every driver knows Unix sockets.
 fn address(endpoint: &Endpoint<'_>) -> String {
+    match endpoint.grant.kind {
+        ResourceKind::Postgres => {}
+        ResourceKind::Http => return format!("http://127.0.0.1:{}", endpoint.port),
+    }
     let password = endpoint.password.expose();
     let database: String =
         url::form_urlencoded::byte_serialize(endpoint.grant.database.as_bytes()).collect();
@@ -220,8 +233,7 @@ mod tests {
     use std::{collections::BTreeMap, path::PathBuf};
 
     use guard_core::{
-        EnforceAt, Grant, PolicyName, ResourceKind, ResourceName, Secret, Timestamp,
-        control::GrantInfo,
+        EnforceAt, Grant, PolicyName, ResourceName, Secret, Timestamp, control::GrantInfo,
     };
 
     use super::*;
@@ -272,6 +284,23 @@ mod tests {
                 ("PGUSER", "guard"),
             ])
         );
+    }
+
+    #[test]
+    fn an_api_has_a_base_address_and_a_socket_and_no_password() {
+        let api = GrantInfo { kind: ResourceKind::Http, ..grant("issue-api", "") };
+        let endpoint = Endpoint {
+            grant: &api,
+            folder: Some(PathBuf::from("/run/guard-x")),
+            port: 5000,
+            password: Secret::new("pw"),
+        };
+        let environment = environment(&[endpoint], None, &Passed::default(), None);
+        let expected = [
+            ("GUARD_ISSUE_API_URL", "http://127.0.0.1:5000"),
+            ("GUARD_ISSUE_API_SOCKET", "/run/guard-x/http.5000.sock"),
+        ];
+        assert_eq!(environment.set, expected.map(|(name, value)| (name.into(), value.into())));
     }
 
     #[test]

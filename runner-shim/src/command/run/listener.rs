@@ -1,7 +1,8 @@
 //! Where the child finds its resources: a private Unix socket and loopback TCP for each.
 //!
 //! The socket lives in a folder of this run that only this user can enter, and the kernel tells who
-//! connects. On TCP the kernel does not tell, so a client must know a password made for this run.
+//! connects. On TCP it does not tell by itself, so a client must know a password made for this run; one of an HTTP API, which
+//! could not show it, is found in the kernel's table of connections.
 
 use std::{
     fs::DirBuilder,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use guard_core::{Secret, control::GrantInfo};
+use guard_core::{ResourceKind, Secret, control::GrantInfo};
 use guard_engine::{
     ClientAuth, ClientIo,
     alarm::unless,
@@ -28,7 +29,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::route::Route;
+use super::{peer, route::Route};
 use crate::words::say;
 
 /// Clients of one listener at a time, before they have shown who they are.
@@ -43,7 +44,7 @@ const FOLDER_BYTES: usize = 12;
 /// How the child reaches one resource.
 pub(super) struct Endpoint<'a> {
     pub(super) grant: &'a GrantInfo,
-    /// The folder of the socket `.s.PGSQL.<port>`, where the child may have Unix sockets.
+    /// The folder of the socket, where the child may have Unix sockets.
     pub(super) folder: Option<PathBuf>,
     /// The port on 127.0.0.1, and in the socket's name.
     pub(super) port: u16,
@@ -82,15 +83,19 @@ pub(super) struct Listeners<'a> {
     cut: CancellationToken,
     /// Nothing goes out any more.
     shut: CancellationToken,
+    /// The user that the command runs as.
+    child: u32,
 }
 
 impl<'a> Listeners<'a> {
-    /// Opens a socket and a port for each route, and a port for the way out if `judge` says where it leads.
+    /// Opens a socket and a port for each route, and a port for the way out if `judge` says where it leads. `child` is the
+    /// number of the user that the command runs as.
     pub(super) fn open(
         routes: &'a [(GrantInfo, Arc<Route>)],
         judge: Option<Arc<dyn EgressJudge>>,
         threads: &Arc<Threads>,
         network: Network,
+        child: u32,
     ) -> io::Result<Self> {
         let password = Secret::new(random(PASSWORD_BYTES)?);
         let folder = match network {
@@ -106,10 +111,11 @@ impl<'a> Listeners<'a> {
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             shut: CancellationToken::new(),
+            child,
         };
         let mut inside = FIRST_INSIDE..;
         for (grant, route) in routes {
-            let place = listeners.place(Behind::Resource(route.clone()), threads);
+            let place = listeners.place(Behind::Resource(grant.kind, route.clone()), threads);
             let port = listeners.listen(place, &password, network, &mut inside)?;
             let (folder, password) = (listeners.folder.clone(), password.clone());
             listeners.endpoints.push(Endpoint { grant, folder, port, password });
@@ -132,6 +138,7 @@ impl<'a> Listeners<'a> {
             stop: self.stop.clone(),
             cut: self.cut.clone(),
             shut: self.shut.clone(),
+            child: self.child,
         }
     }
 
@@ -156,11 +163,11 @@ impl<'a> Listeners<'a> {
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         tcp.set_nonblocking(true)?;
         let port = tcp.local_addr()?.port();
-        if let (Some(folder), Behind::Resource(_)) = (&self.folder, &place.behind) {
-            let socket = UnixListener::bind(folder.join(format!(".s.PGSQL.{port}")))?;
+        if let (Some(folder), Behind::Resource(kind, _)) = (&self.folder, &place.behind) {
+            let socket = UnixListener::bind(folder.join(socket_name(*kind, port)))?;
             self.spawn_unix(socket, place.clone());
         }
-        self.spawn_tcp(TcpListener::from_std(tcp)?, place, password);
+        self.spawn_tcp(TcpListener::from_std(tcp)?, place, password, Reach::Everybody);
         Ok(port)
     }
 
@@ -168,7 +175,7 @@ impl<'a> Listeners<'a> {
     pub(super) fn adopt(&mut self, opened: Vec<std::net::TcpListener>) -> io::Result<()> {
         for (tcp, (place, password)) in opened.into_iter().zip(std::mem::take(&mut self.awaited)) {
             tcp.set_nonblocking(true)?;
-            self.spawn_tcp(TcpListener::from_std(tcp)?, place, password);
+            self.spawn_tcp(TcpListener::from_std(tcp)?, place, password, Reach::Child);
         }
         Ok(())
     }
@@ -221,15 +228,16 @@ impl<'a> Listeners<'a> {
         });
     }
 
-    fn spawn_tcp(&self, listener: TcpListener, place: Place, password: Secret) {
+    fn spawn_tcp(&self, listener: TcpListener, place: Place, password: Secret, reach: Reach) {
         self.clients.spawn(async move {
             while let Some((stream, _)) = place.next(|| listener.accept()).await {
                 if stream.set_nodelay(true).is_err() {
                     continue;
                 }
                 let Ok(stream) = stream.into_std() else { continue };
+                let auth = place.auth(&stream, &password, reach);
                 let there = || Ok(Box::new(TcpStream::from_std(stream)?) as ClientIo);
-                place.serve(there, ClientAuth::Password(password.clone()));
+                place.serve(there, auth);
             }
         });
     }
@@ -238,8 +246,25 @@ impl<'a> Listeners<'a> {
 /// What a client of a listener gets to.
 #[derive(Clone)]
 enum Behind {
-    Resource(Arc<Route>),
+    Resource(ResourceKind, Arc<Route>),
     Elsewhere(Arc<Egress>),
+}
+
+/// Who can connect to a port.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// Whoever is on this machine.
+    Everybody,
+    /// Programs of the child, in whose network it is.
+    Child,
+}
+
+/// What the socket of a resource is called.
+pub(super) fn socket_name(kind: ResourceKind, port: u16) -> String {
+    match kind {
+        ResourceKind::Postgres => format!(".s.PGSQL.{port}"),
+        ResourceKind::Http => format!("http.{port}.sock"),
+    }
 }
 
 /// What the listeners of one resource share.
@@ -252,9 +277,23 @@ struct Place {
     stop: CancellationToken,
     cut: CancellationToken,
     shut: CancellationToken,
+    child: u32,
 }
 
 impl Place {
+    /// How a client of a port shows that it belongs to the run. HTTP has no password for that: its clients have a header for the
+    /// credential of the API, and nothing else. So it has to be known whose socket it is.
+    fn auth(&self, stream: &std::net::TcpStream, password: &Secret, reach: Reach) -> ClientAuth {
+        let is_own = match (&self.behind, reach) {
+            (Behind::Resource(ResourceKind::Http, _), Reach::Child) => true,
+            (Behind::Resource(ResourceKind::Http, _), Reach::Everybody) => {
+                peer::is_of(stream, self.child)
+            }
+            (Behind::Resource(ResourceKind::Postgres, _) | Behind::Elsewhere(_), _) => false,
+        };
+        if is_own { ClientAuth::Proven } else { ClientAuth::Password(password.clone()) }
+    }
+
     /// The next client; `None` when no more are taken.
     async fn next<T, F>(&self, accept: impl Fn() -> F) -> Option<T>
     where
@@ -285,7 +324,7 @@ impl Place {
             let _slot = slot;
             let Ok(stream) = stream() else { return };
             match behind {
-                Behind::Resource(route) => {
+                Behind::Resource(_, route) => {
                     let _ = unless(cut.cancelled(), route.serve(stream, auth.into())).await;
                 }
                 // It says what came of it also when it is cut off.

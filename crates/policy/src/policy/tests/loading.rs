@@ -40,11 +40,11 @@ p.yaml:8:13: `alow` is not known here
   help: one of `allow`, `approve`, `block`
 p.yaml:7:21: the list is empty, which would mean nothing at all
   help: write what it should hold, `\"*\"` for all where that is possible, or leave it out
-p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:11:11: `hide` is not known here
   help: one of `redact`, `null`, `hash`, `partial`, `format`
+p.yaml:10:22: `public.users` has 2 parts, but `schema.table.column` is expected
 p.yaml:12:1: `color` is not known here
-  help: known are `policy`, `mode`, `budgets`, `record`, `rules`, `masks`, `detect`, `egress`, `lock`"
+  help: known are `policy`, `mode`, `budgets`, `record`, `rules`, `masks`, `detect`, `egress`, `lock`, `client_credentials`"
     );
 }
 

@@ -33,9 +33,9 @@ impl Look {
             What::Opened(opening) => return self.opening(opening),
             What::Connected(connection) => (
                 format!(
-                    "{} connected to database `{}`, enforced at {}",
+                    "{} connected to {}, enforced at {}",
                     named(connection.client.reveal()),
-                    connection.database,
+                    place(connection),
                     connection.enforced_at
                 ),
                 who(Some(connection)),
@@ -151,12 +151,12 @@ impl Look {
         if statement.phase == Some(StatementPhase::Prepare) && outcome.error.is_none() {
             return String::new();
         }
-        let mut words = format!(
-            "→ {} rows, {} in {}",
-            grouped(outcome.rows),
-            size(outcome.bytes),
-            duration(outcome.micros)
-        );
+        let what = match outcome.status {
+            Some(status) => format!("status {status}"),
+            None => format!("{} rows", grouped(outcome.rows)),
+        };
+        let mut words =
+            format!("→ {what}, {} in {}", size(outcome.bytes), duration(outcome.micros));
         if let Some(kept) = outcome.kept.filter(|kept| kept.truncated) {
             words.push_str(&format!(", of which {} are in the record", grouped(kept.rows)));
         }
@@ -252,6 +252,15 @@ fn who(connection: Option<&ToldConnection>) -> String {
     match connection {
         Some(connection) => format!("{} #{}", connection.resource, connection.number),
         None => String::new(),
+    }
+}
+
+/// What a client is connected to.
+fn place(connection: &ToldConnection) -> String {
+    if connection.database.is_empty() {
+        format!("`{}`", connection.resource)
+    } else {
+        format!("database `{}`", connection.database)
     }
 }
 

@@ -12,7 +12,7 @@ use guard_audit::{
 };
 use guard_core::{
     Decision, DecisionKind, Digest, Flow, Operation, Output, Outputs, PolicyName, Protocol,
-    ResourceName, RuleId, Ruling, SessionView, Source,
+    ResourceKind, ResourceName, RuleId, Ruling, SessionView, Source,
 };
 use guard_policy::Policy;
 
@@ -139,6 +139,18 @@ impl<'a> Replay<'a> {
             resource: told.resource.clone(),
             until: grant.grant.until,
         };
+        match grant.kind {
+            ResourceKind::Postgres => {}
+            // What rules may look at of a request is not all in the record.
+            ResourceKind::Http => {
+                let problem =
+                    format!("{file}: requests to `{}` are not judged again", told.resource);
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+                return;
+            }
+        }
         let operation = rebuilt(told, statement);
         let judge = |rows| self.policy.judge_told(&view, &operation, rows, told.details);
         let ruling = judge(statement.estimated_rows);
@@ -229,6 +241,7 @@ fn rebuilt(told: &ToldOperation, statement: &ToldStatement) -> Operation {
         stores: Vec::new(),
         tested: Vec::new(),
         lifts_read_only: false,
+        request: None,
         text: guard_core::Sensitive::new(statement.text().clone()),
         fingerprint: told.fingerprint,
     }

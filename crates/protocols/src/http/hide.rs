@@ -1,0 +1,286 @@
+//! The credential that guard adds, hidden where an answer repeats it.
+//!
+//! It is looked for as it is, in base64 at each of its three places and in hexadecimal digits; and each character of these may be
+//! escaped as JSON, URLs and HTML do. What stands in its place is as long as it was, so that lengths stay right.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use guard_core::Secret;
+
+/// What stands in the place of each byte.
+const HIDDEN: u8 = b'*';
+
+/// A part of it that is shorter is found everywhere.
+const SHORTEST: usize = 4;
+
+/// Texts that do not leave.
+pub(super) struct Hidden {
+    texts: Vec<Vec<u8>>,
+    /// With which bytes one of them can begin.
+    first: [bool; 256],
+}
+
+/// Hides texts in bytes that come in pieces.
+pub(super) struct Hider<'a> {
+    hidden: &'a Hidden,
+    /// What may be the beginning of one.
+    held: &'a mut Vec<u8>,
+}
+
+enum Match {
+    /// So many bytes are the text.
+    Whole(usize),
+    /// All that is there fits.
+    Begun,
+    Not,
+}
+
+impl Hidden {
+    /// The forms of these values.
+    pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let mut texts = Vec::new();
+        for value in values {
+            let value = value.expose().as_bytes();
+            if value.len() >= SHORTEST {
+                texts.extend(forms(value).into_iter().filter(|form| form.len() >= SHORTEST));
+            }
+        }
+        texts.sort();
+        texts.dedup();
+        let mut first = [false; 256];
+        let escapes = [b'\\', b'%', b'&'];
+        for byte in texts.iter().filter_map(|text| text.first()).chain(&escapes) {
+            if let Some(place) = first.get_mut(usize::from(*byte)) {
+                *place = !texts.is_empty();
+            }
+        }
+        Self { texts, first }
+    }
+
+    /// Hides them in the next piece of a text, of which `held` is what was kept back. Gives what may go on.
+    pub(super) fn in_piece(&self, held: &mut Vec<u8>, piece: &[u8]) -> (Vec<u8>, u64) {
+        Hider { hidden: self, held }.piece(piece)
+    }
+
+    /// Hides them in a whole text.
+    pub(super) fn in_whole(&self, text: &[u8]) -> Vec<u8> {
+        let mut held = Vec::new();
+        let (mut out, _) = self.in_piece(&mut held, text);
+        out.extend_from_slice(&held);
+        out
+    }
+
+    fn may_begin(&self, byte: u8) -> bool {
+        self.first.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+
+    /// The longest text that stands at the beginning of these bytes.
+    fn at(&self, bytes: &[u8]) -> Match {
+        let mut found = Match::Not;
+        for text in &self.texts {
+            match (fits(text, bytes), &found) {
+                (Match::Whole(length), Match::Whole(longest)) if length <= *longest => {}
+                (Match::Whole(length), _) => found = Match::Whole(length),
+                (Match::Begun, Match::Not) => found = Match::Begun,
+                (Match::Begun | Match::Not, _) => {}
+            }
+        }
+        found
+    }
+}
+
+impl Hider<'_> {
+    fn piece(&mut self, piece: &[u8]) -> (Vec<u8>, u64) {
+        self.held.extend_from_slice(piece);
+        let bytes = std::mem::take(self.held);
+        let mut out = Vec::with_capacity(bytes.len());
+        let (mut at, mut count) = (0, 0);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let plain = rest.iter().position(|byte| self.hidden.may_begin(*byte));
+            let plain = plain.unwrap_or(rest.len());
+            let (before, rest) = rest.split_at(plain);
+            out.extend_from_slice(before);
+            at += plain;
+            let Some(byte) = rest.first() else { break };
+            match self.hidden.at(rest) {
+                Match::Whole(length) => {
+                    out.resize(out.len() + length, HIDDEN);
+                    at += length;
+                    count += 1;
+                }
+                Match::Begun => {
+                    self.held.extend_from_slice(rest);
+                    break;
+                }
+                Match::Not => {
+                    out.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        (out, count)
+    }
+}
+
+fn forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![value.to_vec()];
+    for place in 0..3_usize {
+        let padded = [vec![0; place], value.to_vec()].concat();
+        // Of the first and the last characters only some bits are the value's.
+        let (before, behind) = (place.div_ceil(3) + place, usize::from(padded.len() % 3 != 0));
+        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            let text = engine.encode(&padded).into_bytes();
+            let end = text.len().saturating_sub(behind);
+            forms.extend(text.get(before..end).map(<[u8]>::to_vec));
+        }
+    }
+    let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    forms.push(hex.to_uppercase().into_bytes());
+    forms.push(hex.into_bytes());
+    forms
+}
+
+fn fits(text: &[u8], bytes: &[u8]) -> Match {
+    if bytes.starts_with(text) {
+        return Match::Whole(text.len());
+    }
+    if text.starts_with(bytes) {
+        return Match::Begun;
+    }
+    let mut at = 0;
+    for expected in text {
+        let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else {
+            return Match::Begun;
+        };
+        match character(*expected, rest) {
+            Match::Whole(length) => at += length,
+            other @ (Match::Begun | Match::Not) => return other,
+        }
+    }
+    Match::Whole(at)
+}
+
+/// One character, as it is or escaped.
+fn character(expected: u8, bytes: &[u8]) -> Match {
+    match (escaped(expected, bytes), bytes.first()) {
+        // What begins an escape may be the character itself.
+        (Match::Not, Some(found)) if *found == expected => Match::Whole(1),
+        (found, _) => found,
+    }
+}
+
+fn escaped(expected: u8, bytes: &[u8]) -> Match {
+    let hex = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        u32::from_str_radix(text, 16).ok()
+    };
+    let number = |start: usize, digits: usize| match bytes.get(start..start + digits) {
+        None => Match::Begun,
+        Some(found) if hex(found) == Some(u32::from(expected)) => Match::Whole(start + digits),
+        Some(_) => Match::Not,
+    };
+    match (bytes.first(), bytes.get(1)) {
+        (Some(b'\\' | b'%' | b'&'), None) => Match::Begun,
+        (Some(b'\\'), Some(b'u')) => number(2, 4),
+        (Some(b'\\'), Some(b'x')) => number(2, 2),
+        (Some(b'\\'), Some(found)) if *found == expected => Match::Whole(2),
+        (Some(b'%'), Some(_)) => number(1, 2),
+        (Some(b'&'), Some(_)) => entity(expected, bytes),
+        _ => Match::Not,
+    }
+}
+
+/// A character reference of HTML.
+fn entity(expected: u8, bytes: &[u8]) -> Match {
+    const LONGEST: usize = 10;
+    let Some(end) = bytes.iter().take(LONGEST).position(|byte| *byte == b';') else {
+        return if bytes.len() < LONGEST { Match::Begun } else { Match::Not };
+    };
+    let name = bytes.get(1..end).and_then(|name| std::str::from_utf8(name).ok());
+    let name = name.unwrap_or_default();
+    let found = match name {
+        "amp" => Some(u32::from(b'&')),
+        "lt" => Some(u32::from(b'<')),
+        "gt" => Some(u32::from(b'>')),
+        "quot" => Some(u32::from(b'"')),
+        "apos" => Some(u32::from(b'\'')),
+        _ => match name.strip_prefix('#') {
+            Some(number) => match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok(),
+                None => number.parse().ok(),
+            },
+            None => None,
+        },
+    };
+    if found == Some(u32::from(expected)) { Match::Whole(end + 1) } else { Match::Not }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const TOKEN: &str = "gh_T0k/en+with=all&\"<x";
+
+    fn hidden() -> Hidden {
+        Hidden::new([&Secret::new(TOKEN)])
+    }
+
+    fn escaped(with: impl Fn(u8) -> String) -> String {
+        TOKEN.bytes().map(with).collect()
+    }
+
+    #[test]
+    fn no_form_of_it_leaves_wherever_pieces_end() {
+        let of = |prefix: &str| STANDARD.encode(format!("{prefix}{TOKEN}"));
+        for text in [
+            TOKEN.to_owned(),
+            serde_json::to_string(TOKEN).unwrap(),
+            escaped(|byte| format!("\\u{byte:04x}")),
+            escaped(|byte| format!("\\u{byte:04X}")),
+            escaped(|byte| format!("%{byte:02x}")),
+            escaped(|byte| format!("&#{byte};")),
+            escaped(|byte| format!("&#x{byte:X};")),
+            TOKEN.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;"),
+            TOKEN.replace('/', "\\/").replace('+', "\\u002B"),
+            of(""),
+            of("a"),
+            of("ab"),
+            of("user:"),
+            escaped(|byte| format!("{byte:02x}")),
+        ] {
+            let whole = format!("{{\"a\\b&c\":\"{text}\"}} 100% & more");
+            for step in [1, 2, 5, 4096] {
+                let (mut out, mut held, mut count) = (Vec::new(), Vec::new(), 0);
+                for piece in whole.as_bytes().chunks(step) {
+                    let (more, found) = hidden().in_piece(&mut held, piece);
+                    out.extend(more);
+                    count += found;
+                }
+                out.extend(held);
+                let out = String::from_utf8(out).unwrap();
+                assert_eq!(out.len(), whole.len());
+                assert_eq!(count, 1, "{text}: {out}");
+                assert!(
+                    out.starts_with("{\"a\\b&c\":\"") && out.ends_with(" 100% & more"),
+                    "{out}"
+                );
+                let shown = out.matches(|it: char| it.is_ascii_alphanumeric()).count();
+                assert!(shown < 14 + 4, "{text}: {out}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_stays_as_it_is() {
+        for text in ["", "gh_T0k/en+with=al", "\\u00", "%", "&#", "plain \\\"text\\\" 50%"] {
+            assert_eq!(hidden().in_whole(text.as_bytes()), text.as_bytes());
+        }
+        let none = Hidden::new([&Secret::new("")]);
+        assert_eq!(none.in_whole(b"\\%&"), b"\\%&");
+    }
+}

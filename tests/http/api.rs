@@ -1,0 +1,119 @@
+//! An API behind guard: a server that writes down what reaches it, and a stage in front of it.
+
+use std::{path::Path, process::Command};
+
+use guard_tests::{Finished, Stage, process::Process, script};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What the API's token is.
+pub(crate) const TOKEN: &str = "api_t0ken/of+the=shop";
+
+/// Reading is allowed, creating an order, and some things are asked for; the rest is not.
+pub(crate) const POLICY: &str = "\
+policy: stage
+rules:
+  - name: secrets
+    http: { paths: [/v1/secrets/**] }
+    decide: block
+    say: secrets stay where they are
+  - name: read
+    http: { effects: [read], paths: [/v1/**] }
+    decide: allow
+  - name: order
+    http: { methods: [POST], paths: [/v1/orders, /v1/mirror], query: { dry: [\"1\", \"true\"], force: null } }
+    decide: allow
+  - name: upload
+    http: { methods: [PUT], paths: ['/v1/files/{name}'] }
+    decide: allow
+";
+
+/// The API, and guard before it.
+pub(crate) struct Api {
+    pub(crate) stage: Stage,
+    _server: Process,
+    dir: TempDir,
+}
+
+impl Api {
+    /// An API that takes the token as a bearer's.
+    pub(crate) fn start(policy: &str) -> Self {
+        Self::with(policy, "send_as: bearer", |it| it)
+    }
+
+    /// One that takes it as these lines of the configuration say.
+    pub(crate) fn with(
+        policy: &str,
+        how: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = dir.path().join("port.log");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("http/upstream.py");
+        let mut command = Command::new("python3");
+        command.arg(program).arg(dir.path().join("seen"));
+        let mut server = Process::start("upstream", &mut command, &port).unwrap();
+        let said = || std::fs::read_to_string(&port).unwrap_or_default();
+        server.wait_until("port", || said().ends_with('\n')).unwrap();
+        let url = format!("http://127.0.0.1:{}", said().trim());
+        let builder = Stage::builder().policy(policy).api(&url, how, TOKEN);
+        Self { stage: change(builder).start().unwrap(), _server: server, dir }
+    }
+
+    /// What reached the server, by method and target.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        let seen = self.requests();
+        seen.iter().map(|it| format!("{} {}", text(it, "method"), text(it, "target"))).collect()
+    }
+
+    /// The same with all that was written down.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        // A line may be about to be written.
+        let seen = std::fs::read_to_string(self.dir.path().join("seen")).unwrap();
+        let seen = seen.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        seen.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs a shell script under guard, in which `get` is curl that shows status, headers and body.
+    pub(crate) fn run(&self, text: &str) -> Finished {
+        let head = "get() { curl -sS -i --max-time 60 \"$@\"; echo; }\n";
+        self.stage.run(&script(&format!("{head}{text}"))).unwrap()
+    }
+
+    /// Sends each of these as it is over a connection of its own, in one run, and gives what came back
+    /// until it was closed.
+    pub(crate) fn raw(&self, messages: &[impl AsRef<[u8]>]) -> Vec<String> {
+        let program = "import json, os, socket, sys, urllib.parse\n\
+            at = urllib.parse.urlsplit(os.environ['GUARD_API_URL'])\n\
+            for message in json.load(open(sys.argv[1])):\n\
+            \x20   s = socket.create_connection((at.hostname, at.port), 60)\n\
+            \x20   s.sendall(message.replace('{host}', at.netloc).encode('latin-1'))\n\
+            \x20   said = b''\n\
+            \x20   try:\n\
+            \x20       while piece := s.recv(65536): said += piece\n\
+            \x20   except ConnectionResetError: pass\n\
+            \x20   print(json.dumps(said.decode('latin-1')))\n";
+        let file = self.dir.path().join("raw");
+        let texts: Vec<String> = messages
+            .iter()
+            .map(|message| message.as_ref().iter().copied().map(char::from).collect())
+            .collect();
+        std::fs::write(&file, serde_json::to_string(&texts).unwrap()).unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", program]).arg(&file);
+        let said = self.stage.run(&command).unwrap().ok().text();
+        let said: Vec<String> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(said.len(), messages.len());
+        said
+    }
+
+    /// The record of the last run.
+    pub(crate) fn record(&self) -> String {
+        self.stage.sealed_record().unwrap()
+    }
+}
+
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
