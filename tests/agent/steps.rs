@@ -209,3 +209,34 @@ fn what_a_run_prints_of_its_secrets_is_hidden() {
     assert!(!run.text().contains(&bearer), "{}", run.text());
     assert_eq!(run.text(), "***\n***");
 }
+
+#[test]
+fn each_attempt_to_go_elsewhere_says_of_which_command_it_was() {
+    let policy = format!("{}egress: ['localhost:1']\n", guard_tests::policies::READ_ONLY);
+    let job = Job::start(Stage::builder().policy(&policy));
+    let go = job.file("go.py");
+    let script = "import sys, urllib.request\nfor place in sys.argv[1:]:\n    try: urllib.request.urlopen(f'https://{place}/', timeout=20)\n    \
+                  except OSError as error: print(error)\n";
+    std::fs::write(&go, script).unwrap();
+    let go = |places: &str| {
+        let text = format!("unset NO_PROXY no_proxy; python3 {} {places}", go.display());
+        job.run(&[], &text).ok()
+    };
+    let _first = go("localhost:1 localhost:2");
+    let _second = go("localhost:2 localhost:3");
+    let _ended = job.session(&["stop"]).ok();
+    let report = job.stage.report().unwrap();
+    let mut places: Vec<_> = report["egress"]["listed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| format!("{} {}", place["port"], place["steps"]))
+        .collect();
+    places.sort();
+    assert_eq!(places, ["1 [1]", "2 [1,2]", "3 [2]"]);
+    let page = job.stage.report_dirs().pop().unwrap();
+    for file in ["report.html", "report.md"] {
+        let text = std::fs::read_to_string(page.join(file)).unwrap();
+        assert!(text.contains("(steps 1, 2)") && text.contains("(step 2)"), "{file}: {text}");
+    }
+}

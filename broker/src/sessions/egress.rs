@@ -39,7 +39,8 @@ impl Sessions {
             EgressAnswer::Refused(why) => Some(why.clone()),
         };
         let (egress, host) = (ask.id, short(&ask.host));
-        let event = Event::EgressAsked { egress, host, port: ask.port, policy, refused };
+        let (port, step) = (ask.port, ask.step);
+        let event = Event::EgressAsked { egress, host, port, policy, refused, step };
         session.record.append_own(event).await?;
         Ok(answer)
     }

@@ -59,8 +59,12 @@ async fn what_a_policy_lists_is_allowed_and_everything_else_refused_and_both_rec
         let (status, answer) = ask(&stage, &shim, host, port).await;
         assert!(status == StatusCode::OK && answer["refused"].is_string(), "{host}: {answer}");
     }
+    let of_step = json!({ "id": unique(), "host": "evil.example", "port": 443, "step": 7 });
+    let (status, _) = stage.as_shim(&shim, Method::POST, "/v1/session/egress", &of_step).await;
+    assert_eq!(status, StatusCode::OK);
     let asked = events(&stage, &shim, "egress-asked").await;
-    assert_eq!(asked.len(), 9);
+    assert_eq!(asked.len(), 10);
+    assert_eq!((&asked[8]["step"], &asked[9]["step"]), (&Value::Null, &json!(7)));
     assert_eq!((&asked[0]["policy"], &asked[0]["refused"]), (&json!("reads"), &Value::Null));
     assert!(asked[2]["refused"].is_string() && asked[2]["policy"].is_null());
     assert!(asked.iter().all(|event| event["host"].as_str().unwrap().len() <= 300));

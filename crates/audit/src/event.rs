@@ -195,6 +195,9 @@ pub enum Event {
         /// Why it was refused, if none does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
+        /// The number of the command that asked, if the session has several: what its shim said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
     },
     /// What came of an attempt that was allowed: what its shim said.
     EgressEnded {

@@ -464,6 +464,9 @@ pub struct AskEgress {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// The number of the command, if the session has several: the agent's word, and never the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
 }
 
 /// Answer of `POST /v1/session/egress`.

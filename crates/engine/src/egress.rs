@@ -98,7 +98,7 @@ impl Egress {
         }
         let Target { host, port } = request.target.clone();
         let id = EgressId::from_uuid(uuid::Uuid::now_v7());
-        let ask = AskEgress { id, host: host.clone(), port };
+        let ask = AskEgress { id, host: host.clone(), port, step: None };
         let terms = match self.judge.egress(&ask).await {
             Ok(EgressAnswer::Allowed(terms)) => terms,
             Ok(EgressAnswer::Refused(why)) => {

@@ -1,6 +1,6 @@
 //! Where a run's commands went besides their resources, gathered by host and port.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use guard_core::{EgressId, Timestamp};
 
@@ -9,6 +9,8 @@ use crate::Event;
 
 /// Places that are listed.
 const MAX_PLACES: usize = 500;
+/// Commands that are listed of each.
+const MAX_STEPS: usize = 50;
 /// Characters of a host or of a reason that are shown.
 const MAX_WORDS: usize = 300;
 
@@ -27,11 +29,14 @@ impl Egress {
     /// Takes an entry. `false` if it speaks of an attempt that the record does not have.
     pub(super) fn take(&mut self, at: Timestamp, event: Event) -> bool {
         match event {
-            Event::EgressAsked { egress, host, port, refused, policy: _ } => {
+            Event::EgressAsked { egress, host, port, refused, step, policy: _ } => {
                 let index = self.place(&host, port, at);
                 let Some(place) = self.list.get_mut(index) else { return true };
                 place.attempts += 1;
                 place.last_at = at;
+                if place.steps.len() < MAX_STEPS {
+                    place.steps.extend(step);
+                }
                 match refused {
                     Some(why) => {
                         place.refused += 1;
@@ -97,6 +102,7 @@ impl Egress {
             self.list.push(EgressReport {
                 host,
                 port,
+                steps: BTreeSet::new(),
                 attempts: 0,
                 refused: 0,
                 failed: 0,

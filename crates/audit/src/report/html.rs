@@ -329,7 +329,7 @@ impl Report {
     fn egress_rows(&self) -> Vec<[String; 7]> {
         let row = |place: &EgressReport| {
             [
-                format!("{}:{}", short(&place.host), place.port),
+                format!("{}:{}{}", short(&place.host), place.port, place.of_steps()),
                 grouped(place.attempts),
                 grouped(place.refused),
                 grouped(place.failed),

@@ -111,8 +111,9 @@ impl Report {
             for place in refused {
                 writeln!(
                     out,
-                    "- {} ({} of {} times): {}",
+                    "- {}{} ({} of {} times): {}",
                     code(&format!("{}:{}", place.host, place.port)),
+                    place.of_steps(),
                     grouped(place.refused),
                     grouped(place.attempts),
                     code(place.why.as_deref().unwrap_or("not known"))

@@ -24,7 +24,7 @@ mod text;
 mod words;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guard_core::{
     ApprovalId, ApprovalState, ApprovalTerms, ApprovalWait, Budget, Certainty, DecisionKind,
@@ -352,6 +352,9 @@ pub struct EgressReport {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// The numbers of the commands that asked, where the session has several; of very many the first.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub steps: BTreeSet<u32>,
     /// How often they asked.
     pub attempts: u64,
     /// How often that was refused, by the policies or by the shim.
@@ -368,6 +371,18 @@ pub struct EgressReport {
     pub first_at: Timestamp,
     /// The last time.
     pub last_at: Timestamp,
+}
+
+impl EgressReport {
+    /// Which commands asked, in words that stand behind the place.
+    pub(crate) fn of_steps(&self) -> String {
+        let numbers: Vec<_> = self.steps.iter().map(u32::to_string).collect();
+        match numbers.as_slice() {
+            [] => String::new(),
+            [one] => format!(" (step {one})"),
+            several => format!(" (steps {})", several.join(", ")),
+        }
+    }
 }
 
 /// Statements that are the same but for literals and were over the same budget on the same connection.

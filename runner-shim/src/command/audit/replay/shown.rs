@@ -295,11 +295,12 @@ fn other(event: &Event) -> Option<String> {
             "the same job asked for another session, and was refused".to_owned()
         }
         Event::Isolated { level, .. } => format!("a command is run at isolation `{level}`"),
-        Event::EgressAsked { host, port, refused: None, .. } => {
-            format!("a command goes to {host}:{port}")
-        }
-        Event::EgressAsked { host, port, refused: Some(why), .. } => {
-            format!("a command may not go to {host}:{port}: {why}")
+        Event::EgressAsked { host, port, refused, step, .. } => {
+            let step = step.map_or_else(String::new, |step| format!(" (step {step})"));
+            match refused {
+                None => format!("a command{step} goes to {host}:{port}"),
+                Some(why) => format!("a command{step} may not go to {host}:{port}: {why}"),
+            }
         }
         Event::EgressEnded { outcome, .. } => match (&outcome.refused, &outcome.failed) {
             (Some(why), _) | (None, Some(why)) => format!("its connection did not go on: {why}"),

@@ -12,7 +12,7 @@ use std::{
 
 use guard_core::{
     ResourceName, StepName,
-    control::{ReachedIsolation, SessionInfo},
+    control::{AskEgress, ReachedIsolation, SessionInfo},
 };
 use guard_engine::{
     Arrival, ClientAuth, ClientIo, TurnedAway, alarm::unless, carry, control::ControlPlane as _,
@@ -97,6 +97,7 @@ async fn connection(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<
             if !shared.runs().may(run, process, None) {
                 return foreign(&mut stream).await;
             }
+            let ask = AskEgress { step: Some(run), ..ask };
             let said = match shared.session.client.egress(&ask).await {
                 Ok(answer) => Said::Egress(answer),
                 Err(error) => Said::Refused(chain(&error)),
