@@ -5,7 +5,7 @@
 
 use guard_core::{
     DecisionKind, Mask, NamePattern, ObjectName, RuleId, TablePattern,
-    document::{self, Node, Position, Problems},
+    document::{self, Fields, Node, Position, Problems},
 };
 
 /// The cases of one file.
@@ -33,8 +33,8 @@ pub struct CaseTable {
 pub struct Case {
     /// Where it stands.
     pub at: Position,
-    /// The statement, or several as in one message of a client.
-    pub sql: String,
+    /// What is asked.
+    pub asked: CaseText,
     /// How many rows the server's planner would expect, where that matters.
     pub rows: Option<u64>,
     /// The decision.
@@ -45,6 +45,29 @@ pub struct Case {
     pub locked: bool,
     /// The masks of the result's columns in order, where that matters.
     pub masks: Option<Vec<Option<Mask>>>,
+}
+
+/// What a case asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaseText {
+    /// A statement, or several as in one message of a client.
+    Sql(String),
+    /// A request to an HTTP API.
+    Http {
+        /// `GET /path?name=value`.
+        request: String,
+        /// Its headers.
+        headers: Vec<(String, String)>,
+    },
+}
+
+impl CaseText {
+    /// The statement or the request.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Sql(text) | Self::Http { request: text, .. } => text,
+        }
+    }
 }
 
 const MASKS: [(&str, Option<Mask>); 6] = [
@@ -127,7 +150,7 @@ fn texts(node: &Node, problems: &mut Problems) -> Option<Vec<String>> {
 
 fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
     let fields = node.fields(problems)?;
-    let sql = fields.required("sql", problems).and_then(|node| node.text(problems));
+    let asked = asked(&fields, problems);
     let expect = fields.required("expect", problems).and_then(|node| {
         let words = [
             ("allow", DecisionKind::Allow),
@@ -152,13 +175,49 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
         Some(node) => masks(node, problems).map(Some),
         None => Some(None),
     };
-    fields.finish(&["sql", "rows", "expect", "rule", "locked", "masks"], problems);
-    let (expect, masks) = (expect?, masks?);
+    fields
+        .finish(&["sql", "http", "headers", "rows", "expect", "rule", "locked", "masks"], problems);
+    let (expect, masks, asked, rows) = (expect?, masks?, asked?, rows?);
     if expect == DecisionKind::Block && masks.is_some() {
         node.problem(problems, "a blocked statement has no result to mask");
     }
-    let sql = sql?.to_owned();
-    Some(Case { at: node.at(), sql, rows: rows?, expect, rule: rule?, locked: locked?, masks })
+    if matches!(asked, CaseText::Http { .. }) && (masks.is_some() || rows.is_some()) {
+        node.problem(problems, "a request has neither `rows` nor columns with `masks`");
+    }
+    Some(Case { at: node.at(), asked, rows, expect, rule: rule?, locked: locked?, masks })
+}
+
+fn asked(fields: &Fields<'_>, problems: &mut Problems) -> Option<CaseText> {
+    let headers = match fields.optional("headers") {
+        Some(node) => headers(node, problems),
+        None => Some(Vec::new()),
+    };
+    match (fields.optional("sql"), fields.optional("http")) {
+        (Some(_), Some(node)) => {
+            node.problem(problems, "both `sql` and `http` stand here: write two cases");
+            None
+        }
+        (None, Some(node)) => {
+            let request = node.text(problems)?.to_owned();
+            Some(CaseText::Http { request, headers: headers? })
+        }
+        (_, None) => {
+            let text = fields.required("sql", problems)?.text(problems)?;
+            if let Some(node) = fields.optional("headers") {
+                node.problem(problems, "a statement has no headers");
+            }
+            Some(CaseText::Sql(text.to_owned()))
+        }
+    }
+}
+
+fn headers(node: &Node, problems: &mut Problems) -> Option<Vec<(String, String)>> {
+    let fields = node.fields(problems)?.all();
+    let one = |(name, _, node): &(&str, &Node, &Node), problems: &mut Problems| {
+        Some(((*name).to_owned(), node.text(problems)?.to_owned()))
+    };
+    let found: Vec<_> = fields.iter().map(|field| one(field, problems)).collect();
+    found.into_iter().collect()
 }
 
 fn masks(node: &Node, problems: &mut Problems) -> Option<Vec<Option<Mask>>> {

@@ -10,7 +10,7 @@ mod policy;
 mod schemas;
 mod trust;
 
-pub use cases::{Case, CaseTable, Cases};
+pub use cases::{Case, CaseTable, CaseText, Cases};
 pub use policy::{
     ClientCredentials, Fingerprints, LockFile, LockText, LockedResource, LockedStatement, Policy,
     Privileges, fuzz_policy,

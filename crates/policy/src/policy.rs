@@ -188,6 +188,11 @@ impl Policy {
         !self.masks.is_empty() || self.masks.hides_fields() || self.masks.detects()
     }
 
+    /// Whether some rule is about requests to HTTP APIs.
+    pub fn is_for_http(&self) -> bool {
+        self.rules.iter().any(|rule| rule.is_about(Protocol::Http))
+    }
+
     /// What becomes of a credential that a client of an HTTP API sends itself.
     pub fn client_credentials(&self) -> ClientCredentials {
         self.client_credentials

@@ -72,6 +72,8 @@ enum Unusable {
     Problems(Problems),
     #[error("`{0}` holds no statement")]
     NoStatement(String),
+    #[error("`{0}` cannot be used: {1}")]
+    Request(String, String),
     #[error("found no run under policy `{policy}` in `{folder}`; `--policy` names another one")]
     NoRuns { policy: guard_core::PolicyName, folder: String },
     #[error(transparent)]

@@ -13,6 +13,7 @@
 mod answer;
 mod body;
 mod credential;
+mod describe;
 mod exchange;
 pub(crate) mod fuzz;
 pub mod head;
@@ -36,6 +37,7 @@ use hyper::{Request, body::Incoming, server::conn::http1::Builder, service::serv
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{io::AsyncWriteExt as _, sync::Mutex};
 
+pub use self::describe::{NoRequest, describe};
 use self::{
     credential::Credentials,
     exchange::Connection,

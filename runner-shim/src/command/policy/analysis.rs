@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use guard_core::{Identity, ObjectName, Operation, ResourceName, Ruling, SessionView, Timestamp};
+use guard_audit::report::printable;
+use guard_core::{
+    Identity, Object, ObjectKind, Operation, Protocol, ResourceName, Ruling, SessionView, Timestamp,
+};
+use guard_engine::{NoRequest, describe};
 use guard_policy::{Cases, Policy};
 use guard_sql::{Catalog, Column, NoNames, Relation, RelationKind};
 
@@ -74,9 +78,32 @@ pub(super) fn judge(
     Ok(judged)
 }
 
+/// Judges a request to an HTTP API: `GET /path?name=value`, and headers.
+pub(super) fn judge_request(
+    policy: &Policy,
+    request: &str,
+    headers: &[(String, String)],
+) -> Result<Judged, Unusable> {
+    let view = session().ok_or(Unusable::Failed)?;
+    let operation = match describe(request, headers) {
+        Ok(operation) => operation,
+        Err(why @ NoRequest::Form) => {
+            return Err(Unusable::Request(printable(request), why.to_string()));
+        }
+        Err(why @ NoRequest::Unsound(_)) => Arc::new(Operation::unparsed(
+            Protocol::Http,
+            "request",
+            request.into(),
+            &why.to_string(),
+        )),
+    };
+    let ruling = policy.judge(&view, &operation, Timestamp::UNIX_EPOCH);
+    Ok(Judged { operation, ruling })
+}
+
 /// Whether a name is known by its schema, for people.
-pub(super) fn is_resolved(name: Option<&ObjectName>) -> bool {
-    name.is_none_or(|name| name.schema.is_some())
+pub(super) fn is_resolved(object: &Object) -> bool {
+    object.kind == ObjectKind::Path || object.name.as_ref().is_none_or(|name| name.schema.is_some())
 }
 
 /// No rule looks at the session today; a policy is tested without a run.

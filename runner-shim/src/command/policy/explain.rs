@@ -21,6 +21,7 @@ Examples:
   guard policy explain --policy policies/no-destructive.yaml \"DELETE FROM orders\"
   guard policy explain --policy nightly.yaml --schema nightly.cases.yaml \"SELECT * FROM users\"
   guard policy explain --policy nightly.yaml - < script.sql
+  guard policy explain --policy triage.yaml \"DELETE /v1/issues/7\"
 
 Without a schema a table's columns are not known, and names without a schema stay unresolved.
 Exit codes: 0 explained, whatever the decision · 2 the policy, the schema or the statement cannot be used")]
@@ -37,7 +38,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     rows: Option<u64>,
 
-    /// The statement, or several; `-` reads standard input
+    /// A header of a request, as in `X-Admin: 1`
+    #[arg(long, value_name = "HEADER")]
+    header: Vec<String>,
+
+    /// The statement, or several; `-` reads standard input. Of a policy for HTTP APIs a request, as in `GET /path`
     sql: String,
 
     /// Print JSON
@@ -59,7 +64,11 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         None => Catalog::default(),
     };
     let sql = if args.sql == "-" { standard_input()? } else { args.sql.clone() };
-    let judged = analysis::judge(&policy, &catalog, &sql, args.rows)?;
+    let judged = if policy.is_for_http() && is_request(&sql) {
+        vec![analysis::judge_request(&policy, &sql, &headers(&args.header)?)?]
+    } else {
+        analysis::judge(&policy, &catalog, &sql, args.rows)?
+    };
     if judged.is_empty() {
         return Err(Unusable::NoStatement(printable(&args.sql)));
     }
@@ -72,6 +81,22 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         write(&texts.join("\n"))?;
     }
     Ok(RIGHT)
+}
+
+/// Whether a text is a request. No statement has a path behind its first word; a comment may stand there.
+fn is_request(text: &str) -> bool {
+    let second = text.split_ascii_whitespace().nth(1).unwrap_or_default();
+    second.starts_with('/') && !second.starts_with("/*")
+}
+
+fn headers(given: &[String]) -> Result<Vec<(String, String)>, Unusable> {
+    let header = |text: &String| {
+        let (name, value) = text.split_once(':').ok_or_else(|| {
+            Unusable::Request(printable(text), "write a header as in `X-Admin: 1`".to_owned())
+        })?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    given.iter().map(header).collect()
 }
 
 fn standard_input() -> Result<String, Unusable> {
@@ -90,11 +115,8 @@ fn explained(judged: &Judged, paint: Paint) -> String {
         let what = step.effect.as_ref().map_or_else(
             || step.why.to_string(),
             |effect| {
-                let open = if analysis::is_resolved(effect.object.name.as_ref()) {
-                    ""
-                } else {
-                    " (not resolved)"
-                };
+                let open =
+                    if analysis::is_resolved(&effect.object) { "" } else { " (not resolved)" };
                 format!("{effect}{open}")
             },
         );
@@ -104,6 +126,9 @@ fn explained(judged: &Judged, paint: Paint) -> String {
         line(&mut text, "lock", "it is not in the lock of the policy");
     }
     outputs(&mut text, judged);
+    for field in ruling.masks.fields.iter() {
+        line(&mut text, "masks", &format!("{} → {}", field.path, field.mask.mask.as_str()));
+    }
     for column in &operation.stores {
         line(&mut text, "stores", &column.to_string());
     }

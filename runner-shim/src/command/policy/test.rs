@@ -7,7 +7,7 @@ use std::{
 
 use guard_audit::report::printable;
 use guard_core::{DecisionKind, Mask, RuleId, document::Position};
-use guard_policy::{Case, Cases, LockFile};
+use guard_policy::{Case, CaseText, Cases, LockFile};
 use serde_json::json;
 
 use super::{
@@ -107,7 +107,13 @@ fn run(path: &Path) -> Result<(usize, Vec<Failure>), Unusable> {
     let mut failures = Vec::new();
     for case in &cases.list {
         let policy = if case.locked { &policy } else { &rules };
-        failures.extend(compare(case, &analysis::judge(policy, &catalog, &case.sql, case.rows)?));
+        let judged = match &case.asked {
+            CaseText::Sql(sql) => analysis::judge(policy, &catalog, sql, case.rows)?,
+            CaseText::Http { request, headers } => {
+                vec![analysis::judge_request(policy, request, headers)?]
+            }
+        };
+        failures.extend(compare(case, &judged));
     }
     Ok((cases.list.len(), failures))
 }
@@ -122,7 +128,8 @@ fn decisive(judged: &[Judged]) -> Option<&Judged> {
 fn compare(case: &Case, judged: &[Judged]) -> Option<Failure> {
     let expected = words(case.expect, case.rule.as_ref(), case.masks.as_deref());
     let failure = |found: String, why| {
-        Some(Failure { at: case.at, sql: case.sql.clone(), expected: expected.clone(), found, why })
+        let text = case.asked.text().to_owned();
+        Some(Failure { at: case.at, sql: text, expected: expected.clone(), found, why })
     };
     let Some(decisive) = decisive(judged) else {
         return failure("no statement at all".to_owned(), None);
