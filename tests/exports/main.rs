@@ -8,6 +8,7 @@
 )]
 
 mod replayed;
+mod watched;
 
 use std::{path::Path, process::Command};
 

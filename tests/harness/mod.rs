@@ -15,6 +15,7 @@ pub mod process;
 mod provider;
 mod resources;
 pub mod stage;
+pub mod terminal;
 
 pub use client::{Finished, finish, script};
 pub use corpus::replay;

@@ -1,5 +1,7 @@
 //! `guard audit replay`: a session in its order, with its pauses.
 
+mod keys;
+mod player;
 mod shown;
 
 use std::{
@@ -8,9 +10,13 @@ use std::{
     time::Duration,
 };
 
-use guard_audit::{ReadError, RecordReader, story::Story};
+use guard_audit::{
+    ReadError, RecordReader,
+    story::{Story, What},
+};
 use guard_core::Timestamp;
 
+use self::{keys::Keys, player::Player};
 use super::{BROKEN, Unusable, WHOLE, open, printable};
 use crate::command::paint::Paint;
 
@@ -20,7 +26,8 @@ Examples:
   guard audit replay record.jsonl --speed 10 --max-pause 500ms
   guard audit replay record.jsonl --no-wait | less
 
-Where standard output is no terminal it does not wait. What the job named is shown as text: nothing in it moves the
+Keys, where standard input and output are a terminal: space pauses and goes on, + is faster, - is slower, n shows the
+next statement at once, q quits. Where standard output is no terminal it does not wait. What the job named is shown as text: nothing in it moves the
 cursor, colours or hides. The seal is not checked: `guard audit verify` does that.
 Exit codes: 0, 1 if the record is broken (what stands before the break was shown), 2 if it cannot be read.";
 
@@ -46,7 +53,7 @@ pub(crate) struct Args {
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-    if (0.001..=1_000_000.0).contains(&speed) {
+    if (player::SLOWEST..=player::FASTEST).contains(&speed) {
         Ok(speed)
     } else {
         Err(format!("`{text}` is no speed: use 0.001 to 1000000"))
@@ -68,11 +75,11 @@ fn pause_length(text: &str) -> Result<Duration, String> {
     millis.filter(|millis| *millis <= 86_400_000).map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// How long to wait between two moments.
-fn pause(before: Option<Timestamp>, at: Timestamp, speed: f64, most: Duration) -> Duration {
-    let Some(before) = before else { return Duration::ZERO };
-    let between = Duration::try_from(at.duration_since(before)).unwrap_or_default();
-    between.div_f64(speed).min(most)
+/// The time between two moments.
+fn between(before: Option<Timestamp>, at: Timestamp) -> Duration {
+    let between = before.map(|before| Duration::try_from(at.duration_since(before)));
+    // A clock that was set back has no pause.
+    between.and_then(Result::ok).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a session's pauses are what is shown")]
@@ -82,7 +89,7 @@ fn wait(time: Duration) {
 
 /// What ends a replay before the record does.
 enum Stopped {
-    /// Nobody looks any more.
+    /// Nobody looks any more, or somebody has seen enough.
     Unseen,
     Unread(ReadError),
     Unwritten(io::Error),
@@ -94,11 +101,23 @@ impl From<ReadError> for Stopped {
     }
 }
 
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::Unseen
+        } else {
+            Self::Unwritten(error)
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     let mut reader = RecordReader::new(open(&args.record)?);
     let mut stdout = io::stdout().lock();
     let waits = !args.no_wait && io::stdout().is_terminal();
+    let keys = if waits { Keys::listen() } else { None };
+    let mut player = Player::new(args.speed, args.max_pause);
     let look = shown::Look { paint: Paint::for_stdout(), full: args.full };
     let (mut before, mut began) = (None, None);
     let told = Story::tell(&mut reader, |story, moment| {
@@ -107,18 +126,17 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
         if text.is_empty() {
             return Ok(());
         }
-        if waits {
-            wait(pause(before, moment.at, args.speed, args.max_pause));
+        let statement = matches!(moment.what, What::Sent(_) | What::Refused(..));
+        player.coming(between(before, moment.at), statement);
+        match &keys {
+            Some(keys) => keys.wait(&mut player, &mut stdout)?,
+            None if waits => wait(player.wait().unwrap_or_default()),
+            None => {}
         }
         before = Some(moment.at);
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                Stopped::Unseen
-            } else {
-                Stopped::Unwritten(error)
-            }
-        })
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Stopped::from)
     });
+    drop(keys);
     match told {
         Ok(_) | Err(Stopped::Unseen) => Ok(WHOLE),
         Err(Stopped::Unread(ReadError::Broken(broken))) => {
@@ -142,19 +160,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_are_those_of_the_session_within_a_bound() {
+    fn times_are_those_of_the_record_and_arguments_have_bounds() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (first, later) = (at("2026-11-21T02:00:00Z"), at("2026-11-21T02:00:03Z"));
-        let most = Duration::from_secs(2);
-        for (before, at, speed, expected) in [
-            (None, later, 1.0, 0),
-            (Some(first), later, 1.0, 2000),
-            (Some(first), later, 4.0, 750),
-            (Some(first), first, 0.001, 0),
-            // A clock that was set back.
-            (Some(later), first, 1.0, 0),
+        for (before, at, expected) in [
+            (None, later, 0),
+            (Some(first), later, 3),
+            (Some(first), first, 0),
+            (Some(later), first, 0),
         ] {
-            assert_eq!(pause(before, at, speed, most), Duration::from_millis(expected));
+            assert_eq!(between(before, at), Duration::from_secs(expected));
         }
         assert_eq!(pause_length("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(pause_length("1m"), Ok(Duration::from_secs(60)));
