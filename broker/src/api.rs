@@ -111,6 +111,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         router = router.route(name.1, route.layer(counted));
     }
     router
+        .fallback(pages::nowhere)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::map_response(never_stored))

@@ -9,8 +9,8 @@ mod runs;
 use std::sync::Arc;
 
 use axum::{
-    extract::Path,
-    http::{HeaderValue, StatusCode, header},
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Redirect, Response},
     routing::{MethodRouter, get, post},
@@ -46,6 +46,16 @@ pub(crate) fn routes() -> Vec<(RouteName, MethodRouter<Arc<App>>)> {
         (name, route.layer(middleware::map_response(frame::framed)))
     };
     routes.into_iter().map(framed).collect()
+}
+
+/// What is told of an address at which nothing is: a page, to a browser, where there are pages.
+pub(crate) async fn nowhere(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok());
+    if app.people.is_some() && accepts.is_some_and(|kinds| kinds.contains("text/html")) {
+        let words = "There is nothing at this address. It may be cut off, or of another broker.";
+        return frame::plain(StatusCode::NOT_FOUND, "Not found", words);
+    }
+    StatusCode::NOT_FOUND.into_response()
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

@@ -93,6 +93,85 @@ fn nothing_that_a_job_writes_becomes_more_than_text() {
     tell(&stage, "markup.js");
 }
 
+/// Markup that leaves an attribute of either quote, short enough for a name in the database.
+fn markup(of: &str) -> String {
+    format!("\"'><img src=x onerror=pwn(1)>of-a-{of}")
+}
+
+/// A name or a string as SQL has it.
+fn quoted(text: &str, quote: char) -> String {
+    let twice: String = [quote; 2].iter().collect();
+    format!("{quote}{}{quote}", text.replace(quote, &twice))
+}
+
+/// A stage on which everybody whose text is shown writes markup.
+fn hostile_stage() -> Stage {
+    let mut stage = Stage::builder()
+        .policy(ASKS)
+        .people()
+        .claim("ref", &markup("reference"))
+        .claim("actor", &markup("actor"))
+        .claim("workflow", &markup("workflow"))
+        .claim("job_workflow_ref", "javascript:pwn(1)")
+        .claim("repository", &format!("acme{}", markup("repository").replace("of-a", "/of-a")))
+        .start()
+        .unwrap();
+    let file = stage.dir().join("trust/stage.yaml");
+    let trust = std::fs::read_to_string(&file).unwrap();
+    let reference = serde_json::to_string(&markup("reference")).unwrap();
+    std::fs::write(&file, trust.replace("refs/heads/main", &reference)).unwrap();
+    stage.broker.stop().unwrap();
+    stage.restart_broker().unwrap();
+    let person = |group: &str| serde_json::json!({ "name": markup("person"), "email": "a@example.com", "groups": [group] });
+    let people = serde_json::json!({ "bob": person("dba"), "olga": person("security"), "nils": person("sales") });
+    stage.people.as_mut().unwrap().tell(&serde_json::json!({ "people": people })).unwrap();
+    stage
+}
+
+#[test]
+fn no_text_of_anybody_becomes_more_than_text_on_any_page() {
+    let stage = hostile_stage();
+    let (table, column) = (quoted(&markup("table"), '"'), quoted(&markup("column"), '"'));
+    let (text, error) = (quoted(&markup("sql"), '\''), quoted(&markup("error"), '\''));
+    let name = quoted(&markup("error"), '"');
+    stage.postgres.sql("shop", &format!("CREATE TABLE {table} (id int, {column} text)")).unwrap();
+    let reads = format!(
+        "SELECT {text};\nSELECT {column} FROM {table} WHERE {column} = {text};\nSELECT {error}::int;\nSELECT 1 FROM {name};\n\
+         TRUNCATE {table};\n{name};\nSELECT /* {} */ '</title></textarea><script>pwn(1)</script>', 'javascript:pwn(1)';\n",
+        markup("comment")
+    );
+    let delete = format!("DELETE FROM {table} WHERE {column} = {text};\n");
+    let (reads_in, delete_in) = (stage.dir().join("reads.sql"), stage.dir().join("delete.sql"));
+    std::fs::write(&reads_in, reads).unwrap();
+    std::fs::write(&delete_in, delete).unwrap();
+    // What the next one is compared with.
+    let _green = stage.run(&script("psql -XAtq -c 'SELECT 1'")).unwrap().ok();
+    let done = stage.dir().join("done");
+    let run = format!(
+        "export PGAPPNAME='<img src=x onerror=pwn(1)>'; psql -XAtq -f {} & \
+         while ! [ -e {} ]; do psql -XAtq -f {} || true; sleep 0.3; done; wait",
+        delete_in.display(),
+        done.display(),
+        reads_in.display()
+    );
+    let mut job = stage.spawn("job", &script(&run)).unwrap();
+    let log = stage.dir().join("story.log");
+    let file = std::fs::File::create(&log).unwrap();
+    let mut story = command(&stage, "hostile.js");
+    let mut story =
+        story.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null()).spawn().unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    // What the story saw of the run while it lived, or why it did not.
+    let over = |story: &mut std::process::Child| story.try_wait().unwrap().is_some();
+    let seen = wait_for("what the story saw", || {
+        (said().contains("seen\n") || over(&mut story)).then_some(())
+    });
+    std::fs::write(&done, "").unwrap();
+    let status = story.wait().unwrap();
+    assert!(status.success() && seen.is_ok(), "{}\n{}", said(), stage.broker.log());
+    let _ended = job.wait(std::time::Duration::from_secs(30)).unwrap();
+}
+
 #[test]
 fn a_run_is_followed_while_it_happens() {
     let stage = stage();

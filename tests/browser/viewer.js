@@ -9,7 +9,7 @@ story(async (open) => {
   const html = await page.content();
   assert.ok(html.includes('blocked unbounded DELETE'));
   assert.ok(!html.includes('secret-in-a-literal'), 'a literal is shown');
-  assert.match(await page.locator('main').innerText(), /your role is viewer/);
+  assert.match(await page.locator('main').innerText(), /auditors and admins see them/);
   await look(page, 'viewer');
   const id = page.url().match(/[0-9a-f-]{36}/)[0];
   for (const name of ['record.jsonl', 'events.ocsf.jsonl', 'findings.sarif']) {
