@@ -41,6 +41,18 @@ fn a_session_is_replayed_and_nothing_of_it_reaches_the_terminal() {
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let said = stage.tool(&["audit", "replay", cut.to_str().unwrap()]).unwrap().code(1);
     assert!(said.says("the record is broken").text().contains("acme/shop"));
+    // Nothing before the cut was changed, and `verify` says so.
+    let key = stage.key().unwrap();
+    let said =
+        stage.tool(&["audit", "verify", cut.to_str().unwrap(), "--key", key.trim()]).unwrap();
+    let text = said.code(1).text();
+    assert!(text.starts_with("cut: line ") && text.contains("lines whose chain holds"), "{text}");
+    // A change before the cut is more than a cut.
+    let changed = String::from_utf8_lossy(&whole[..whole.len() / 2]).replacen("acme", "acne", 1);
+    std::fs::write(&cut, changed).unwrap();
+    let said =
+        stage.tool(&["audit", "verify", cut.to_str().unwrap(), "--key", key.trim()]).unwrap();
+    assert!(said.code(1).text().starts_with("broken: line "));
 }
 
 #[test]

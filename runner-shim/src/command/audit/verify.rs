@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use guard_audit::{
-    Broken, PublicKey, Unsealed, Verified, VerifyError,
+    Broken, Problem, PublicKey, Unsealed, Verified, VerifyError,
     tlog::{
         Bundle, BundleError, Consistency, Kept, LogProblem, Proof, SignedCheckpoint, follow_keys,
         verify_bundle,
@@ -242,6 +242,15 @@ fn not_whole(args: &Args, error: VerifyError) -> Result<Found, Unusable> {
     Ok(match error {
         VerifyError::Unsealed(unsealed) => {
             (NOT_SEALED, format!("not sealed: {unsealed}"), unsealed.into())
+        }
+        // The chain was followed up to here, so what is missing is missing at the end.
+        VerifyError::Broken(broken) if broken.problem == Problem::CutOff => {
+            let before = broken.line.saturating_sub(1);
+            let words = format!(
+                "cut: {broken}\nbefore: {before} lines whose chain holds, which vouches for all but the last\n\
+                 next:  get the whole file from the broker, and verify that"
+            );
+            (BROKEN, words, broken.into())
         }
         VerifyError::Broken(broken) => {
             let next = "next:  keep this file as it is, and compare it with the broker's own copy";
