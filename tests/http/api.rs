@@ -28,9 +28,14 @@ rules:
     decide: allow
 ";
 
+/// Loopback, and no address that clients leave out of their proxy.
+const ADDRESS: &str = "127.0.0.2";
+
 /// The API, and guard before it.
 pub(crate) struct Api {
     pub(crate) stage: Stage,
+    /// Where it is.
+    pub(crate) url: String,
     _server: Process,
     dir: TempDir,
 }
@@ -48,16 +53,50 @@ impl Api {
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::serving(dir, &[], |port| format!("http://127.0.0.1:{port}"), policy, how, change)
+    }
+
+    /// One that is reached by TLS, at an address that clients do not take for their own machine's.
+    pub(crate) fn with_tls(
+        policy: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let (certificate, key) = (file("api.pem"), file("api.key"));
+        let made = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api",
+            ])
+            .args(["-addext", &format!("subjectAltName=IP:{ADDRESS}")])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-out", &certificate, "-keyout", &key])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let how = format!("send_as: bearer\n    tls_ca: {certificate}");
+        let url = |port: &str| format!("https://{ADDRESS}:{port}");
+        Self::serving(dir, &[ADDRESS, &certificate, &key], url, policy, &how, change)
+    }
+
+    fn serving(
+        dir: TempDir,
+        arguments: &[&str],
+        url: impl Fn(&str) -> String,
+        policy: &str,
+        how: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
         let port = dir.path().join("port.log");
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("http/upstream.py");
         let mut command = Command::new("python3");
-        command.arg(program).arg(dir.path().join("seen"));
+        command.arg(program).arg(dir.path().join("seen")).args(arguments);
         let mut server = Process::start("upstream", &mut command, &port).unwrap();
         let said = || std::fs::read_to_string(&port).unwrap_or_default();
         server.wait_until("port", || said().ends_with('\n')).unwrap();
-        let url = format!("http://127.0.0.1:{}", said().trim());
+        let url = url(said().trim());
         let builder = Stage::builder().policy(policy).api(&url, how, TOKEN);
-        Self { stage: change(builder).start().unwrap(), _server: server, dir }
+        Self { stage: change(builder).start().unwrap(), url, _server: server, dir }
     }
 
     /// What reached the server, by method and target.

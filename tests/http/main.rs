@@ -9,6 +9,7 @@
 
 mod api;
 mod attacks;
+mod named;
 mod waiting;
 
 use api::{Api, POLICY, TOKEN};

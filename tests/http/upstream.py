@@ -1,5 +1,8 @@
-"""An API as tests want one: it writes down what reaches it, and answers in the ways that servers do."""
-import gzip, json, sys, threading
+"""An API as tests want one: it writes down what reaches it, and answers in the ways that servers do.
+
+upstream.py FILE [ADDRESS CERTIFICATE KEY]
+"""
+import gzip, json, ssl, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 seen = open(sys.argv[1], "a", buffering=1)
@@ -73,7 +76,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = any
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = ThreadingHTTPServer((sys.argv[2] if sys.argv[2:] else "127.0.0.1", 0), Handler)
+if sys.argv[3:]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[3:5])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.daemon_threads = True
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -247,6 +247,7 @@ impl Sessions {
                     EnforceAt::Gateway => choose(config, &here, row.id, &resource.gateway),
                     EnforceAt::Shim => None,
                 },
+                origin: spec.origin().map(str::to_owned),
             })
         });
         Ok(SessionInfo {

@@ -120,6 +120,9 @@ pub struct GrantInfo {
     pub mode: crate::Mode,
     /// The gateway to go to, when it is enforced there and one is registered.
     pub gateway: Option<GatewayInfo>,
+    /// `host:port` by which clients of an API reach it with TLS where there is no guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// How to reach a gateway and how to know that it is the right one.

@@ -90,6 +90,16 @@ pub struct ResourceSpec {
     pub send_as: Option<SendAs>,
 }
 
+impl ResourceSpec {
+    /// `host:port` by which clients of an API reach it with TLS where there is no guard.
+    pub fn origin(&self) -> Option<&str> {
+        match (self.kind, self.tls) {
+            (ResourceKind::Http, TlsMode::VerifyFull) => Some(&self.address),
+            (ResourceKind::Http, TlsMode::Disable) | (ResourceKind::Postgres, _) => None,
+        }
+    }
+}
+
 /// How a credential is shown to an HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,6 +4,7 @@
 //! and dials one of the addresses that it checked, so that a name cannot mean something else the second time. Where only TLS
 //! passes, the first message of the client has to be for the very name that was asked for.
 
+mod api;
 mod counted;
 mod hello;
 mod request;
@@ -26,7 +27,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::request::EGRESS_USER;
+pub use self::{
+    api::{Api, RunAuthority, ServeApi},
+    request::EGRESS_USER,
+};
 use self::{
     counted::Counted,
     request::{Answer, Request, Target},
@@ -42,6 +46,8 @@ const CLIENT_WITHIN: Duration = Duration::from_secs(20);
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(10);
 /// How long one address may take to answer.
 const DIALLED_WITHIN: Duration = Duration::from_secs(10);
+/// The answer to a client that is connected.
+const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -66,6 +72,30 @@ pub struct Egress {
     judge: Arc<dyn EgressJudge>,
     /// What clients show, as `guard:PASSWORD` (RFC 7617): on loopback the kernel does not tell who connects.
     password: Secret,
+    apis: Vec<Api>,
+}
+
+/// Nobody who decides: commands may go nowhere but to their resources.
+pub struct Nowhere;
+
+impl EgressJudge for Nowhere {
+    fn egress<'a>(
+        &'a self,
+        ask: &'a AskEgress,
+    ) -> BoxFuture<'a, Result<EgressAnswer, ControlError>> {
+        let place = format!("{}:{}", ask.host, ask.port);
+        let why =
+            format!("{place} is no API of this run, and no policy of it has an `egress` list");
+        Box::pin(std::future::ready(Ok(EgressAnswer::Refused(why))))
+    }
+
+    fn egress_ended(
+        &self,
+        _: EgressId,
+        _: EgressOutcome,
+    ) -> BoxFuture<'_, Result<(), ControlError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// Why a client does not get where it wanted.
@@ -78,8 +108,8 @@ enum Stop {
 
 impl Egress {
     /// A proxy for clients that know the password.
-    pub fn new(judge: Arc<dyn EgressJudge>, password: Secret) -> Self {
-        Self { judge, password }
+    pub fn new(judge: Arc<dyn EgressJudge>, password: Secret, apis: Vec<Api>) -> Self {
+        Self { judge, password, apis }
     }
 
     /// Serves one client until it or the other side is done, or the run is over. Answers with what it was refused, in words.
@@ -95,6 +125,11 @@ impl Egress {
         if !request.knows(&self.password) {
             Answer::unknown().send(&mut client).await;
             return Some("a client of guard's proxy that did not show the run's password".into());
+        }
+        if request.connects
+            && let Some(api) = self.apis.iter().find(|api| api.is_at(&request.target))
+        {
+            return api.open(client, request).await;
         }
         let Target { host, port } = request.target.clone();
         let id = EgressId::from_uuid(uuid::Uuid::now_v7());
@@ -234,7 +269,7 @@ async fn pass(
     terms: &EgressTerms,
 ) -> Result<(), Stop> {
     let failed = |error: io::Error| Stop::Failed(error.to_string());
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.map_err(failed)?;
+    client.write_all(CONNECTED).await.map_err(failed)?;
     client.flush().await.map_err(failed)?;
     let mut first = request.behind;
     if terms.tls {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Digest, ResourceSpec, TlsMode};
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
@@ -26,6 +27,12 @@ pub enum TlsError {
     /// A certificate and key do not fit or cannot be read.
     #[error("the certificate and key cannot be used: {0}")]
     Certificate(String),
+}
+
+impl From<rcgen::Error> for TlsError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Certificate(error.to_string())
+    }
 }
 
 /// Makes aws-lc-rs the provider of this process. Call it first in `main`.
@@ -74,6 +81,37 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
         roots
     });
     if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots.clone()) }
+}
+
+/// Towards the commands of a run, in an API's name: they speak HTTP/1.1 in it.
+pub(crate) fn for_clients(
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let unusable = |error: rustls::Error| TlsError::Certificate(error.to_string());
+    let key =
+        PrivateKeyDer::try_from(key).map_err(|error| TlsError::Certificate(error.to_owned()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// PEM of the authorities that this machine trusts.
+pub fn system_authorities() -> String {
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    certificates.iter().map(|certificate| pem(certificate)).collect()
+}
+
+/// RFC 7468.
+fn pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 /// From a shim to the one gateway that shows this certificate.
@@ -151,8 +189,7 @@ pub struct ServerCertificate {
 impl ServerCertificate {
     /// A certificate of its own, made now; shims know it by its digest.
     pub fn self_signed() -> Result<Self, TlsError> {
-        let made = rcgen::generate_simple_self_signed(vec!["guard-gateway".to_owned()])
-            .map_err(|error| TlsError::Certificate(error.to_string()))?;
+        let made = rcgen::generate_simple_self_signed(vec!["guard-gateway".to_owned()])?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
             .map_err(|error| TlsError::Certificate(error.to_owned()))?;
         Self::new(vec![made.cert.der().clone()], key)

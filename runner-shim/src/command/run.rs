@@ -18,6 +18,7 @@ mod renew;
 mod route;
 pub(crate) mod session;
 mod token;
+mod trusted;
 mod watch;
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -112,6 +113,8 @@ enum RunError {
     Learn(#[from] LockError),
     #[error("the command's output cannot be taken")]
     Output(#[source] std::io::Error),
+    #[error("the certificate that the command is to trust cannot be written")]
+    Trusted(#[source] std::io::Error),
     #[error("no listener for the command can be opened")]
     Listener(#[source] std::io::Error),
     #[error("the shim's memory cannot be hidden from the command")]
@@ -222,6 +225,7 @@ async fn alone(args: &Args, threads: &Arc<Threads>) -> Result<u8, RunError> {
 /// What stands around the command.
 struct Way<'a> {
     user: Option<sandbox::User>,
+    trusted: trusted::Trusted,
     attempt: isolation::Attempt,
     outputs: output::Outputs,
     known: &'a output::Known,
@@ -237,16 +241,17 @@ impl<'a> Way<'a> {
         let user = args.user.as_deref().map(sandbox::User::find).transpose()?;
         let outputs = output::Outputs::new(args.raw).map_err(RunError::Output)?;
         let for_command = || outputs.for_command();
+        let trusted = trusted::Trusted::new().map_err(RunError::Trusted)?;
         let (command, writable) = (&args.command, &args.writable);
         let attempt = isolation::Attempt::begin(
             args.isolation,
             command,
             writable,
             user.as_ref(),
-            hidden,
+            isolation::Places { hidden, shown: trusted.folder() },
             for_command,
         );
-        Ok(Self { user, attempt, outputs, known })
+        Ok(Self { user, trusted, attempt, outputs, known })
     }
 }
 
@@ -284,7 +289,10 @@ async fn guarded(
     }
     let environment =
         environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
-    let environment = environment.for_user(user);
+    let mut environment = environment.for_user(user);
+    if let Some(authority) = listeners.way_out().and_then(|out| out.authority.as_deref()) {
+        environment.set.extend(way.trusted.variables(authority).map_err(RunError::Trusted)?);
+    }
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 
     let plan =

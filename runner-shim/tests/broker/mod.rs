@@ -247,6 +247,7 @@ async fn exchange(
         enforce_at: EnforceAt::Gateway,
         mode: guard_core::Mode::Enforce,
         gateway: gateway.clone(),
+        origin: None,
     };
     Json(ExchangeAnswer {
         access_token: Secret::new(ACCESS_TOKEN),

@@ -60,7 +60,7 @@ fn broker(tls: bool) -> Arc<Broker> {
 
 /// What a client of the proxy gets, until the end, and what was refused, in words.
 async fn asked(broker: &Arc<Broker>, request: &[u8]) -> (String, Option<String>) {
-    let egress = Egress::new(broker.clone(), Secret::new("pw"));
+    let egress = Egress::new(broker.clone(), Secret::new("pw"), Vec::new());
     let (mut client, server) = duplex(1 << 20);
     client.write_all(request).await.unwrap();
     client.shutdown().await.unwrap();
@@ -266,7 +266,7 @@ async fn the_end_of_the_run_ends_its_connections_and_says_what_passed() {
     let broker = broker(false);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let egress = Egress::new(broker.clone(), Secret::new("pw"));
+    let egress = Egress::new(broker.clone(), Secret::new("pw"), Vec::new());
     let (mut client, server) = duplex(1 << 20);
     client.write_all(&connect(&format!("127.0.0.1:{port}"))).await.unwrap();
     let over = CancellationToken::new();

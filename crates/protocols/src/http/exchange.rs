@@ -128,7 +128,12 @@ impl Connection {
     /// The one path and query that are asked for. Clients call the listener by where it is, or by the resource's own name.
     fn target(&self, target: &[u8], hosts: &[Vec<u8>]) -> Result<Target, TargetError> {
         let hosts: Vec<&[u8]> = hosts.iter().map(Vec::as_slice).collect();
-        let mut authorities = vec![self.shared.authority.clone()];
+        let own = &self.shared.authority;
+        let mut authorities = vec![own.clone()];
+        if own.port == Scheme::Https.port() {
+            // A client that has TLS with guard leaves the port out, too.
+            authorities.push(Authority { port: Scheme::Http.port(), ..own.clone() });
+        }
         if let [host] = hosts.as_slice()
             && let Ok(host) = Authority::read(host, Scheme::Http)
             && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(&&*host.host.to_string())

@@ -92,7 +92,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    const fn port(self) -> u16 {
+    pub(super) const fn port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,

@@ -250,6 +250,7 @@ mod tests {
             enforce_at: EnforceAt::Gateway,
             mode: guard_core::Mode::Enforce,
             gateway: None,
+            origin: None,
         }
     }
 
@@ -333,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_way_out_is_what_programs_take_for_a_proxy() {
-        let out = WayOut { port: 5001, password: Secret::new("pw") };
+        let out = WayOut { port: 5001, password: Secret::new("pw"), authority: None };
         let environment = environment(&[], Some(&out), &Passed::default(), None);
         let all = environment.all();
         let value = |wanted: &str| all.iter().find(|(name, _)| name == wanted).unwrap().1.clone();

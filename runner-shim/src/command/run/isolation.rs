@@ -87,6 +87,14 @@ pub(super) enum IsolationError {
     TooLittle { required: Isolation, asked: Isolation },
 }
 
+/// Places that are treated apart.
+pub(super) struct Places<'a> {
+    /// Files that the command must not read.
+    pub(super) hidden: BTreeSet<PathBuf>,
+    /// A folder that it sees.
+    pub(super) shown: &'a Path,
+}
+
 /// An attempt at what was asked for: the processes for `strict` are being made ready.
 pub(super) struct Attempt {
     asked: Asked,
@@ -104,20 +112,22 @@ pub(super) struct Reached {
 }
 
 impl Attempt {
-    /// Begins. `hidden`: files that the command must not read. The outputs are those of the command.
+    /// Begins. The outputs are those of the command.
     pub(super) fn begin(
         asked: Asked,
         command: &[OsString],
         writable: &[PathBuf],
         user: Option<&User>,
-        hidden: BTreeSet<PathBuf>,
+        Places { hidden, shown }: Places<'_>,
         outputs: impl FnOnce() -> io::Result<(Stdio, Stdio)>,
     ) -> Self {
         let files = Files { writable: places(writable, user), hidden };
         let making = match asked {
             Asked::Auto | Asked::Level(Isolation::Strict) => {
                 Some(outputs().and_then(|(out, err)| {
-                    Making::begin(files.clone(), kept(command, &files.writable), out, err)
+                    let mut kept = kept(command, &files.writable);
+                    kept.insert(shown.to_owned());
+                    Making::begin(files.clone(), kept, out, err)
                 }))
             }
             Asked::Level(Isolation::Landlock | Isolation::Env) => None,

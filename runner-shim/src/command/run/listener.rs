@@ -14,11 +14,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use guard_core::{ResourceKind, Secret, control::GrantInfo};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use guard_core::{ResourceKind, Secret, control::GrantInfo, egress::Host};
 use guard_engine::{
-    ClientAuth, ClientIo,
+    ClientAuth, ClientIo, TlsError,
     alarm::unless,
-    egress::{Egress, EgressJudge},
+    egress::{Api, Egress, EgressJudge, Nowhere, RunAuthority, ServeApi},
     threads::Threads,
 };
 use rand::{TryRngCore as _, rngs::OsRng};
@@ -69,6 +70,8 @@ const FIRST_INSIDE: u16 = 5432;
 pub(super) struct WayOut {
     pub(super) port: u16,
     pub(super) password: Secret,
+    /// PEM of the authority whose certificates APIs of the run show there, if it has any.
+    pub(super) authority: Option<String>,
 }
 
 /// The open listeners of a run.
@@ -120,11 +123,15 @@ impl<'a> Listeners<'a> {
             let (folder, password) = (listeners.folder.clone(), password.clone());
             listeners.endpoints.push(Endpoint { grant, folder, port, password });
         }
+        // Where the network is the machine's own, a proxy that lets nothing out would only be in the way.
+        let nowhere = || (network != Network::Here).then(|| Arc::new(Nowhere) as Arc<_>);
+        let (authority, apis) = apis(routes).map_err(io::Error::other)?;
+        let judge = judge.or_else(|| authority.as_ref().and_then(|_| nowhere()));
         if let Some(judge) = judge {
-            let egress = Arc::new(Egress::new(judge, password.clone()));
+            let egress = Arc::new(Egress::new(judge, password.clone(), apis));
             let place = listeners.place(Behind::Elsewhere(egress), threads);
             let port = listeners.listen(place, &password, network, &mut inside)?;
-            listeners.way_out = Some(WayOut { port, password });
+            listeners.way_out = Some(WayOut { port, password, authority });
         }
         Ok(listeners)
     }
@@ -240,6 +247,30 @@ impl<'a> Listeners<'a> {
                 place.serve(there, auth);
             }
         });
+    }
+}
+
+/// The APIs that clients may call by their own names, and the authority that vouches for guard in these.
+fn apis(routes: &[(GrantInfo, Arc<Route>)]) -> Result<(Option<String>, Vec<Api>), TlsError> {
+    let places = routes.iter().filter_map(|(grant, route)| {
+        let (host, port) = grant.origin.as_deref()?.rsplit_once(':')?;
+        Some((Host::new(host).ok()?, port.parse().ok()?, Arc::new(ApiRoute(route.clone()))))
+    });
+    let places: Vec<(Host, u16, _)> = places.collect();
+    if places.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let authority = RunAuthority::new(places.iter().map(|(host, ..)| host))?;
+    let apis = places.into_iter().map(|(host, port, route)| authority.api(host, port, route));
+    Ok((Some(authority.pem().to_owned()), apis.collect::<Result<_, _>>()?))
+}
+
+/// Clients of the proxy have shown the password of the run.
+struct ApiRoute(Arc<Route>);
+
+impl ServeApi for ApiRoute {
+    fn serve(&self, client: ClientIo) -> BoxFuture<'_, ()> {
+        self.0.serve(client, ClientAuth::Proven.into()).boxed()
     }
 }
 
@@ -361,7 +392,16 @@ fn random(bytes: usize) -> io::Result<String> {
 pub(super) fn private_folder() -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let parent = runtime.filter(|dir| dir.is_dir()).unwrap_or_else(|| Path::new("/tmp").to_owned());
-    let folder = parent.join(format!("guard-{}", random(FOLDER_BYTES)?));
+    let folder = fresh(&parent)?;
     DirBuilder::new().mode(0o700).create(&folder)?;
     Ok(folder)
+}
+
+/// The name of a folder that is not there, where every user comes.
+pub(super) fn fresh_folder() -> io::Result<PathBuf> {
+    fresh(Path::new("/tmp"))
+}
+
+fn fresh(parent: &Path) -> io::Result<PathBuf> {
+    Ok(parent.join(format!("guard-{}", random(FOLDER_BYTES)?)))
 }
