@@ -130,9 +130,11 @@ fn budgets_end_what_is_over_them() {
          head -c 2000000 /dev/zero | curl -sS -T - \"$GUARD_API_URL/v1/files/zero\" || true\n\
          for n in 1 2 3 4; do get \"$GUARD_API_URL/v1/echo\"; done\n",
     );
-    let text = run.ok().text();
-    assert!(text.contains("GRD-2301") && text.contains("HTTP/1.1 429"), "{text}");
-    assert!(text.contains("GRD-2303"), "{text}");
+    let run = run.ok();
+    let text = run.text();
+    // A client that is still sending when it is cut off may not read why.
+    assert!(text.contains("GRD-2301") || run.stderr.contains("curl: ("), "{text}\n{}", run.stderr);
+    assert!(text.contains("HTTP/1.1 429") && text.contains("GRD-2303"), "{text}");
     let record = api.record();
     assert!(record.contains("\"budget\":\"bytes_per_statement\""), "{record}");
 }
