@@ -10,6 +10,7 @@ mod denial;
 mod egress;
 mod http;
 mod judge;
+mod lists;
 mod lock;
 mod masks;
 mod parse;

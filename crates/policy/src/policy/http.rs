@@ -12,7 +12,7 @@ use guard_core::{
 };
 
 use super::{
-    parse::{items, words},
+    lists::{items, words},
     record::Records,
     rule::{Filter, Level, Names, Rule},
 };
