@@ -26,7 +26,7 @@ const BEGINNINGS: [&str; 13] = [
 const PEM: &str = "-----BEGIN ";
 /// The same of its last line.
 const END: &[u8] = b"-----END ";
-/// So much of one is waited for. The rest of a longer one is left out as it comes.
+/// So much of one is waited for: what is no secret by then is let go. The rest of a token that is one is left out as it comes.
 const LONGEST: usize = 16 << 10;
 
 /// Finds these.
