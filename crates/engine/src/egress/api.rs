@@ -40,8 +40,9 @@ pub struct Api {
     resource: Arc<dyn ServeApi>,
 }
 
-/// What clients trust besides their usual authorities: made for one run, with a key that leaves its memory nowhere, and good for the
-/// names of its APIs only (RFC 5280, section 4.2.1.10).
+/// What clients trust besides their usual authorities: made for one run, with a key that leaves its memory nowhere. It permits the
+/// hosts of the run's APIs only; that says nothing of addresses where all of these are names, nor the other way round
+/// (RFC 5280, section 4.2.1.10).
 pub struct RunAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
