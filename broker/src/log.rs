@@ -24,12 +24,12 @@ use crate::store::{LeafRow, Store, StoreError, Tombstone};
 const TOGETHER: usize = 64;
 /// Somebody adds leaves each time that an attempt fails, so this many failures are a mistake.
 const ATTEMPTS: usize = 100;
-/// Between two signed roots.
-const GAP: Duration = Duration::from_secs(1);
+/// Between two signed roots: runs that end in the same moment share one, and none waits for longer than it notices.
+const GAP: Duration = Duration::from_millis(20);
 /// How long who needs a newer root waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(10);
 /// Leaves of one answer at most.
 const MAX_LEAVES: u32 = 1000;
 /// What stands behind the broker's host in the log's name: where its checkpoints are.

@@ -75,6 +75,10 @@ impl Person {
 }
 
 impl Decider for Person {
+    fn decides(&self) -> bool {
+        self.may(Role::Approver)
+    }
+
     fn person(&self) -> PersonRef {
         PersonRef {
             issuer: self.issuer.clone(),

@@ -19,6 +19,7 @@ story(async (open) => {
 
   const other = await open('bob', { apart: true });
   await request(other, 'DELETE FROM users WHERE id = 1');
+  assert.match(await other.locator('main').innerText(), /about [\d,]+, by the server's planner/);
   await look(other, 'approval');
   // Another site's form has the cookie at most, and that is not enough.
   for (const [more, headers] of [[{}, { origin: URL }], [{ csrf }, { origin: URL }],

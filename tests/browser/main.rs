@@ -227,17 +227,38 @@ fn asking() -> Stage {
     stage
 }
 
-#[test]
-fn a_delete_waits_for_somebody_else_than_who_started_the_run_and_then_goes_through() {
-    let stage = asking();
+#[track_caller]
+fn a_delete_waits_and_goes_through(stage: &Stage) {
     let delete = script("psql -XAtq -c 'DELETE FROM users WHERE id = 1'");
     let mut job = stage.spawn("job", &delete).unwrap();
-    tell(&stage, "approve.js");
+    tell(stage, "approve.js");
     let status = job.wait(std::time::Duration::from_secs(30)).unwrap();
     assert!(status.success(), "{}", job.log());
     assert_eq!(stage.postgres.sql("shop", "SELECT min(id) FROM users").unwrap(), "2");
     let report = stage.report().unwrap();
     assert_eq!(report["approvals"]["listed"][0]["state"], "used", "{report}");
+}
+
+#[test]
+fn a_delete_waits_for_somebody_else_than_who_started_the_run_and_then_goes_through() {
+    a_delete_waits_and_goes_through(&asking());
+}
+
+#[test]
+fn a_delete_that_a_lock_does_not_list_waits_for_somebody_else_too() {
+    let stage = asking();
+    let _ = stage.run(&script("psql -XAtq -c 'SELECT id FROM users'")).unwrap().ok();
+    let record = stage.report_dirs().pop().unwrap().join("record.jsonl").display().to_string();
+    let folder = stage.dir().join("policies");
+    let lock = folder.join("stage.lock.yaml").display().to_string();
+    let _ = stage.tool(&["lock", "learn", &record, "--out", &lock]).unwrap().ok();
+    let text = format!(
+        "{}lock: {{ unlisted: approve, approvers: [dba], within: 5m }}\n",
+        policies::ALLOW_ALL
+    );
+    std::fs::write(folder.join("stage.yaml"), text).unwrap();
+    let _ = stage.broker_tool(&["reload"]).unwrap().ok();
+    a_delete_waits_and_goes_through(&stage);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod fingerprints;
+mod full;
 mod killed;
 mod traffic;
 

@@ -9,12 +9,9 @@ use axum::{
     http::StatusCode,
 };
 use guard_audit::report::without_literals;
-use guard_core::{
-    ApprovalId,
-    people::{
-        ApprovalView, ApprovalViews, AskPersonToken, DecideApproval, DeviceSignIn, DeviceState,
-        PersonInfo,
-    },
+use guard_core::people::{
+    ApprovalView, ApprovalViews, AskPersonToken, DecideApproval, DeviceSignIn, DeviceState,
+    PersonInfo,
 };
 
 use super::parse;
@@ -23,7 +20,7 @@ use crate::{
     error::Refusal,
     pages::why_not,
     people::{ByToken, Person, Role, poll, start},
-    sessions::approvals::{Decider as _, NotDecided},
+    sessions::approvals::{Decider as _, approval_of},
     store::ApprovalRow,
 };
 
@@ -70,7 +67,7 @@ pub(super) async fn one(
     by: ByToken,
     Path(id): Path<String>,
 ) -> Result<Json<ApprovalView>, Refusal> {
-    let row = app.sessions.store.approval(of(&id)?).await?.ok_or(Refusal::NoSession)?;
+    let row = app.sessions.store.approval(approval_of(&id)?).await?.ok_or(Refusal::NoSession)?;
     view(&app, &by.person, &row).await.map(Json)
 }
 
@@ -81,21 +78,9 @@ pub(super) async fn decide(
     body: Bytes,
 ) -> Result<Json<ApprovalView>, Refusal> {
     let ask: DecideApproval = parse(&body)?;
-    if !by.person.may(Role::Approver) {
-        return Err(Refusal::Forbidden("only approvers decide".into()));
-    }
-    match app.sessions.decide(&by.person, of(&id)?, ask.grant, &ask.reason).await {
+    match app.sessions.decide(&by.person, approval_of(&id)?, ask.grant, &ask.reason).await {
         Ok(row) => view(&app, &by.person, &row).await.map(Json),
-        Err(NotDecided::Unknown) => Err(Refusal::NoSession),
-        Err(NotDecided::Store(error)) => Err(error.into()),
-        Err(
-            problem @ (NotDecided::NotAsked(_)
-            | NotDecided::Own
-            | NotDecided::Again
-            | NotDecided::ReasonNeeded
-            | NotDecided::ReasonTooLong
-            | NotDecided::Settled(_)),
-        ) => Err(Refusal::Forbidden(problem.to_string())),
+        Err(problem) => Err(Refusal::Forbidden(problem.words()?)),
     }
 }
 
@@ -121,8 +106,4 @@ async fn view(app: &App, person: &Person, row: &ApprovalRow) -> Result<ApprovalV
         address: app.sessions.address(row.id),
         why_not: (!why.is_empty()).then_some(why),
     })
-}
-
-fn of(id: &str) -> Result<ApprovalId, Refusal> {
-    id.parse().map_err(|_| Refusal::NoSession)
 }

@@ -19,12 +19,7 @@ use guard_core::ApprovalId;
 use serde::Deserialize;
 
 use super::frame::{self, Page};
-use crate::{
-    app::App,
-    error::Refusal,
-    people::{Role, SignedIn},
-    sessions::approvals::NotDecided,
-};
+use crate::{app::App, error::Refusal, people::SignedIn, sessions::approvals::approval_of};
 
 pub(super) use list::ListQuery;
 pub(crate) use list::why_not;
@@ -57,7 +52,7 @@ pub(super) async fn one(
     signed_in: SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    show(&app, &signed_in, find(&id)?, None, StatusCode::OK).await
+    show(&app, &signed_in, approval_of(&id)?, None, StatusCode::OK).await
 }
 
 /// `POST /approvals/{id}`.
@@ -68,11 +63,8 @@ pub(super) async fn decide(
     headers: HeaderMap,
     Form(decision): Form<Decision>,
 ) -> Result<Response, Refusal> {
-    let id = find(&id)?;
+    let id = approval_of(&id)?;
     signed_in.check(&app, &headers, &decision.csrf)?;
-    if !signed_in.person.may(Role::Approver) {
-        return Err(Refusal::Forbidden("only approvers decide".into()));
-    }
     let grant = match decision.decision.as_str() {
         "approve" => true,
         "refuse" => false,
@@ -80,17 +72,8 @@ pub(super) async fn decide(
     };
     match app.sessions.decide(&signed_in.person, id, grant, &decision.reason).await {
         Ok(row) => Ok(Redirect::to(&format!("/approvals/{}", row.id)).into_response()),
-        Err(NotDecided::Unknown) => Err(Refusal::NoSession),
-        Err(NotDecided::Store(error)) => Err(error.into()),
-        Err(
-            problem @ (NotDecided::NotAsked(_)
-            | NotDecided::Own
-            | NotDecided::Again
-            | NotDecided::ReasonNeeded
-            | NotDecided::ReasonTooLong
-            | NotDecided::Settled(_)),
-        ) => {
-            let problem = Problem { words: problem.to_string(), reason: decision.reason };
+        Err(problem) => {
+            let problem = Problem { words: problem.words()?, reason: decision.reason };
             show(&app, &signed_in, id, Some(problem), StatusCode::CONFLICT).await
         }
     }
@@ -116,8 +99,4 @@ async fn show(
     let mut answer = frame::page(page, signed_in, &body);
     *answer.status_mut() = status;
     Ok(answer)
-}
-
-fn find(id: &str) -> Result<ApprovalId, Refusal> {
-    id.parse().map_err(|_| Refusal::NoSession)
 }

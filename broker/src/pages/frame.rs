@@ -37,6 +37,17 @@ struct PersonView {
     csrf: String,
 }
 
+impl PersonView {
+    fn of(signed_in: &SignedIn) -> Self {
+        let roles: Vec<_> = signed_in.person.roles.iter().map(|role| role.as_str()).collect();
+        Self {
+            name: short(&signed_in.person.name),
+            roles: roles.join(", "),
+            csrf: signed_in.csrf(),
+        }
+    }
+}
+
 /// What a page is called and needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Page<'a> {
@@ -50,48 +61,41 @@ pub(crate) struct Page<'a> {
 
 /// A page for somebody who is signed in. `body` is HTML.
 pub(crate) fn page(page: Page<'_>, signed_in: &SignedIn, body: &str) -> Response {
-    let person = &signed_in.person;
-    let roles: Vec<_> = person.roles.iter().map(|role| role.as_str()).collect();
-    render(
-        StatusCode::OK,
-        &Base {
-            title: page.title,
-            style: assets::style(),
-            script: page.live.then(assets::live),
-            person: Some(PersonView {
-                name: short(&person.name),
-                roles: roles.join(", "),
-                csrf: signed_in.csrf(),
-            }),
-            at: page.at,
-            body,
-        },
-    )
+    let (style, script) = (assets::style(), page.live.then(assets::live));
+    let person = Some(PersonView::of(signed_in));
+    render(StatusCode::OK, &Base { title: page.title, style, script, person, at: page.at, body })
 }
 
 /// A page with a few words, for anybody.
 pub(crate) fn plain(status: StatusCode, title: &str, words: &str) -> Response {
+    few_words(status, title, words, None)
+}
+
+fn few_words(status: StatusCode, title: &str, words: &str, person: Option<PersonView>) -> Response {
     #[derive(Template)]
     #[template(
-        source = "<div class=\"narrow\"><h1>{{ title }}</h1><p>{{ words }}</p><p><a class=\"button\" href=\"/\">To the runs</a></p></div>",
+        source = "<div class=\"narrow\"><h1>{{ title }}</h1><p>{{ words }}</p>{% if runs %}<p><a class=\"button\" href=\"/\">To the runs</a></p>{% endif %}</div>",
         ext = "html"
     )]
     struct Words<'a> {
         title: &'a str,
         words: &'a str,
+        runs: bool,
     }
-    let body = Words { title, words }.render().unwrap_or_default();
+    // Whoever is signed in and reads this has no role: there is nothing to go to.
+    let body = Words { title, words, runs: person.is_none() }.render().unwrap_or_default();
     let style = assets::style();
-    render(status, &Base { title, style, script: None, person: None, at: "", body: &body })
+    render(status, &Base { title, style, script: None, person, at: "", body: &body })
 }
 
 /// What somebody is told who is signed in and may see nothing.
-pub(crate) fn no_role(name: &str) -> Response {
+pub(crate) fn no_role(signed_in: &SignedIn) -> Response {
     let words = format!(
         "{} is signed in, and none of the groups that the provider names has a role here. Ask whoever looks after this broker.",
-        short(name)
+        short(&signed_in.person.name)
     );
-    plain(StatusCode::FORBIDDEN, "No role", &words)
+    let person = PersonView::of(signed_in);
+    few_words(StatusCode::FORBIDDEN, "No role", &words, Some(person))
 }
 
 /// An answer to a browser: a refusal in the frame of pages, anything else as it is.

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     SignedIn,
-    signed_in::{COOKIE, cookie, csrf, provider},
+    signed_in::{Anyone, COOKIE, cookie, csrf, provider},
 };
 use crate::{
     app::App,
@@ -150,7 +150,7 @@ pub(crate) async fn callback(
 /// `POST /sign-out`.
 pub(crate) async fn sign_out(
     State(app): State<Arc<App>>,
-    signed_in: SignedIn,
+    Anyone(signed_in): Anyone,
     headers: HeaderMap,
     Form(button): Form<Button>,
 ) -> Result<Response, Refusal> {

@@ -38,7 +38,10 @@ impl SignedIn {
     }
 }
 
-impl FromRequestParts<Arc<App>> for SignedIn {
+/// Somebody who is signed in, with a role or without.
+pub(crate) struct Anyone(pub(crate) SignedIn);
+
+impl FromRequestParts<Arc<App>> for Anyone {
     type Rejection = Response;
 
     async fn from_request_parts(
@@ -60,10 +63,22 @@ impl FromRequestParts<Arc<App>> for SignedIn {
             None => None,
         };
         let Some((token, person)) = found else { return Err(to_sign_in(parts)) };
-        if person.roles.is_empty() {
-            return Err(frame::no_role(&person.name));
+        Ok(Self(SignedIn { person, token }))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> Result<Self, Self::Rejection> {
+        let Anyone(signed_in) = Anyone::from_request_parts(parts, app).await?;
+        if signed_in.person.roles.is_empty() {
+            return Err(frame::no_role(&signed_in));
         }
-        Ok(Self { person, token })
+        Ok(signed_in)
     }
 }
 

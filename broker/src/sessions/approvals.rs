@@ -36,6 +36,8 @@ pub(crate) const MAX_REASON: usize = 1_000;
 
 /// Somebody who signed in, as far as deciding goes.
 pub(crate) trait Decider: Sync {
+    /// Whether their role lets them decide at all.
+    fn decides(&self) -> bool;
     /// Who it is.
     fn person(&self) -> PersonRef;
     /// The groups that they are in now, by the word of who vouches for them.
@@ -50,6 +52,9 @@ pub(crate) enum NotDecided {
     /// There is no such request.
     #[error("there is no such request")]
     Unknown,
+    /// Their role is another.
+    #[error("only approvers decide")]
+    NoApprover,
     /// They are in no group that is asked.
     #[error("you are in none of the groups that are asked: {0}")]
     NotAsked(String),
@@ -71,6 +76,28 @@ pub(crate) enum NotDecided {
     /// The store does not work.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
+}
+
+impl NotDecided {
+    /// What somebody who may decide is told in words; or the refusal that everybody else gets.
+    pub(crate) fn words(self) -> Result<String, Refusal> {
+        match self {
+            Self::Unknown => Err(Refusal::NoSession),
+            Self::NoApprover => Err(Refusal::Forbidden(self.to_string())),
+            Self::Store(error) => Err(error.into()),
+            Self::NotAsked(_)
+            | Self::Own
+            | Self::Again
+            | Self::ReasonNeeded
+            | Self::ReasonTooLong
+            | Self::Settled(_) => Ok(self.to_string()),
+        }
+    }
+}
+
+/// The request that an address names.
+pub(crate) fn approval_of(id: &str) -> Result<ApprovalId, Refusal> {
+    id.parse().map_err(|_| Refusal::NoSession)
 }
 
 impl Sessions {
@@ -240,6 +267,9 @@ impl Sessions {
         grant: bool,
         reason: &str,
     ) -> Result<ApprovalRow, NotDecided> {
+        if !person.decides() {
+            return Err(NotDecided::NoApprover);
+        }
         let row = self.store.approval(id).await?.ok_or(NotDecided::Unknown)?;
         let asked = |terms: &ApprovalTerms| !terms.from.is_disjoint(person.groups());
         if !row.terms.iter().any(asked) {

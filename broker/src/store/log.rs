@@ -193,7 +193,8 @@ impl Store {
         gap: Duration,
     ) -> Result<bool, StoreError> {
         let text = "INSERT INTO checkpoints (size, note, made_at) SELECT $1, $2, {now}
-             WHERE NOT EXISTS (SELECT 1 FROM checkpoints WHERE made_at > {now} - $3)
+             WHERE NOT EXISTS (SELECT 1 FROM (SELECT made_at FROM checkpoints ORDER BY size DESC LIMIT 1) AS newest
+                 WHERE made_at > {now} - $3)
              ON CONFLICT DO NOTHING";
         let kept = sqlx::query(self.sql(text))
             .bind(number(size)?)

@@ -54,6 +54,10 @@ pub(super) fn somebody(subject: &'static str, groups: &[&str]) -> Somebody {
 }
 
 impl Decider for Somebody {
+    fn decides(&self) -> bool {
+        true
+    }
+
     fn person(&self) -> PersonRef {
         PersonRef {
             issuer: "https://people.example".into(),

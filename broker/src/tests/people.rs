@@ -417,7 +417,13 @@ async fn whoever_started_the_run_has_no_role_or_only_looks_does_not_decide() {
     let page = viewer.post(&stage, &path, &[("csrf", &field), ("decision", "approve")], &[]).await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     let mut nobody = fake.signs_in(&stage, |claims| claims["groups"] = json!(["guests"])).await;
-    assert_eq!(nobody.get(&stage, &path).await.status, StatusCode::FORBIDDEN);
+    let page = nobody.get(&stage, &path).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.body.contains("No role") && !page.body.contains("/runs?"), "{}", page.body);
+    let field = csrf(&page);
+    let out = nobody.post(&stage, "/sign-out", &[("csrf", &field)], &[]).await;
+    assert_eq!(out.status, StatusCode::OK);
+    assert!(!nobody.get(&stage, &path).await.body.contains("No role"));
     // And another approver does.
     let mut ben = fake
         .signs_in(&stage, |claims| {

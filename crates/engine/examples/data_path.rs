@@ -1,12 +1,13 @@
-//! The data path of one session twice, for `cargo xtask bench record`: what it serves at `FOLDER/on` is recorded, what it serves
-//! at `FOLDER/off` is not. Only this program can leave the record out; in guard nothing can.
+//! The data path of one session three times, for `cargo xtask bench record`: what it serves at `FOLDER/whole` is recorded, at
+//! `FOLDER/sent` the record goes as far as an enforcement point brings it, and at `FOLDER/off` nowhere. Only this program can leave
+//! the record out; in guard nothing can.
 //!
 //! ```text
 //! data_path FOLDER SERVER-PORT USER PASSWORD
 //! ```
 //!
-//! The record's other half is here, too: a request is written as JSON, read as the broker reads it, chained, written and brought
-//! to the disk, on a thread of its own. HTTP and the broker's process are not.
+//! For `whole` the broker's half is here, too: a request is read as the broker reads it, chained, written and brought to the disk, on
+//! a thread of its own. HTTP and the broker's process are not.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
@@ -46,7 +47,17 @@ rules:
 /// What the broker would do for the session.
 struct Control {
     credential: (String, Secret),
-    record: Option<Arc<Record>>,
+    record: Kept,
+}
+
+/// What becomes of events.
+#[derive(Clone)]
+enum Kept {
+    /// They are written as the request to the broker has them, chained and brought to the disk.
+    Whole(Arc<Record>),
+    /// They are written as the request to the broker has them.
+    Sent,
+    Off,
 }
 
 /// A record, written as the broker writes it.
@@ -95,12 +106,17 @@ impl ControlPlane for Control {
         body: &'a AppendEvents<Event>,
     ) -> BoxFuture<'a, Result<Appended, ControlError>> {
         let next = body.first + body.events.len() as u64;
-        let Some(record) = self.record.clone() else {
-            return ready(Ok(Appended { next })).boxed();
-        };
+        let record = self.record.clone();
         async move {
-            let text = serde_json::to_vec(body).unwrap();
-            tokio::task::spawn_blocking(move || record.append(&text)).await.unwrap();
+            let text = match &record {
+                Kept::Off => return Ok(Appended { next }),
+                Kept::Sent | Kept::Whole(_) => serde_json::to_vec(body).unwrap(),
+            };
+            if let Kept::Whole(record) = record {
+                tokio::task::spawn_blocking(move || record.append(&text)).await.unwrap();
+            } else {
+                std::hint::black_box(text);
+            }
             Ok(Appended { next })
         }
         .boxed()
@@ -173,14 +189,18 @@ fn enforcement(session: SessionId, port: u16) -> Enforcement {
 }
 
 /// Serves clients at a socket in this folder, for ever. To be started on the thread that serves them.
-async fn serve(folder: PathBuf, port: u16, credential: (String, Secret), recorded: bool) {
+async fn serve(folder: PathBuf, port: u16, credential: (String, Secret), name: &str) {
     let session = SessionId::from_uuid(uuid::Uuid::now_v7());
     std::fs::create_dir_all(&folder).unwrap();
-    let record = recorded.then(|| {
-        let file = File::create(folder.join("record.jsonl")).unwrap();
-        let (chain, key) = (Mutex::new(ChainWriter::new()), SealingKey::generate().unwrap());
-        Arc::new(Record { session, file, chain, key })
-    });
+    let record = match name {
+        "whole" => {
+            let file = File::create(folder.join("record.jsonl")).unwrap();
+            let (chain, key) = (Mutex::new(ChainWriter::new()), SealingKey::generate().unwrap());
+            Kept::Whole(Arc::new(Record { session, file, chain, key }))
+        }
+        "sent" => Kept::Sent,
+        _ => Kept::Off,
+    };
     let control = Arc::new(Control { credential, record });
     let point = Point { at: EnforceAt::Shim, name: "bench".into() };
     let served = ServedSession::start(enforcement(session, port), control, &point).unwrap();
@@ -203,12 +223,12 @@ fn main() {
     guard_engine::install_crypto_provider();
     let credential = (user.clone(), Secret::new(password.clone()));
     let port = port.parse().unwrap();
-    let threads: Vec<Threads> = ["on", "off"]
+    let threads: Vec<Threads> = ["whole", "sent", "off"]
         .into_iter()
         .map(|name| {
             let threads = Threads::start(1).unwrap();
             let folder = Path::new(folder).join(name);
-            threads.next().spawn(serve(folder, port, credential.clone(), name == "on"));
+            threads.next().spawn(serve(folder, port, credential.clone(), name));
             threads
         })
         .collect();

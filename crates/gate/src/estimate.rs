@@ -5,7 +5,7 @@ use guard_core::Denial;
 /// What is known of how many rows an operation changes or returns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Estimate {
-    /// Nobody has asked. If the policy wants to know, the answer to the operation is
+    /// Nobody has asked. If a rule or people want to know, the answer to the operation is
     /// [`Verdict::Estimate`](crate::Verdict::Estimate).
     #[default]
     NotAsked,

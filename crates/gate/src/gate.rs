@@ -14,7 +14,7 @@ use guard_core::{
 use guard_policy::ClientCredentials;
 
 use crate::{
-    Ask, Durability, Held, Meter, Permit, SessionGate, Used, Verdict,
+    Ask, Durability, Estimate, Held, Meter, Permit, SessionGate, Used, Verdict,
     budget::Transaction,
     session::{FOR_ALL_ROWS, Known},
 };
@@ -127,9 +127,10 @@ impl Gate {
         self.session.built_in(code, what, detail, hint(exceeded.budget))
     }
 
-    /// Whether the policy may ask how many rows an operation is about.
-    pub fn bounds_rows(&self) -> bool {
-        self.session.policy.borrow().bounds_rows()
+    /// Whether it may be asked how many rows an operation is about: for a rule, or for people who decide.
+    pub fn estimates_rows(&self) -> bool {
+        let policy = self.session.policy.borrow();
+        policy.bounds_rows() || policy.asks_people()
     }
 
     /// Whether the policy simply allows an operation, however many rows it is about. Nothing is recorded or permitted
@@ -269,10 +270,17 @@ impl Gate {
             return self.refuse_judged(asks, &judged, events, (index, denial), None).await;
         }
         // What is made ready is asked for when it is executed.
-        let asks_people = judged.iter().zip(asks).any(|((known, _), ask)| {
+        let asked = judged.iter().zip(asks).enumerate().filter(|(_, ((known, _), ask))| {
             known.asks().is_some() && ask.phase == StatementPhase::Execute
         });
-        if asks_people {
+        let asked: Vec<usize> = asked.map(|(index, _)| index).collect();
+        // They are told how many rows it is about.
+        let unknown =
+            |index: &usize| asks.get(*index).is_some_and(|ask| ask.estimate == Estimate::NotAsked);
+        if asked.iter().any(unknown) {
+            return Verdict::Estimate(asked);
+        }
+        if !asked.is_empty() {
             return self.ask_people(asks, judged, events).await;
         }
         self.permit(asks, judged, events, over_budget, &[]).await

@@ -544,7 +544,11 @@ async fn what_people_must_decide_on_is_recorded_and_refused_where_nobody_can_be_
     // It may be made ready: nothing is executed by that.
     let prepare = Ask { phase: StatementPhase::Prepare, ..ask(&delete) };
     assert!(matches!(fixture.gate.judge(&[prepare]).await, Verdict::Forward(_)));
-    let Verdict::Refuse { denial, .. } = fixture.gate.judge(&[ask(&delete)]).await else {
+    // People are told how many rows it is about, as far as that can be known.
+    let verdict = fixture.gate.judge(&[ask(&delete)]).await;
+    assert!(matches!(verdict, Verdict::Estimate(needed) if needed == [0]));
+    let asked = [estimated(&delete, Estimate::Unknown("why"))];
+    let Verdict::Refuse { denial, .. } = fixture.gate.judge(&asked).await else {
         panic!("it went on")
     };
     assert_eq!(denial.code, DenialCode::ApprovalUnavailable);
@@ -571,7 +575,8 @@ async fn a_yes_that_comes_when_the_sessions_budget_is_used_up_is_no_budget() {
     for (rows, goes_on) in [(1, true), (2, true), (3, false)] {
         let willing = Arc::new(Willing::default());
         let fixture = fixture_of(2_000, &policy, willing.clone()).await;
-        let delete = [ask(&operation(Verb::Delete, "DELETE FROM orders"))];
+        let delete = operation(Verb::Delete, "DELETE FROM orders");
+        let delete = [estimated(&delete, Estimate::Rows(3))];
         let Verdict::Held(held) = fixture.gate.judge(&delete).await else {
             panic!("it does not wait")
         };

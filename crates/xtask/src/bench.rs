@@ -7,6 +7,7 @@
 mod bouncer;
 mod cost;
 mod exchange;
+mod http;
 mod measure;
 mod memory;
 mod output;
@@ -48,6 +49,8 @@ pub(crate) struct Options {
 enum Other {
     /// Measures what an exchange of an identity token costs the broker, with each store
     Exchange(exchange::Options),
+    /// Measures HTTP through guard beside nginx and HAProxy
+    Http(http::Options),
     /// Measures what a run costs at each level of isolation
     Run(run::Options),
     /// Measures what passes the filter of the command's output
@@ -100,6 +103,7 @@ masks:
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.other {
         Some(Other::Exchange(options)) => return exchange::run(options),
+        Some(Other::Http(options)) => return http::run(options),
         Some(Other::Run(options)) => return run::run(options),
         Some(Other::Output(options)) => return output::run(options),
         Some(Other::Record(options)) => return record::run(options),
@@ -134,7 +138,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let mut cells = Vec::new();
     for (name, arguments) in PGBENCH.into_iter().filter(|(name, _)| wanted(name)) {
-        cells.push(Cell::new(name, "transactions/s", move |way| {
+        cells.push(Cell::new(name, "transactions/s", move |way: &measure::Way| {
             pgbench(&way.client("pgbench"), arguments, seconds)
         }));
     }
@@ -142,17 +146,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let script = stage.dir().join("distinct.sql");
         std::fs::write(&script, DISTINCT)?;
         let script = script.display().to_string();
-        cells.push(Cell::new(DISTINCT_NAME, "transactions/s", move |way| {
+        cells.push(Cell::new(DISTINCT_NAME, "transactions/s", move |way: &measure::Way| {
             pgbench(&way.client("pgbench"), &["-M", "simple", "-c", "8", "-f", &script], seconds)
         }));
     }
     for (name, statement) in COPIES.into_iter().filter(|(name, _)| wanted(name)) {
-        cells.push(Cell::new(name, "MB/s", move |way| copy_out(way, statement, megabytes)));
+        cells.push(Cell::new(name, "MB/s", move |way: &measure::Way| {
+            copy_out(way, statement, megabytes)
+        }));
     }
     for round in 1..=rounds {
         for cell in &mut cells {
             println!("{}", shell::dim(&format!("round {round} of {rounds}: {}", cell.name)));
-            cell.measure(&ways, round)?;
+            cell.measure(&ways.all, round)?;
             if interrupted.try_recv().is_ok() {
                 bail!("interrupted; everything that was started is stopped");
             }

@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Openssl,
     /// What guard is measured against.
     Pgbouncer,
+    /// Proxies that guard is measured against, and what asks them.
+    HttpProxies,
     /// Counts instructions.
     Valgrind,
     /// psycopg 3, psycopg 2 and asyncpg.
@@ -83,6 +85,9 @@ pub(crate) const BENCH: [Part; 6] = [
     Part::Pgbouncer,
     Part::Valgrind,
 ];
+/// What the measurement of HTTP needs.
+pub(crate) const BENCH_HTTP: [Part; 5] =
+    [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl, Part::HttpProxies];
 /// What the report's measurement needs.
 pub(crate) const BENCH_REPORT: [Part; 6] = [
     Part::Compiler,
@@ -97,12 +102,13 @@ pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What fuzzing needs.
 pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
-const ALL: [Part; 16] = [
+const ALL: [Part; 17] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
     Part::Openssl,
     Part::Pgbouncer,
+    Part::HttpProxies,
     Part::Valgrind,
     Part::PythonDrivers,
     Part::Moto,
@@ -145,6 +151,7 @@ impl Part {
             Self::Postgres => "PostgreSQL",
             Self::Openssl => "openssl",
             Self::Pgbouncer => "PgBouncer",
+            Self::HttpProxies => "nginx, HAProxy and wrk",
             Self::Valgrind => "valgrind",
             Self::PythonDrivers => "Python drivers",
             Self::Moto => "moto",
@@ -166,6 +173,7 @@ impl Part {
             Self::Postgres => &[Way::Apt(&["postgresql", "postgresql-contrib"])],
             Self::Openssl => &[Way::Apt(&["openssl"])],
             Self::Pgbouncer => &[Way::Apt(&["pgbouncer"])],
+            Self::HttpProxies => &[Way::Apt(&["nginx-light", "haproxy", "wrk"])],
             Self::Valgrind => &[Way::Apt(&["valgrind"])],
             Self::PythonDrivers => &[
                 Way::Apt(&["python3", "python3-venv"]),
@@ -317,17 +325,18 @@ fn system_has(package: &str) -> bool {
         "default-jdk-headless" => shell::on_path("javac").is_some(),
         "libpostgresql-jdbc-java" => Path::new("/usr/share/java/postgresql.jar").is_file(),
         "ruby-pg" => shell::read(shell::command("ruby").args(["-e", "require 'pg'"])).is_ok(),
-        "pgbouncer" => pgbouncer().is_some(),
+        "pgbouncer" | "haproxy" => server(package).is_some(),
+        "nginx-light" => server("nginx").is_some(),
         "chromium" => guard_tests::chromium().is_ok(),
         "fonts-dejavu-core" => Path::new("/usr/share/fonts/truetype/dejavu").is_dir(),
         name => shell::on_path(name).is_some(),
     }
 }
 
-/// PgBouncer, which Debian puts where only root looks.
-pub(crate) fn pgbouncer() -> Option<PathBuf> {
-    shell::on_path("pgbouncer")
-        .or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|file| file.is_file()))
+/// A server's program, which Debian puts where only root looks.
+pub(crate) fn server(name: &str) -> Option<PathBuf> {
+    shell::on_path(name)
+        .or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|file| file.is_file()))
 }
 
 fn has_libclang() -> bool {

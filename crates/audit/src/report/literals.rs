@@ -17,6 +17,11 @@ pub fn without_literals(text: &str) -> String {
     let mut in_name = false;
     while let Some(first) = rest.chars().next() {
         let after = rest.get(first.len_utf8()..).unwrap_or_default();
+        if !in_name && let Some(number) = refusal_number(rest) {
+            shown.push_str(number);
+            rest = rest.get(number.len()..).unwrap_or_default();
+            continue;
+        }
         let hidden = match first {
             '\'' => Some(after_string(after)),
             '-' if after.starts_with('-') => {
@@ -71,6 +76,14 @@ pub fn without_literals(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The number of a refusal, `GRD-2nnn`, that a text begins with: guard's own word, and no value.
+fn refusal_number(text: &str) -> Option<&str> {
+    let (number, next) = text.split_at_checked("GRD-2000".len())?;
+    let digits = number.strip_prefix("GRD-2")?;
+    let ends = !next.starts_with(|c: char| c.is_alphanumeric() || ['_', '.', '$'].contains(&c));
+    (digits.bytes().all(|byte| byte.is_ascii_digit()) && ends).then_some(number)
 }
 
 /// Behind a string that was opened. A backslash may or may not escape what follows it: nothing behind it is known.
@@ -217,6 +230,11 @@ mod tests {
             ("SELECT a$1 FROM t$x$ WHERE y = .5", "SELECT a$1 FROM t$x$ WHERE y = …"),
             ("SELECT 1 -- secret\nFROM t", "SELECT … …\nFROM t"),
             ("SELECT /* a /* b */ 'c' */ d", "SELECT … d"),
+            ("ERROR: ids above 7 (GRD-2101)", "ERROR: ids above … (GRD-2101)"),
+            (
+                "SELECT GRD-4111, GRD-21011, GRD-2101.5, aGRD-2101",
+                "SELECT GRD-…, GRD-…, GRD-…, aGRD-…",
+            ),
             ("SELECT B'101', X'1F', 0x1F, 1_000", "SELECT B…, X…, …, …"),
         ] {
             assert_eq!(without_literals(text), shown);

@@ -194,7 +194,8 @@ impl Connection {
                 context.parameters = operation::parameters(request, body);
             }
         }
-        let (phase, estimate) = (StatementPhase::Execute, Estimate::NotAsked);
+        let phase = StatementPhase::Execute;
+        let estimate = Estimate::Unknown("a request has no rows");
         let asks = [Ask { operation, phase, text: None, estimate, context }];
         let mut verdict = self.gate.judge(&asks).await;
         loop {

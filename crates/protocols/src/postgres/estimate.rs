@@ -77,7 +77,9 @@ impl Session {
         bound: Option<&Arc<Bound>>,
     ) -> Result<(Parameters, Question), Unknown> {
         let Some(likeness) = &self.likeness else {
-            return Err("the connection is older than the policy's bound on rows, or replicates");
+            return Err(
+                "the connection is older than the policy that wants to know it, or replicates",
+            );
         };
         if let Some(why) = likeness.lost {
             return Err(why);

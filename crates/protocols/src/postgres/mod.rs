@@ -193,7 +193,7 @@ impl PostgresHandler {
             Err(error) => return self.turn_away(client, error).await,
         };
         let replication = judged.replication;
-        let likeness = (gate.bounds_rows() && !replication)
+        let likeness = (gate.estimates_rows() && !replication)
             .then(|| Box::new(Likeness::new(&judged.parameters, &greeting.parameters)));
         judged.done();
 

@@ -36,7 +36,7 @@ pub(super) fn start(stage: &Stage) -> Result<(Process, u16)> {
         users.display()
     );
     fs::write(&config, text)?;
-    let program = install::pgbouncer().context("PgBouncer is missing")?;
+    let program = install::server("pgbouncer").context("PgBouncer is missing")?;
     let mut command = Command::new(program);
     command.arg(&config).current_dir("/");
     if is_root() {

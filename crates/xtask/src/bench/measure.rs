@@ -12,13 +12,29 @@ use guard_tests::{
 
 use super::bouncer;
 
+/// A way that something is measured by.
+pub(super) trait Route {
+    fn name(&self) -> &'static str;
+    /// The programs between client and server, with their processes.
+    fn between(&self) -> &[(&'static str, u32)];
+}
+
 /// A way to the database.
 pub(crate) struct Way {
     pub(super) name: &'static str,
     url: String,
     programs: PathBuf,
-    /// The programs between client and server, with their processes.
     pub(super) between: Vec<(&'static str, u32)>,
+}
+
+impl Route for Way {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn between(&self) -> &[(&'static str, u32)] {
+        &self.between
+    }
 }
 
 /// A client program at the end of a way.
@@ -64,12 +80,7 @@ impl Ways {
     pub(super) fn open(stage: &Stage) -> Result<Self> {
         let (bouncer, port) = bouncer::start(stage)?;
         let run = hold(stage)?;
-        let variables = fs::read_to_string(stage.dir().join("variables"))?;
-        let variable = |wanted: &str| -> Result<String> {
-            let found = variables.lines().find_map(|line| line.strip_prefix(wanted));
-            let value = found.and_then(|rest| rest.strip_prefix('='));
-            Ok(value.with_context(|| format!("the run has no {wanted}"))?.to_owned())
-        };
+        let variable = |wanted: &str| variable(stage, wanted);
         let programs = stage.postgres.programs().to_path_buf();
         let at = |port: u16| {
             format!("postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/shop?sslmode=disable")
@@ -88,7 +99,8 @@ impl Ways {
     }
 }
 
-fn hold(stage: &Stage) -> Result<Process> {
+/// A run that lasts as long as what is given is kept; its command's environment is in the stage's file `variables`.
+pub(super) fn hold(stage: &Stage) -> Result<Process> {
     let file = stage.dir().join("variables");
     // Another run may have left some.
     if file.exists() {
@@ -100,6 +112,14 @@ fn hold(stage: &Stage) -> Result<Process> {
     wait_for("run", || file.exists().then_some(()))
         .with_context(|| format!("the run said: {}", run.log()))?;
     Ok(run)
+}
+
+/// What a run that is held has in its environment.
+pub(super) fn variable(stage: &Stage, wanted: &str) -> Result<String> {
+    let variables = fs::read_to_string(stage.dir().join("variables"))?;
+    let found = variables.lines().find_map(|line| line.strip_prefix(wanted));
+    let value = found.and_then(|rest| rest.strip_prefix('='));
+    Ok(value.with_context(|| format!("the run has no {wanted}"))?.to_owned())
 }
 
 /// What one measurement gave.
@@ -120,39 +140,40 @@ pub(crate) struct Figures {
 }
 
 /// How a cell is measured at a way.
-type Measure = Box<dyn Fn(&Way) -> Result<Sample>>;
+type Measure<R> = Box<dyn Fn(&R) -> Result<Sample>>;
 
 /// One line of the table.
-pub(crate) struct Cell {
+pub(crate) struct Cell<R = Way> {
     pub(super) name: String,
     pub(super) unit: &'static str,
     pub(super) figures: Vec<(&'static str, Figures)>,
-    measure: Measure,
+    measure: Measure<R>,
 }
 
-impl Cell {
+impl<R: Route> Cell<R> {
     pub(super) fn new(
         name: &str,
         unit: &'static str,
-        measure: impl Fn(&Way) -> Result<Sample> + 'static,
+        measure: impl Fn(&R) -> Result<Sample> + 'static,
     ) -> Self {
         Self { name: name.into(), unit, figures: Vec::new(), measure: Box::new(measure) }
     }
 
     /// Measures at every way; each round begins with another one.
-    pub(super) fn measure(&mut self, ways: &Ways, round: usize) -> Result<()> {
-        let count = ways.all.len();
-        for way in ways.all.iter().cycle().skip(round % count).take(count) {
-            let before = cpu_time(&way.between);
+    pub(super) fn measure(&mut self, ways: &[R], round: usize) -> Result<()> {
+        let count = ways.len();
+        for way in ways.iter().cycle().skip(round % count).take(count) {
+            let between = way.between();
+            let before = cpu_time(between);
             let sample = (self.measure)(way)?;
-            let after = cpu_time(&way.between);
-            if !self.figures.iter().any(|(name, _)| *name == way.name) {
-                self.figures.push((way.name, Figures::default()));
+            let after = cpu_time(between);
+            if !self.figures.iter().any(|(name, _)| *name == way.name()) {
+                self.figures.push((way.name(), Figures::default()));
             }
-            for (_, figures) in self.figures.iter_mut().filter(|(name, _)| *name == way.name) {
+            for (_, figures) in self.figures.iter_mut().filter(|(name, _)| *name == way.name()) {
                 figures.values.push(sample.value);
                 if figures.cpu.is_empty() {
-                    figures.cpu = way.between.iter().map(|(name, _)| (*name, vec![])).collect();
+                    figures.cpu = between.iter().map(|(name, _)| (*name, vec![])).collect();
                 }
                 let taken = before.iter().zip(&after).map(|(before, after)| after - before);
                 for ((_, cpu), taken) in figures.cpu.iter_mut().zip(taken) {

@@ -28,11 +28,15 @@ pub(super) struct Options {
     quick: bool,
 }
 
-/// A line as logs have them; one of many letters that secrets begin with; one of short words.
-const LINES: [(&str, &str); 3] = [
+/// A line as logs have them; one of base64, in which secrets could stand; one of short words; and one that is a secret.
+const LINES: [(&str, &str); 4] = [
     ("log", "2026-01-05T12:00:00Z INFO dumped table public.orders, 120000 rows in 3.21 s\n"),
-    ("base64", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOmFjbWUvc2hvcCJ9.c2lnbmF0dXJl0123456789+/\n"),
+    (
+        "base64",
+        "Q0kgam9icyBob2xkIHNlY3JldHMgdGhhdCBuZXZlciBleHBpcmUsIGFuZCBub2JvZHkgc2VlcyBpdC4K\n",
+    ),
     ("short", "ok\n"),
+    ("tokens", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOmFjbWUvc2hvcCJ9.c2lnbmF0dXJl0123456789+/\n"),
 ];
 /// The file that is shown again and again: it stays in memory.
 const FILE: usize = 50_000_000;

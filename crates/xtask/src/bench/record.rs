@@ -35,7 +35,8 @@ pub(super) struct Options {
     quick: bool,
 }
 
-const PATHS: [&str; 2] = ["on", "off"];
+/// The whole record, the enforcement point's half of it, and none.
+const PATHS: [&str; 3] = ["whole", "sent", "off"];
 /// How `pgbench` is called.
 const CELLS: [(&str, &[&str]); 3] = [
     ("simple, 8 clients", &["-M", "simple", "-c", "8"]),
@@ -69,7 +70,7 @@ fn example(options: &Options, package: &str, example: &str) -> Result<String> {
     shell::read(&mut cargo(options, "run", package, example))
 }
 
-/// Transactions a second with the record and without it, in turns, and what each takes of the processors.
+/// Transactions a second with the record, with its first half, and without it, in turns, and what each takes of the processors.
 fn data_path(options: &Options) -> Result<Vec<Value>> {
     use std::os::unix::fs::PermissionsExt as _;
     shell::run(&mut cargo(options, "build", "guard-engine", "data_path"))?;
@@ -93,10 +94,10 @@ fn data_path(options: &Options) -> Result<Vec<Value>> {
     serving.wait_until("sockets", || PATHS.into_iter().all(ready))?;
     let mut cells = Vec::new();
     for (name, arguments) in CELLS {
-        let mut sides = [Side::default(), Side::default()];
+        let mut sides = [Side::default(), Side::default(), Side::default()];
         for round in 0..options.rounds {
-            // Each round begins with the other one.
-            for place in [round % 2, (round + 1) % 2] {
+            // Each round begins with another one.
+            for place in (0..PATHS.len()).map(|place| (round + place) % PATHS.len()) {
                 let (Some(path), Some(side)) = (PATHS.get(place), sides.get_mut(place)) else {
                     continue;
                 };
@@ -109,23 +110,27 @@ fn data_path(options: &Options) -> Result<Vec<Value>> {
                 side.micros.push(taken / ran.transactions);
             }
         }
-        let [on, off] = sides.map(|side| side.medians());
+        let [whole, sent, off] = sides.map(|side| side.medians());
+        let slower = |side: (f64, f64)| (1.0 - side.0 / off.0) * 100.0;
         println!(
-            "{name:<22} {:>9.0} with the record, {:>9.0} without: {:.1} % slower; {:.1} and {:.1} µs of processor",
-            on.0,
+            "{name:<22} {:>9.0} without the record; with its half here {:.1} % slower, with all of it {:.1} %; \
+             {:.1}, {:.1} and {:.1} µs of processor",
             off.0,
-            (1.0 - on.0 / off.0) * 100.0,
-            on.1,
-            off.1
+            slower(sent),
+            slower(whole),
+            off.1,
+            sent.1,
+            whole.1
         );
-        cells.push(json!({
-            "name": name, "with": on.0, "without": off.0, "micros_with": on.1, "micros_without": off.1,
-        }));
+        let cell = |(rate, micros): (f64, f64)| json!({ "rate": rate, "micros": micros });
+        cells.push(
+            json!({ "name": name, "off": cell(off), "sent": cell(sent), "whole": cell(whole) }),
+        );
     }
     Ok(cells)
 }
 
-/// What was measured on one of the two paths.
+/// What was measured on one of the paths.
 #[derive(Default)]
 struct Side {
     /// Transactions a second.

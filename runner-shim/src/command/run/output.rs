@@ -40,16 +40,24 @@ pub(crate) struct Known(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    values: Mutex<Vec<Secret>>,
+    values: Mutex<Values>,
     version: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Values {
+    known: Vec<Secret>,
+    /// What is looked for, for both outputs, until another value comes.
+    patterns: Option<Arc<Patterns>>,
 }
 
 impl Known {
     /// Adds a value.
     pub(crate) fn add(&self, secret: &Secret) {
         let mut values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
-        if !values.iter().any(|known| known.expose() == secret.expose()) {
-            values.push(secret.clone());
+        if !values.known.iter().any(|known| known.expose() == secret.expose()) {
+            values.known.push(secret.clone());
+            values.patterns = None;
             self.0.version.fetch_add(1, Ordering::Release);
         }
     }
@@ -58,9 +66,11 @@ impl Known {
         self.0.version.load(Ordering::Acquire)
     }
 
-    fn patterns(&self) -> Patterns {
-        let values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
-        Patterns::new(values.iter().map(Secret::expose))
+    fn patterns(&self) -> Arc<Patterns> {
+        let mut values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let Values { known, patterns } = &mut *values;
+        let make = || Arc::new(Patterns::new(known.iter().map(Secret::expose)));
+        patterns.get_or_insert_with(make).clone()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The stream: chunk in, chunk out, with patterns replaced wherever a border cuts them.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use super::{looks, patterns::Patterns};
 
@@ -9,7 +12,7 @@ const HIDDEN: &[u8] = b"***";
 
 /// A filter between two chunks.
 pub(super) struct Filter {
-    patterns: Patterns,
+    patterns: Arc<Patterns>,
     /// The end of what came, in which a secret may have begun.
     held: Vec<u8>,
     /// The byte in front of what is held or comes next.
@@ -20,12 +23,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn new(patterns: Patterns) -> Self {
+    pub(super) fn new(patterns: Arc<Patterns>) -> Self {
         Self { patterns, held: Vec::new(), before: 0, in_token: false, hidden: 0 }
     }
 
     /// Looks for others from now on.
-    pub(super) fn replace(&mut self, patterns: Patterns) {
+    pub(super) fn replace(&mut self, patterns: Arc<Patterns>) {
         self.patterns = patterns;
     }
 
@@ -143,7 +146,8 @@ mod tests {
 
     fn filter() -> Filter {
         // Thousands are made.
-        static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::new(SECRETS.into_iter()));
+        static PATTERNS: LazyLock<Arc<Patterns>> =
+            LazyLock::new(|| Arc::new(Patterns::new(SECRETS.into_iter())));
         Filter::new(PATTERNS.clone())
     }
 

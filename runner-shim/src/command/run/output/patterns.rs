@@ -1,6 +1,6 @@
 //! The forms in which a secret shows itself: plain, base64 at each of its three places, percent-encoded, in JSON, in hex.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
@@ -14,10 +14,11 @@ const SHORTEST: usize = 8;
 const LONGEST: usize = 4096;
 
 /// What is looked for.
-#[derive(Clone)]
+#[derive(Debug)]
 pub(super) struct Patterns {
     texts: Vec<Vec<u8>>,
-    automaton: Option<AhoCorasick>,
+    /// Made when something is looked at: a command that says nothing does not pay for it.
+    automaton: OnceLock<Option<AhoCorasick>>,
     /// Length of the longest.
     longest: usize,
     /// By their first byte, where the texts are that begin with it.
@@ -36,10 +37,6 @@ impl Patterns {
             }
         }
         let texts: Vec<Vec<u8>> = texts.into_iter().filter(|text| text.len() >= SHORTEST).collect();
-        let automaton = (!texts.is_empty())
-            .then(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts))
-            // Too large: it would take hundreds of thousands of secrets.
-            .and_then(Result::ok);
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         let mut first = [false; 256];
         for byte in texts.iter().filter_map(|text| text.first()) {
@@ -47,12 +44,25 @@ impl Patterns {
                 *place = true;
             }
         }
-        Self { texts, automaton, longest, first }
+        Self { texts, automaton: OnceLock::new(), longest, first }
+    }
+
+    fn automaton(&self) -> Option<&AhoCorasick> {
+        let make = || {
+            (!self.texts.is_empty())
+                .then(|| {
+                    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&self.texts)
+                })
+                // Too large: it would take hundreds of thousands of secrets.
+                .and_then(Result::ok)
+        };
+        self.automaton.get_or_init(make).as_ref()
     }
 
     /// Where patterns are: the leftmost, and of those that begin there the longest.
     pub(super) fn found<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let found = self.automaton.iter().flat_map(move |automaton| automaton.find_iter(text));
+        let found =
+            self.automaton().into_iter().flat_map(move |automaton| automaton.find_iter(text));
         found.map(|found| (found.start(), found.end()))
     }
 
