@@ -9,6 +9,7 @@
 
 mod api;
 mod attacks;
+mod bodies;
 mod named;
 mod waiting;
 

@@ -4,14 +4,18 @@
 //! Whatever allows matches exactly; whatever forbids looks at what a server could take a request for, too. So each
 //! pattern answers two questions: `matches` and `may_match`.
 
+mod body;
 mod condition;
+mod graphql;
 mod json_path;
 mod method;
 mod path;
 mod request;
 
 pub use self::{
+    body::{BodyCondition, BodyValue, Json, JsonType, Readings, RequestBody},
     condition::{Condition, InvalidCondition, ValuePattern},
+    graphql::{GraphqlKind, GraphqlOperation, GraphqlPattern, GraphqlRequest},
     json_path::{InvalidJsonPath, JsonPath, JsonStep, MAX_JSON_KEY},
     method::{InvalidMethod, Method, MethodSet},
     path::{InvalidPath, PathPattern},

@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use guard_audit::{Event, StatementPhase};
 use guard_core::{
     ApprovalId, Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason,
-    Exceeded, Operation, Protocol, Ruling, Sensitive, Verb,
+    Exceeded, Operation, Protocol, Ruling, Sensitive, Verb, http::HttpRequest,
 };
 use guard_policy::ClientCredentials;
 
@@ -83,6 +83,11 @@ impl Gate {
             ClientCredentials::Refuse => false,
             ClientCredentials::Remove => true,
         }
+    }
+
+    /// Whether a rule looks into the body of a request like this one.
+    pub fn looks_into(&self, request: &HttpRequest) -> bool {
+        self.session.policy.borrow().looks_into(request)
     }
 
     /// Counts what a statement uses, if the policy bounds rows, bytes or time. `used` is what the same portal

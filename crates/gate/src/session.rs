@@ -235,8 +235,11 @@ impl SessionGate {
             // Another policy came while this one's ruling was being recorded.
             return;
         }
-        let key = (Arc::as_ptr(&known.operation).addr(), known.over);
-        rulings.known.insert(key, known.clone());
+        // A body that was read is large, and its operation never comes again.
+        if !known.operation.request.as_ref().is_some_and(|it| it.body.is_read()) {
+            let key = (Arc::as_ptr(&known.operation).addr(), known.over);
+            rulings.known.insert(key, known.clone());
+        }
         if durability == Durability::Acknowledged && rulings.acknowledged.len() < MAX_FINGERPRINTS {
             rulings.acknowledged.insert(known.operation.fingerprint);
         }

@@ -58,8 +58,12 @@ pub enum CaseText {
         request: String,
         /// Its headers.
         headers: Vec<(String, String)>,
+        /// Its body: JSON where no header says otherwise.
+        body: String,
     },
 }
+
+const CONTENT_TYPE: &str = "Content-Type";
 
 impl CaseText {
     /// The statement or the request.
@@ -175,8 +179,10 @@ fn case(node: &Node, problems: &mut Problems) -> Option<Case> {
         Some(node) => masks(node, problems).map(Some),
         None => Some(None),
     };
-    fields
-        .finish(&["sql", "http", "headers", "rows", "expect", "rule", "locked", "masks"], problems);
+    fields.finish(
+        &["sql", "http", "headers", "body", "rows", "expect", "rule", "locked", "masks"],
+        problems,
+    );
     let (expect, masks, asked, rows) = (expect?, masks?, asked?, rows?);
     if expect == DecisionKind::Block && masks.is_some() {
         node.problem(problems, "a blocked statement has no result to mask");
@@ -199,12 +205,23 @@ fn asked(fields: &Fields<'_>, problems: &mut Problems) -> Option<CaseText> {
         }
         (None, Some(node)) => {
             let request = node.text(problems)?.to_owned();
-            Some(CaseText::Http { request, headers: headers? })
+            let body = match fields.optional("body") {
+                Some(node) => node.text(problems)?.to_owned(),
+                None => String::new(),
+            };
+            let mut headers = headers?;
+            let typed = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE));
+            if !body.is_empty() && !typed {
+                headers.push((CONTENT_TYPE.to_owned(), "application/json".to_owned()));
+            }
+            Some(CaseText::Http { request, headers, body })
         }
         (_, None) => {
             let text = fields.required("sql", problems)?.text(problems)?;
-            if let Some(node) = fields.optional("headers") {
-                node.problem(problems, "a statement has no headers");
+            for key in ["headers", "body"] {
+                if let Some(node) = fields.optional(key) {
+                    node.problem(problems, format!("a statement has no {key}"));
+                }
             }
             Some(CaseText::Sql(text.to_owned()))
         }

@@ -24,6 +24,7 @@ use guard_core::{
     ApprovalTerms, Budgets, DecisionKind, Digest, Literals, Mode, PolicyName, Protocol, RuleId,
     Verb,
     egress::{Destination, EgressTerms, Host},
+    http::HttpRequest,
 };
 
 use self::{
@@ -192,6 +193,12 @@ impl Policy {
     /// Whether some rule is about requests to HTTP APIs.
     pub fn is_for_http(&self) -> bool {
         self.rules.iter().any(|rule| rule.is_about(Protocol::Http))
+    }
+
+    /// Whether a rule looks into the body of a request like this one.
+    pub fn looks_into(&self, request: &HttpRequest) -> bool {
+        let mut patterns = self.rules.iter().filter_map(|rule| rule.filter.http.as_ref());
+        patterns.any(|pattern| pattern.looks_into(request))
     }
 
     /// What becomes of a credential that a client of an HTTP API sends itself.

@@ -122,5 +122,5 @@ fn every_pack_loads_is_named_as_its_file_and_has_cases() {
             packs += 1;
         }
     }
-    assert_eq!(packs, 7);
+    assert_eq!(packs, 13);
 }

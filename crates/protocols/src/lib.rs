@@ -12,6 +12,7 @@ pub mod postgres;
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::http::{
+        content::fuzz_body,
         fuzz::{fuzz_head, fuzz_target},
         mask::fuzz::fuzz_json,
     };

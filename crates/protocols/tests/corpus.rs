@@ -1,7 +1,9 @@
 //! The seeds of the fuzz targets, and what fuzzing found, replayed.
 
 use guard_protocols::{
-    fuzz::{fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram, fuzz_target},
+    fuzz::{
+        fuzz_body, fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram, fuzz_target,
+    },
     postgres::fuzz_frames,
 };
 use guard_tests::replay;
@@ -44,4 +46,9 @@ fn no_head_changes_with_what_follows() {
 #[test]
 fn no_json_comes_out_with_a_masked_value() {
     replay("http_json", fuzz_json);
+}
+
+#[test]
+fn no_body_is_certain_that_is_not_sound() {
+    replay("http_body", fuzz_body);
 }

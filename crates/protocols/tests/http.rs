@@ -27,6 +27,8 @@ fn rules() -> [RequestPattern; 2] {
             paths: vec![path.parse().unwrap()],
             query: Vec::new(),
             headers: Vec::new(),
+            body: Vec::new(),
+            graphql: None,
         }
     })
 }

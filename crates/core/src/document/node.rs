@@ -65,6 +65,14 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if text == "null")
     }
 
+    /// A text that stands there without quotes.
+    pub fn unquoted(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, plain: true } => Some(text),
+            Value::Scalar { .. } | Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    }
+
     fn describe(&self) -> &'static str {
         match &self.value {
             Value::Scalar { text, plain: true } if is_null(text) => "nothing",

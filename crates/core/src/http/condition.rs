@@ -30,6 +30,12 @@ impl ValuePattern {
     pub fn matches(&self, value: &str) -> bool {
         glob(self.0.as_bytes(), value.as_bytes())
     }
+
+    /// The same for who does not look at case.
+    pub(super) fn matches_without_case(&self, value: &str) -> bool {
+        let fold = |text: &str| text.to_uppercase().to_lowercase();
+        glob(fold(&self.0).as_bytes(), fold(value).as_bytes())
+    }
 }
 
 impl FromStr for ValuePattern {

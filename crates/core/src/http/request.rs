@@ -1,6 +1,9 @@
 //! A request as rules look at it, and what a rule says of requests.
 
-use super::{Condition, Method, MethodSet, PathPattern};
+use super::{
+    BodyCondition, Condition, GraphqlPattern, GraphqlRequest, Method, MethodSet, PathPattern,
+    RequestBody,
+};
 
 /// A request, understood: every text is decoded and stands for exactly one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,10 @@ pub struct HttpRequest {
     pub query: Vec<(String, String)>,
     /// The headers, in order, with names in lower case and `-` for `_`.
     pub headers: Vec<(String, String)>,
+    /// The body, where a rule looks at it.
+    pub body: RequestBody,
+    /// What it asks of a GraphQL server, where a rule looks at that.
+    pub graphql: Option<GraphqlRequest>,
 }
 
 /// What a rule says of requests. An empty list of paths fits none.
@@ -27,6 +34,10 @@ pub struct RequestPattern {
     pub query: Vec<Condition>,
     /// All of these must hold for the headers.
     pub headers: Vec<Condition>,
+    /// All of these must hold for the body.
+    pub body: Vec<BodyCondition>,
+    /// What it must ask of a GraphQL server.
+    pub graphql: Option<GraphqlPattern>,
 }
 
 impl RequestPattern {
@@ -39,6 +50,8 @@ impl RequestPattern {
                 .headers
                 .iter()
                 .all(|it| it.holds(named(&request.headers, it.name(), same_header)))
+            && self.body.iter().all(|it| it.holds(&request.body))
+            && self.graphql.as_ref().is_none_or(|it| it.matches(request.graphql.as_ref()))
     }
 
     /// Whether a server could take it for what the rule says.
@@ -53,6 +66,15 @@ impl RequestPattern {
                 .headers
                 .iter()
                 .all(|it| it.may_hold(named(&request.headers, it.name(), same_header)))
+            && self.body.iter().all(|it| it.may_hold(&request.body))
+            && self.graphql.as_ref().is_none_or(|it| it.may_match(request.graphql.as_ref()))
+    }
+
+    /// Whether it looks into the body of requests like this one, whose body was not looked at yet.
+    pub fn looks_into(&self, request: &HttpRequest) -> bool {
+        (!self.body.is_empty() || self.graphql.is_some())
+            && request.methods.iter().any(|method| self.methods.contains(method))
+            && self.paths.iter().any(|path| path.may_match(&request.path))
     }
 }
 
@@ -82,6 +104,8 @@ mod tests {
             paths: vec!["/a/**".parse().unwrap(), "/b".parse().unwrap()],
             query: vec![Condition::one_of("state", ["open".parse().unwrap()]).unwrap()],
             headers: vec![Condition::absent("X-Admin").unwrap()],
+            body: Vec::new(),
+            graphql: None,
         };
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -91,6 +115,8 @@ mod tests {
             path: path.split('/').skip(1).map(str::to_owned).collect(),
             query: pairs(query),
             headers: pairs(headers),
+            body: RequestBody::Empty,
+            graphql: None,
         };
         let open = [("state", "open")];
         for (request, fits, may) in [

@@ -1,6 +1,9 @@
 //! What a policy says of HTTP APIs: which requests a rule is about, which fields of answers are hidden, and what becomes of
 //! credentials that a client brings along.
 
+mod body;
+mod graphql;
+
 use std::collections::BTreeSet;
 
 use guard_core::{
@@ -68,9 +71,19 @@ pub(super) fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems)
     let paths = fields.required("paths", problems).and_then(|node| paths(node, problems));
     let query = conditions(&fields, "query", problems);
     let headers = conditions(&fields, "headers", problems);
-    fields.finish(&["effects", "methods", "paths", "query", "headers"], problems);
-    let pattern =
-        RequestPattern { methods: methods?, paths: paths?, query: query?, headers: headers? };
+    let body = body::conditions(&fields, problems);
+    let graphql = graphql::pattern(&fields, problems);
+    let said = fields.optional("effects").unwrap_or(node);
+    fields
+        .finish(&["effects", "methods", "paths", "query", "headers", "body", "graphql"], problems);
+    let (effects, graphql) = graphql::with_effects(said, effects?, graphql?, problems)?;
+    let methods = match (methods?, &graphql, decide) {
+        // By these GraphQL goes over HTTP; a server that is asked for another one does something else.
+        (MethodSet::Any, Some(_), DecisionKind::Allow) => MethodSet::new(["GET", "POST"]).ok()?,
+        (methods, _, _) => methods,
+    };
+    let (paths, query, headers, body) = (paths?, query?, headers?, body?);
+    let pattern = RequestPattern { methods, paths, query, headers, body, graphql };
     // A request is understood in full, or refused before it is judged.
     let certainty = match decide {
         DecisionKind::Allow => BTreeSet::from([Level::Exact]),
@@ -79,7 +92,7 @@ pub(super) fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems)
         }
     };
     Some(Filter {
-        effects: effects?,
+        effects,
         names: Names::Any,
         objects: None,
         bounded: None,

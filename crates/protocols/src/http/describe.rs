@@ -5,8 +5,9 @@ use std::sync::Arc;
 use guard_core::Operation;
 
 use super::{
+    content::{self, Kind},
     head::{self, Version},
-    matching,
+    matching::{self, Form},
     operation::Operations,
     target::{Authority, Scheme, Served, Target},
 };
@@ -25,8 +26,12 @@ pub enum NoRequest {
     Unsound(String),
 }
 
-/// The operation that a request without a body is, as the gate would be asked about it: `GET /path?name=value`, and headers.
-pub fn describe(request: &str, headers: &[(String, String)]) -> Result<Arc<Operation>, NoRequest> {
+/// The operation that a request is, as the gate would be asked about it: `GET /path?name=value`, headers, and a body.
+pub fn describe(
+    request: &str,
+    headers: &[(String, String)],
+    body: &str,
+) -> Result<Arc<Operation>, NoRequest> {
     let (method, target) = request.trim().split_once(' ').ok_or(NoRequest::Form)?;
     let unsound = |why: String| NoRequest::Unsound(why);
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -36,8 +41,13 @@ pub fn describe(request: &str, headers: &[(String, String)]) -> Result<Arc<Opera
     let served = Served { scheme: Scheme::Http, authorities: &[host] };
     let target = Target::read(target.trim().as_bytes(), &[HOST.as_bytes()], served)
         .map_err(|error| unsound(error.to_string()))?;
-    let request = matching::request(&head.method, &target, &head.fields, None)
+    let kind = Kind::of(&head.fields);
+    let content_type = head.fields.iter().find(|field| field.name == "content-type");
+    let content_type = content_type.map(|field| field.value.as_slice()).unwrap_or_default();
+    let form = Form { content_type, body: body.as_bytes() };
+    let mut request = matching::request(&head.method, &target, &head.fields, Some(form))
         .map_err(|error| unsound(error.to_string()))?;
+    content::look(&mut request, kind, body.as_bytes());
     Ok(Operations::default().of(request, &target))
 }
 
@@ -49,12 +59,12 @@ mod tests {
     #[test]
     fn a_request_is_what_the_gate_would_be_asked() {
         let headers = [("X-HTTP-Method-Override".to_owned(), "DELETE".to_owned())];
-        let operation = describe("POST /a/../b%7e?x=1", &headers).unwrap();
+        let operation = describe("POST /a/../b%7e?x=1", &headers, "").unwrap();
         assert_eq!(&**operation.text.reveal(), "POST (DELETE) /b~?x=1");
         assert_eq!(operation.effects.len(), 2);
-        assert_eq!(describe("GET", &[]), Err(NoRequest::Form));
+        assert_eq!(describe("GET", &[], ""), Err(NoRequest::Form));
         for unsound in ["get /a", "GET a", "GET /a%2fb", "CONNECT a:1", "GET /a\r\nX: y"] {
-            let found = describe(unsound, &[]);
+            let found = describe(unsound, &[], "");
             assert!(matches!(found, Err(NoRequest::Unsound(_))), "{unsound}: {found:?}");
         }
     }

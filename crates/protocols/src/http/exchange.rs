@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{Either, pending, select};
-use guard_core::{DenialCode, Exceeded, Operation, http::Method};
+use guard_core::{
+    DenialCode, Exceeded, Operation,
+    http::{Method, RequestBody},
+};
 use guard_gate::{
     Ask, Context, Estimate, Gate, Meter, Outcome, Permit, Running, StatementPhase, Used, Verdict,
 };
@@ -24,6 +27,7 @@ use super::{
     Shared,
     answer::{Answer, Passed, TIME},
     body::{self, Passing, Unread},
+    content::{self, Kind},
     credential::Shown,
     head::{Body, Field, RawRequest},
     looked_into::{Looked, Passes},
@@ -105,20 +109,38 @@ impl Connection {
             }
             fields.retain(|field| !self.shared.credentials.is_one(field));
         }
+        let request = match matching::request(&method, &target, &fields, None) {
+            Ok(request) => request,
+            Err(error) => return Err(unsound(error.to_string()).await),
+        };
         let content_type = fields.iter().find(|field| field.name == "content-type");
         let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
+        let framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
-        if matching::may_override(&content_type)
-            && has_body(head.body)
+        if (matching::may_override(&content_type) || self.gate.looks_into(&request))
+            && has_body(framing)
             && let Some(incoming) = incoming.take()
         {
             read = Some(self.whole(incoming, &method, &text).await?);
         }
-        let form = read.as_ref().map(|body| Form { content_type: &content_type, body });
-        match matching::request(&head.method, &target, &fields, form) {
-            Ok(request) => {
+        let understood = match &read {
+            Some(body) => {
+                let form = Form { content_type: &content_type, body };
+                matching::request(&method, &target, &fields, Some(form))
+            }
+            None => Ok(request),
+        };
+        match understood {
+            Ok(mut request) => {
+                if has_body(framing) && read.is_none() {
+                    request.body = RequestBody::Unread;
+                } else if self.gate.looks_into(&request) {
+                    let body = read.as_deref().unwrap_or_default();
+                    content::look(&mut request, Kind::of(&fields), body);
+                } else if has_body(framing) {
+                    request.body = RequestBody::Unread;
+                }
                 let operation = self.shared.operations.of(request, &target);
-                let (method, framing) = (head.method, head.body);
                 Ok(Understood { operation, method, target, fields, framing, read, incoming })
             }
             Err(error) => Err(unsound(error.to_string()).await),

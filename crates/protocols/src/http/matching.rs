@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use guard_core::http::{HttpRequest, InvalidMethod, Method};
+use guard_core::http::{HttpRequest, InvalidMethod, Method, RequestBody};
 
 use super::{
     head::{Field, canonical},
@@ -92,7 +92,8 @@ pub fn request(
     {
         return Err(MatchError::Impossible(method.clone()));
     }
-    Ok(HttpRequest { methods, path: target.segments().to_vec(), query, headers })
+    let (path, body) = (target.segments().to_vec(), RequestBody::Empty);
+    Ok(HttpRequest { methods, path, query, headers, body, graphql: None })
 }
 
 fn text(field: &Field) -> Result<(String, String), MatchError> {

@@ -6,12 +6,13 @@
 //! 2. [`head`]: which headers go on, and where the body ends, so that nobody behind reads another request than guard.
 //! 3. [`target`]: the one path and query that a target stands for. What is matched is what is sent.
 //! 4. [`matching`]: the request as rules look at it, with methods that are meant besides the one that was sent; [`operation`]: what
-//!    the gate is asked.
+//!    the gate is asked. Where a rule looks into bodies, [`content`] says what one could be taken for.
 //! 5. [`exchange`]: judged, sent to the resource ([`upstream`]) with its credential ([`credential`]), and the answer passed on.
 //! 6. [`looked_into`] and [`answer`]: the credential is hidden in it ([`hide`]), and fields are masked ([`mask`]) while it comes in.
 
 mod answer;
 mod body;
+pub(crate) mod content;
 mod credential;
 mod describe;
 mod exchange;

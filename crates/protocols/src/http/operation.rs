@@ -7,7 +7,8 @@ use std::{
 
 use guard_core::{
     Certainty, Digest, Effect, MAX_SHOWN_PARAMETER, Object, ObjectKind, ObjectName, Operation,
-    Outputs, Protocol, Sensitive, ShownParameter, http::HttpRequest,
+    Outputs, Protocol, Sensitive, ShownParameter,
+    http::{GraphqlKind, GraphqlRequest, HttpRequest},
 };
 use guard_gate::{BoundParameters, Parameters};
 
@@ -16,6 +17,9 @@ use super::target::Target;
 /// Operations that are kept to be found again. When full, all are forgotten: the cost is a line of the record.
 const MAX_KEPT: usize = 1024;
 
+/// How much of what is asked of a GraphQL server is in a label, in characters.
+const MAX_ASKED: usize = 200;
+
 /// Operations by what rules see of them: what comes again is judged and recorded once.
 #[derive(Default)]
 pub(super) struct Operations {
@@ -23,8 +27,11 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    /// The operation that a request is.
+    /// The operation that a request is. One whose body was read is not kept: it is large, and hardly comes again.
     pub(super) fn of(&self, request: HttpRequest, target: &Target) -> Arc<Operation> {
+        if request.body.is_read() {
+            return Arc::new(understood(request, target));
+        }
         let key = Digest::of(format!("{:?}", (target.forwarded(), &request)));
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.get(&key) {
@@ -47,6 +54,9 @@ fn understood(request: HttpRequest, target: &Target) -> Operation {
     for meant in names {
         label.push_str(&format!(" ({meant})"));
     }
+    if let Some(asked) = request.graphql.as_ref().and_then(asked) {
+        label.push_str(&format!(" {asked}"));
+    }
     let text = format!("{label} {}", target.forwarded());
     Operation {
         protocol: Protocol::Http,
@@ -63,6 +73,27 @@ fn understood(request: HttpRequest, target: &Target) -> Operation {
     }
 }
 
+/// What is asked of a GraphQL server, for people: `mutation createIssue`.
+fn asked(request: &GraphqlRequest) -> Option<String> {
+    let operations = request.surely.as_ref()?;
+    let mut shown = String::new();
+    for operation in operations {
+        if !shown.is_empty() {
+            shown.push_str(", ");
+        }
+        let kind = GraphqlKind::WORDS.iter().find(|(_, kind)| *kind == operation.kind);
+        shown.push_str(kind.map_or("", |(word, _)| word));
+        for field in &operation.fields {
+            shown.push(' ');
+            shown.push_str(field);
+        }
+        if shown.len() > MAX_ASKED {
+            return Some(beginning(&shown, MAX_ASKED));
+        }
+    }
+    Some(shown)
+}
+
 /// A request that is refused before it is one.
 pub(super) fn unread(label: &str, text: &str, why: &str) -> Arc<Operation> {
     Arc::new(Operation::unparsed(Protocol::Http, label, text.into(), why))
@@ -73,16 +104,16 @@ pub(super) fn parameters(request: &HttpRequest, body: &[u8]) -> Parameters {
     let digest = Digest::of([format!("{:?}\n", request.headers).as_bytes(), body].concat());
     let shown = match std::str::from_utf8(body) {
         Ok("") => Vec::new(),
-        Ok(text) => vec![ShownParameter::Text(beginning(text))],
+        Ok(text) => vec![ShownParameter::Text(beginning(text, MAX_SHOWN_PARAMETER))],
         Err(_) => vec![ShownParameter::Binary(format!("{} bytes", body.len()))],
     };
     let count = shown.len() as u64;
     Parameters::Bound(Arc::new(BoundParameters { digest, count, shown }))
 }
 
-fn beginning(text: &str) -> String {
+fn beginning(text: &str, most: usize) -> String {
     let mut characters = text.chars();
-    let mut beginning: String = characters.by_ref().take(MAX_SHOWN_PARAMETER).collect();
+    let mut beginning: String = characters.by_ref().take(most).collect();
     if characters.next().is_some() {
         beginning.push('…');
     }

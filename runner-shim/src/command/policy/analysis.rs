@@ -78,14 +78,15 @@ pub(super) fn judge(
     Ok(judged)
 }
 
-/// Judges a request to an HTTP API: `GET /path?name=value`, and headers.
+/// Judges a request to an HTTP API: `GET /path?name=value`, headers, and a body.
 pub(super) fn judge_request(
     policy: &Policy,
     request: &str,
     headers: &[(String, String)],
+    body: &str,
 ) -> Result<Judged, Unusable> {
     let view = session().ok_or(Unusable::Failed)?;
-    let operation = match describe(request, headers) {
+    let operation = match describe(request, headers, body) {
         Ok(operation) => operation,
         Err(why @ NoRequest::Form) => {
             return Err(Unusable::Request(printable(request), why.to_string()));

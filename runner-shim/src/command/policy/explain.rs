@@ -42,6 +42,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "HEADER")]
     header: Vec<String>,
 
+    /// The body of a request; a header says what it is, as in `Content-Type: application/json`
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    body: String,
+
     /// The statement, or several; `-` reads standard input. Of a policy for HTTP APIs a request, as in `GET /path`
     sql: String,
 
@@ -65,7 +69,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     };
     let sql = if args.sql == "-" { standard_input()? } else { args.sql.clone() };
     let judged = if policy.is_for_http() && is_request(&sql) {
-        vec![analysis::judge_request(&policy, &sql, &headers(&args.header)?)?]
+        vec![analysis::judge_request(&policy, &sql, &headers(&args.header)?, &args.body)?]
     } else {
         analysis::judge(&policy, &catalog, &sql, args.rows)?
     };

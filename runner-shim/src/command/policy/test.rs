@@ -109,8 +109,8 @@ fn run(path: &Path) -> Result<(usize, Vec<Failure>), Unusable> {
         let policy = if case.locked { &policy } else { &rules };
         let judged = match &case.asked {
             CaseText::Sql(sql) => analysis::judge(policy, &catalog, sql, case.rows)?,
-            CaseText::Http { request, headers } => {
-                vec![analysis::judge_request(policy, request, headers)?]
+            CaseText::Http { request, headers, body } => {
+                vec![analysis::judge_request(policy, request, headers, body)?]
             }
         };
         failures.extend(compare(case, &judged));

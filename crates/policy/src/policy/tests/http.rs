@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use guard_core::http::{HttpRequest, Method};
+use guard_core::http::{
+    GraphqlKind, GraphqlOperation, GraphqlRequest, HttpRequest, Json, Method, Readings, RequestBody,
+};
 
 use super::*;
 
@@ -40,6 +42,8 @@ fn request(methods: &[&str], url: &str, header: Option<&str>) -> Operation {
         path: path.split('/').skip(1).map(str::to_owned).collect(),
         query: query.split('&').filter_map(pair).collect(),
         headers: header.map(|name| (name.to_owned(), "1".to_owned())).into_iter().collect(),
+        body: RequestBody::Empty,
+        graphql: None,
     };
     let effects = request.methods.iter().map(|method| {
         Effect::new(method.verb(), Object::named(ObjectKind::Path, ObjectName::bare(path)))
@@ -127,10 +131,31 @@ fn what_nobody_would_do_does_not_load() {
         ("rules: [{ name: r, http: { methods: [GET] }, decide: allow }]", "`paths` is missing"),
         ("rules: [{ name: r, http: { paths: a }, decide: allow }]", "`a`"),
         ("rules: [{ name: r, http: { paths: [/a, '*'] }, decide: allow }]", "stands alone"),
+        ("rules: [{ name: r, http: { paths: /a, body: {} }, decide: allow }]", "names nothing"),
+        (
+            "rules: [{ name: r, http: { paths: /a, body: { a: 1 } }, decide: allow }]",
+            "no path into JSON",
+        ),
+        (
+            "rules: [{ name: r, http: { paths: /a, body: { /a: { type: text } } }, decide: allow }]",
+            "`text` is not known",
+        ),
+        (
+            "rules: [{ name: r, http: { paths: /a, body: { /a: [null] } }, decide: allow }]",
+            "expected a text",
+        ),
+        (
+            "rules: [{ name: r, http: { paths: /a, graphql: { operations: read } }, decide: allow }]",
+            "`read` is not known",
+        ),
+        (
+            "rules: [{ name: r, http: { paths: /a, effects: read, graphql: { operations: mutation } }, decide: allow }]",
+            "no operation of GraphQL",
+        ),
         ("rules: [{ name: r, http: { paths: /a, query: {} }, decide: allow }]", "names nothing"),
         (
-            "rules: [{ name: r, http: { paths: /a, body: x }, decide: allow }]",
-            "`body` is not known",
+            "rules: [{ name: r, http: { paths: /a, size: 1 }, decide: allow }]",
+            "`size` is not known",
         ),
         (
             "rules: [{ name: r, http: { paths: /a, effects: drop }, decide: allow }]",
@@ -174,5 +199,111 @@ fn what_nobody_would_do_does_not_load() {
         let text = format!("policy: p\n{rest}\n");
         let problems = Policy::parse("p.yaml", &text).unwrap_err().to_string();
         assert!(problems.contains(problem), "{rest}\n{problems}");
+    }
+}
+
+const BODIES: &str = "\
+policy: p
+rules:
+  - name: admins
+    http: { paths: [/v1/**], body: { $..admin: true } }
+    decide: block
+  - name: draft
+    http: { methods: [POST], paths: [/v1/orders], body: { /draft: true, /tag: 'v*', /size: { type: [integer, 'null'] }, /force: null } }
+    decide: allow
+  - name: asked
+    http: { paths: [/graphql], graphql: { operations: [mutation], fields: [delete*] } }
+    decide: block
+  - name: graphql
+    http: { effects: [read], paths: [/graphql], graphql: { fields: [viewer, 'repo*'] } }
+    decide: allow
+";
+
+fn with_body(request: &Operation, body: RequestBody) -> Operation {
+    let known = HttpRequest::clone(request.request.as_ref().unwrap());
+    Operation { request: Some(Arc::new(HttpRequest { body, ..known })), ..request.clone() }
+}
+
+#[test]
+fn rules_look_into_bodies() {
+    let policy = policy(BODIES);
+    let object = |members: &[(&str, Json)]| {
+        let member = |(name, value): &(&str, Json)| ((*name).to_owned(), value.clone());
+        Json::Object(members.iter().map(member).collect())
+    };
+    let body = |certain, members: &[(&str, Json)]| {
+        RequestBody::Read(Readings { certain, all: vec![object(members)] })
+    };
+    let whole = [
+        ("draft", Json::Bool(true)),
+        ("tag", Json::Text("v1".to_owned())),
+        ("size", Json::Number(7.into())),
+    ];
+    let and = |more: (&'static str, Json)| [&whole[..], &[more]].concat();
+    let post = request(&["POST"], "/v1/orders", None);
+    for (body, expected) in [
+        (body(true, &whole), "allow draft"),
+        (body(false, &whole), "block default-deny"),
+        (body(true, &whole[..2]), "block default-deny"),
+        (body(true, &and(("force", Json::Bool(false)))), "block default-deny"),
+        (body(true, &and(("more", Json::Null))), "allow draft"),
+        (body(true, &and(("Admin", Json::Text("true".to_owned())))), "block admins"),
+        (body(true, &and(("x", object(&[("admin", Json::Bool(true))])))), "block admins"),
+        (RequestBody::Empty, "block default-deny"),
+        (RequestBody::Unread, "block admins"),
+        (RequestBody::Read(Readings { certain: false, all: Vec::new() }), "block admins"),
+    ] {
+        assert_eq!(brief(&policy, &with_body(&post, body.clone())), expected, "{body:?}");
+    }
+    for (methods, path, looks) in [
+        (&["POST"][..], "/v1/orders", true),
+        (&["PUT"], "/V1/x", true),
+        (&["PUT"], "/v2/x", false),
+        (&["POST"], "/graphql/", true),
+        (&["DELETE"], "/graphql", true),
+    ] {
+        let request = request(methods, path, None).request.unwrap();
+        assert_eq!(policy.looks_into(&request), looks, "{methods:?} {path}");
+    }
+}
+
+#[test]
+fn rules_look_at_operations_of_graphql() {
+    let policy = policy(BODIES);
+    let operation = |kind, fields: &[&str]| GraphqlOperation {
+        kind,
+        fields: fields.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    let asks = |methods: &[&str], graphql: Option<GraphqlRequest>| {
+        let operation = request(methods, "/graphql", None);
+        let known = HttpRequest::clone(operation.request.as_ref().unwrap());
+        Operation { request: Some(Arc::new(HttpRequest { graphql, ..known })), ..operation }
+    };
+    let sure = |operations: Vec<GraphqlOperation>| {
+        Some(GraphqlRequest { surely: Some(operations.clone()), possibly: Some(operations) })
+    };
+    let viewer = || operation(GraphqlKind::Query, &["viewer", "repository"]);
+    let delete = || operation(GraphqlKind::Mutation, &["deleteIssue"]);
+    for (methods, graphql, expected) in [
+        (&["POST"][..], sure(vec![viewer()]), "allow graphql"),
+        (&["GET"], sure(vec![viewer()]), "allow graphql"),
+        (&["POST", "DELETE"], sure(vec![viewer()]), "block default-deny"),
+        (&["POST"], sure(vec![operation(GraphqlKind::Subscription, &["viewer"])]), "allow graphql"),
+        (&["POST"], sure(vec![viewer(), delete()]), "block asked"),
+        (
+            &["POST"],
+            sure(vec![operation(GraphqlKind::Mutation, &["viewer"])]),
+            "block default-deny",
+        ),
+        (
+            &["POST"],
+            sure(vec![operation(GraphqlKind::Query, &["viewer", "x"])]),
+            "block default-deny",
+        ),
+        (&["POST"], sure(Vec::new()), "block default-deny"),
+        (&["POST"], Some(GraphqlRequest::UNKNOWN), "block asked"),
+        (&["POST"], None, "block asked"),
+    ] {
+        assert_eq!(brief(&policy, &asks(methods, graphql.clone())), expected, "{graphql:?}");
     }
 }
