@@ -85,6 +85,14 @@ pub fn validator() -> Result<Command> {
     Ok(python)
 }
 
+/// A script of `tests/` that needs packages of Python's.
+pub fn python_script(script: &str) -> Result<Command> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = python(tests)?;
+    python.arg(tests.join(script));
+    Ok(python)
+}
+
 fn python(tests: &Path) -> Result<Command> {
     let usual = tests.join("../.tools/venv/bin/python");
     let python = std::env::var_os("GUARD_TEST_PYTHON").map_or(usual, PathBuf::from);

@@ -20,7 +20,8 @@ pub mod terminal;
 pub use client::{Finished, finish, script};
 pub use corpus::replay;
 pub use driver::{
-    chromium, driver, issuer_script, node_package, python_program, runners_node, story, validator,
+    chromium, driver, issuer_script, node_package, python_program, python_script, runners_node,
+    story, validator,
 };
 pub use issuer::Issuer;
 pub use people::People;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use guard_tests::{Finished, Stage, process::Process, script};
+use guard_tests::{Finished, Stage, process::Process, python_script, script};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -53,7 +53,8 @@ impl Api {
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::serving(dir, &[], |port| format!("http://127.0.0.1:{port}"), policy, how, change)
+        let command = upstream(&dir, &[]);
+        Self::serving(dir, command, |port| format!("http://127.0.0.1:{port}"), policy, how, change)
     }
 
     /// One that is reached by TLS, at an address that clients do not take for their own machine's.
@@ -62,41 +63,64 @@ impl Api {
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| dir.path().join(name).display().to_string();
-        let (certificate, key) = (file("api.pem"), file("api.key"));
-        let made = Command::new("openssl")
-            .args([
-                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api",
-            ])
-            .args(["-addext", &format!("subjectAltName=IP:{ADDRESS}")])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .args(["-out", &certificate, "-keyout", &key])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
+        let (certificate, key) = certificate(&dir);
+        let command = upstream(&dir, &[ADDRESS, &certificate, &key]);
+        Self::serving_tls(dir, command, &certificate, policy, change)
+    }
+
+    /// A service of gRPC, which is reached by TLS.
+    pub(crate) fn with_calls(
+        policy: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = certificate(&dir);
+        let mut command = python_script("http/calls.py").unwrap();
+        command.args(["serve", &certificate, &key]);
+        Self::serving_tls(dir, command, &certificate, policy, change)
+    }
+
+    /// A server of WebSockets.
+    pub(crate) fn with_sockets(policy: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = python_script("http/sockets.py").unwrap();
+        command.arg("serve");
+        let url = |port: &str| format!("http://127.0.0.1:{port}");
+        Self::serving(dir, command, url, policy, "send_as: bearer", |it| it)
+    }
+
+    fn serving_tls(
+        dir: TempDir,
+        command: Command,
+        certificate: &str,
+        policy: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
         let how = format!("send_as: bearer\n    tls_ca: {certificate}");
         let url = |port: &str| format!("https://{ADDRESS}:{port}");
-        Self::serving(dir, &[ADDRESS, &certificate, &key], url, policy, &how, change)
+        Self::serving(dir, command, url, policy, &how, change)
     }
 
     fn serving(
         dir: TempDir,
-        arguments: &[&str],
+        mut command: Command,
         url: impl Fn(&str) -> String,
         policy: &str,
         how: &str,
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let port = dir.path().join("port.log");
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("http/upstream.py");
-        let mut command = Command::new("python3");
-        command.arg(program).arg(dir.path().join("seen")).args(arguments);
         let mut server = Process::start("upstream", &mut command, &port).unwrap();
         let said = || std::fs::read_to_string(&port).unwrap_or_default();
         server.wait_until("port", || said().ends_with('\n')).unwrap();
-        let url = url(said().trim());
+        let url = url(said().lines().next().unwrap_or_default());
         let builder = Stage::builder().policy(policy).api(&url, how, TOKEN);
         Self { stage: change(builder).start().unwrap(), url, _server: server, dir }
+    }
+
+    /// What the server said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("port.log")).unwrap()
     }
 
     /// What reached the server, by method and target.
@@ -151,6 +175,29 @@ impl Api {
     pub(crate) fn record(&self) -> String {
         self.stage.sealed_record().unwrap()
     }
+}
+
+/// The API of `upstream.py`, which writes down what it sees.
+fn upstream(dir: &TempDir, arguments: &[&str]) -> Command {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("http/upstream.py");
+    let mut command = Command::new("python3");
+    command.arg(program).arg(dir.path().join("seen")).args(arguments);
+    command
+}
+
+/// A certificate for the API's address, and its key.
+fn certificate(dir: &TempDir) -> (String, String) {
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (certificate, key) = (file("api.pem"), file("api.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api"])
+        .args(["-addext", &format!("subjectAltName=IP:{ADDRESS}")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-out", &certificate, "-keyout", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    (certificate, key)
 }
 
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {

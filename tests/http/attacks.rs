@@ -97,10 +97,9 @@ fn ambiguous_requests_fail_closed() {
     let record = api.record();
     assert_eq!(record.matches("\"type\":\"refused\"").count(), heads.len(), "{record}");
     // Chunks that two readers could end at different places end the connection.
-    let bodies: Vec<String> =
-        ["5;a=b\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n", "0\r\nX: y\r\n\r\n"]
-            .map(|body| put("Transfer-Encoding: chunked\r\n", body))
-            .into();
+    let bodies: Vec<String> = ["5;a=b\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n", "0\r\nX: y\n\r\n"]
+        .map(|body| put("Transfer-Encoding: chunked\r\n", body))
+        .into();
     for (said, body) in api.raw(&bodies).iter().zip(&bodies) {
         assert!(!said.contains("HTTP/1.1 200"), "{body}\n{said}");
     }

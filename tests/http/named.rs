@@ -32,7 +32,7 @@ fn clients_that_know_nothing_of_guard_call_it_by_its_name() {
                 print(urllib.request.urlopen(os.environ[\"API\"] + \"/v1/echo?by=python\").read().decode())'\n\
                 env; cat \"$SSL_CERT_FILE\" \"$NODE_EXTRA_CA_CERTS\"";
             let text = run(&api, level, script(text)).ok().text();
-            for part in ["by=curl", "by=python", "HTTP/1.1 403", "secrets stay where they are"] {
+            for part in ["by=curl", "by=python", "HTTP/2 403", "secrets stay where they are"] {
                 assert!(text.contains(part), "{level}: no `{part}` in\n{text}");
             }
             assert!(!text.contains(TOKEN) && !text.contains("PRIVATE"), "{level}: {text}");

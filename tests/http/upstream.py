@@ -2,11 +2,12 @@
 
 upstream.py FILE [ADDRESS CERTIFICATE KEY]
 """
-import gzip, json, ssl, sys, threading
+import base64, gzip, hashlib, json, ssl, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 seen = open(sys.argv[1], "a", buffering=1)
 lock = threading.Lock()
+released = threading.Event()
 USERS = {"users": [{"id": 1, "email": "ann@shop.example", "plan": "free"}, {"id": 2, "email": "bob@shop.example", "plan": None}]}
 
 
@@ -31,15 +32,17 @@ class Handler(BaseHTTPRequestHandler):
             while size := int(self.rfile.readline().split(b";")[0], 16):
                 body += self.rfile.read(size)
                 self.rfile.readline()
-            self.rfile.readline()
+            while (line := self.rfile.readline().strip()):
+                self.trailers.append(line.decode())
             return body
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def any(self):
+        self.trailers = []
         body = self.read_body()
         head = [[name.lower(), value] for name, value in self.headers.items()]
         with lock:
-            seen.write(json.dumps({"method": self.command, "target": self.path, "headers": head, "body": len(body)}) + "\n")
+            seen.write(json.dumps({"method": self.command, "target": self.path, "headers": head, "body": len(body), "trailers": self.trailers}) + "\n")
         path = self.path.split("?")[0]
         shown = {"method": self.command, "target": self.path, "headers": dict(head), "body": body.decode(errors="replace")[:2000]}
         if path == "/v1/users":
@@ -60,6 +63,21 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif path == "/v1/large":
             self.answer(200, b"x" * 3_000_000, "application/octet-stream")
+        elif path == "/v1/live":
+            self.switch(self.path.partition("how=")[2])
+        elif path == "/v1/hold":
+            self.answer(200 if released.wait(60) else 504, "held")
+        elif path == "/v1/release":
+            released.set()
+            self.answer(200, "released")
+        elif path == "/v1/trailers":
+            own = self.headers.get("Authorization") or ""
+            trailers = {"X-Checksum": "7", "X-Own": own, "Set-Cookie": "a=b", "Content-Length": "5", "Content-Digest": "8"}
+            self.send_response(200)
+            for name, value in [("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked"), ("Trailer", ", ".join(trailers))]:
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"5\r\nhello\r\n0\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in trailers.items()) + b"\r\n")
         elif path == "/v1/events":
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -72,6 +90,23 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         else:
             self.answer(404 if path == "/v1/missing" else 200, json.dumps(shown))
+
+    def switch(self, how):
+        """Answers to a handshake, of which one is right."""
+        accept = base64.b64encode(hashlib.sha1((self.headers.get("Sec-WebSocket-Key", "") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        said = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+        said.update({
+            "accept": {"Sec-WebSocket-Accept": "x" * 28},
+            "token": {"Upgrade": "h2c"},
+            "extensions": {"Sec-WebSocket-Extensions": "permessage-deflate"},
+            "protocol": {"Sec-WebSocket-Protocol": "chat"},
+        }.get(how, {}))
+        if how == "silent":
+            said = {}
+        if how == "plain":
+            return self.answer(200, "no")
+        # What comes behind is read as requests: a tunnel would carry them past guard.
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in said.items()) + b"\r\n")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = any
 

@@ -83,7 +83,7 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots.clone()) }
 }
 
-/// Towards the commands of a run, in an API's name: they speak HTTP/1.1 in it.
+/// Towards the commands of a run, in an API's name: they speak HTTP/2 or HTTP/1.1 in it.
 pub(crate) fn for_clients(
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
@@ -97,7 +97,7 @@ pub(crate) fn for_clients(
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .map_err(unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -183,6 +183,11 @@ impl Gate {
         self.session.policy.borrow().asks_people()
     }
 
+    /// Whether a rule of the policy depends on a header of this name, so that it must not come in another way.
+    pub fn judges_header(&self, name: &str) -> bool {
+        self.session.policy.borrow().judges_header(name)
+    }
+
     /// Goes on with a message whose statements waited for people: it must be the one that was asked about, by the policy that
     /// asked. What was granted is used up by this.
     ///

@@ -85,6 +85,12 @@ impl Policy {
         self.rules.iter().any(|rule| rule.approval.is_some()) || self.lock_terms().is_some()
     }
 
+    /// Whether some rule depends on a header of this name.
+    pub fn judges_header(&self, name: &str) -> bool {
+        let patterns = self.rules.iter().filter_map(|rule| rule.filter.http.as_ref());
+        patterns.into_iter().any(|pattern| pattern.looks_at_header(name))
+    }
+
     /// What is asked of people about what is not in the lock, if they are asked.
     fn lock_terms(&self) -> Option<&ApprovalTerms> {
         match &self.lock.as_ref()?.unlisted {

@@ -7,6 +7,7 @@
 pub mod alarm;
 pub mod http;
 pub mod postgres;
+mod tls;
 
 /// Decoders as fuzz targets see them.
 #[doc(hidden)]
@@ -15,6 +16,7 @@ pub mod fuzz {
         content::fuzz_body,
         fuzz::{fuzz_head, fuzz_target},
         mask::fuzz::fuzz_json,
+        socket::frames::fuzz_socket,
     };
     pub use crate::postgres::{
         auth::fuzz::fuzz_scram,

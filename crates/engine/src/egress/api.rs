@@ -28,7 +28,7 @@ const LATER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// Takes clients of an API to it.
 pub trait ServeApi: Send + Sync {
-    /// Serves one client that belongs to the run. Its bytes are HTTP/1.1.
+    /// Serves one client that belongs to the run. Its bytes are HTTP/2 or HTTP/1.1.
     fn serve(&self, client: ClientIo) -> BoxFuture<'_, ()>;
 }
 

@@ -10,11 +10,15 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use guard_gate::{Meter, Outcome, Running};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{
+    HeaderMap,
+    body::{Body, Frame, Incoming, SizeHint},
+};
 
 use super::{
     credential::Shown,
     mask::{EventsMasker, JsonMasker, Kind, LinesMasker, Malformed},
+    trailers,
 };
 
 /// What is sent to a client.
@@ -32,6 +36,8 @@ pub(super) struct Passed {
     pub(super) length: Option<u64>,
     pub(super) shown: Arc<Shown>,
     pub(super) held: Vec<u8>,
+    /// What stands behind it, once all else is gone.
+    pub(super) trailers: Option<HeaderMap>,
     pub(super) masker: Option<Masker>,
     pub(super) meter: Option<Meter>,
     /// Done when nothing more may pass: says why.
@@ -110,8 +116,7 @@ impl Passed {
     }
 
     /// Takes bytes from the budgets, if they may pass.
-    fn admit(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        let size = bytes.len() as u64;
+    fn admit(&mut self, size: u64) -> Result<(), &'static str> {
         if let Some(meter) = &mut self.meter
             && meter.admit(std::iter::once((0, size))).exceeded.is_some()
         {
@@ -134,8 +139,19 @@ impl Passed {
         }
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, &'static str>> {
+    /// What goes on of trailers: without what was held back before them, which is another frame.
+    fn behind(&mut self, sent: &HeaderMap) -> Result<HeaderMap, &'static str> {
+        let kept = trailers::of_answer(sent, &self.shown).map_err(|_| "unsound trailers")?;
+        self.admit(trailers::size(&kept))?;
+        Ok(kept)
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, &'static str>> {
         loop {
+            if let Some(trailers) = self.trailers.take() {
+                self.finish(None);
+                return Poll::Ready(Ok(Some(Frame::trailers(trailers))));
+            }
             if self.done {
                 return Poll::Ready(Ok(None));
             }
@@ -150,25 +166,29 @@ impl Passed {
             let piece = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.piece(&data)?,
-                    // Trailers do not go on.
-                    Err(_) => continue,
+                    Err(frame) => {
+                        let last = self.last()?;
+                        let sent = frame.into_trailers().unwrap_or_default();
+                        self.trailers = Some(self.behind(&sent)?);
+                        last
+                    }
                 },
                 Some(Err(_)) => return Poll::Ready(Err("lost")),
                 None => {
                     let last = self.last()?;
-                    self.admit(&last)?;
+                    self.admit(last.len() as u64)?;
                     self.finish(None);
-                    let last = (!last.is_empty()).then(|| Bytes::from(last));
+                    let last = (!last.is_empty()).then(|| Frame::data(Bytes::from(last)));
                     return Poll::Ready(Ok(last));
                 }
             };
             if !piece.is_empty() {
-                self.admit(&piece)?;
+                self.admit(piece.len() as u64)?;
                 // Nobody asks for more than was promised.
                 if self.length == Some(self.outcome.bytes) {
                     self.finish(None);
                 }
-                return Poll::Ready(Ok(Some(piece.into())));
+                return Poll::Ready(Ok(Some(Frame::data(piece.into()))));
             }
         }
     }
@@ -196,7 +216,7 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passed(passed) => match ready!(passed.next(cx)) {
-                Ok(bytes) => Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes)))),
+                Ok(frame) => Poll::Ready(frame.map(Ok)),
                 Err(why) => {
                     passed.finish(Some(why));
                     Poll::Ready(Some(Err(io::Error::other(why))))
@@ -227,6 +247,6 @@ impl Body for Answer {
 
 impl From<Bytes> for Answer {
     fn from(bytes: Bytes) -> Self {
-        Self::Own(Some(bytes))
+        Self::Own((!bytes.is_empty()).then_some(bytes))
     }
 }

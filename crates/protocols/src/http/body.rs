@@ -15,12 +15,8 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::upstream::Outgoing;
+use super::{exchange::Connection, head::HeadError, trailers, upstream::Outgoing};
 
-/// A client that sends nothing for this long while its body is awaited is gone.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a body that is read whole may take.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest body that is read whole.
 pub(super) const MAX_WHOLE: usize = 1 << 20;
 
@@ -28,13 +24,16 @@ pub(super) const MAX_WHOLE: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
     TooLong,
+    /// Something stands behind it, which nobody would look at.
+    Trailers,
     Broken,
 }
 
-/// Reads a body whole.
-pub(super) async fn whole(incoming: Incoming) -> Result<Bytes, Unread> {
+/// Reads a body whole, if it comes within some time.
+pub(super) async fn whole(incoming: Incoming, within: Duration) -> Result<Bytes, Unread> {
     let reading = Limited::new(incoming, MAX_WHOLE).collect();
-    match timeout(WHOLE_TIMEOUT, reading).await {
+    match timeout(within, reading).await {
+        Ok(Ok(body)) if body.trailers().is_some_and(|it| !it.is_empty()) => Err(Unread::Trailers),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLong),
         Ok(Err(_)) | Err(_) => Err(Unread::Broken),
@@ -46,22 +45,67 @@ pub(super) fn read(bytes: Bytes) -> Outgoing {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
+/// Why a body did not go on to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It was over this budget.
+    Over(Exceeded),
+    /// What stands behind it must not go on.
+    Trailers(HeadError),
+    /// The client sent nothing more.
+    Silent,
+    /// The client is gone, or what it sent is no such body.
+    Broken,
+}
+
 /// A body that goes on while it comes in.
 pub(super) struct Passing {
     incoming: Incoming,
+    connection: Arc<Connection>,
     meter: Option<Meter>,
-    /// The budget that it was over.
-    over: Arc<OnceLock<Exceeded>>,
+    stopped: Arc<OnceLock<Stopped>>,
     silence: Pin<Box<Sleep>>,
 }
 
 impl Passing {
     pub(super) fn new(
         incoming: Incoming,
+        connection: Arc<Connection>,
         meter: Option<Meter>,
-        over: Arc<OnceLock<Exceeded>>,
+        stopped: Arc<OnceLock<Stopped>>,
     ) -> Self {
-        Self { incoming, meter, over, silence: Box::pin(sleep(SILENCE)) }
+        let silence = Box::pin(sleep(connection.shared.patience.body));
+        Self { incoming, connection, meter, stopped, silence }
+    }
+
+    fn stop(&self, why: Stopped) -> io::Error {
+        let _ = self.stopped.set(why);
+        io::Error::other("the body was stopped")
+    }
+
+    /// Takes bytes from the budgets, if they may pass.
+    fn admit(&mut self, size: u64) -> Result<(), Stopped> {
+        let Some(meter) = &mut self.meter else { return Ok(()) };
+        match meter.admit(std::iter::once((0, size))).exceeded {
+            Some(exceeded) => Err(Stopped::Over(exceeded)),
+            None => Ok(()),
+        }
+    }
+
+    /// What goes on of a frame.
+    fn frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Stopped> {
+        match frame.into_data() {
+            Ok(data) => {
+                self.admit(data.len() as u64)?;
+                Ok(Frame::data(data))
+            }
+            Err(frame) => {
+                let sent = frame.into_trailers().unwrap_or_default();
+                let kept = self.connection.trailers(&sent).map_err(Stopped::Trailers)?;
+                self.admit(trailers::size(&kept))?;
+                Ok(Frame::trailers(kept))
+            }
+        }
     }
 }
 
@@ -78,23 +122,16 @@ impl Body for Passing {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(this.silence.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+                return Poll::Ready(Some(Err(this.stop(Stopped::Silent))));
             }
         };
-        this.silence.as_mut().reset(Instant::now() + SILENCE);
-        let data = match frame {
+        this.silence.as_mut().reset(Instant::now() + this.connection.shared.patience.body);
+        let passed = match frame {
             None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(_)) => Err(Stopped::Broken),
+            Some(Ok(frame)) => this.frame(frame),
         };
-        if let Some(meter) = &mut this.meter {
-            let size = data.len() as u64;
-            if let Some(exceeded) = meter.admit(std::iter::once((0, size))).exceeded {
-                let _ = this.over.set(exceeded);
-                return Poll::Ready(Some(Err(io::Error::other("over a budget"))));
-            }
-        }
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(passed.map_err(|why| this.stop(why))))
     }
 
     fn is_end_stream(&self) -> bool {

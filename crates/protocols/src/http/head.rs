@@ -7,6 +7,7 @@ mod framing;
 mod lists;
 mod raw;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::http::{InvalidMethod, Method};
 
 pub use self::{
@@ -15,7 +16,10 @@ pub use self::{
 };
 use self::{
     framing::{answer_body, request_body},
-    lists::{ESSENTIAL, HOP_BY_HOP, Kept, LEADS_ASTRAY, LEADS_AWAY, SINGLE, is_forwarding, listed},
+    lists::{
+        ESSENTIAL, HOP_BY_HOP, Kept, LEADS_ASTRAY, LEADS_AWAY, OF_CONNECTION, SINGLE,
+        is_forwarding, listed, may_trail,
+    },
 };
 
 /// Most headers of a message, as many servers have it.
@@ -26,6 +30,9 @@ pub const MAX_FIELD: usize = 16 << 10;
 
 /// Longest head of a message, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;
+
+/// Longest trailers of a message, in bytes: what hyper reads.
+pub const MAX_TRAILERS: usize = 8 << 10;
 
 /// A head that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +50,7 @@ pub enum HeadError {
     Folded,
     #[error("the head cannot be read: {0}")]
     Unreadable(&'static str),
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    #[error("only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here")]
     Version,
     #[error(transparent)]
     Method(#[from] InvalidMethod),
@@ -57,8 +64,10 @@ pub enum HeadError {
     Twice(String),
     #[error("the header Connection names `{0}`, which must not be left out")]
     Connection(String),
-    #[error("the header Upgrade asks for `{0}`: only HTTP/1.1 is spoken here")]
+    #[error("the header Upgrade asks for `{0}`: there are WebSockets here, and nothing else")]
     Upgrade(String),
+    #[error("it asks for a WebSocket in another way than RFC 6455 has it")]
+    WebSocket,
     #[error("the header Expect asks for `{0}`: only `100-continue` is known")]
     Expect(String),
     #[error("there are both Content-Length and Transfer-Encoding")]
@@ -71,6 +80,14 @@ pub enum HeadError {
     UnexpectedBody(Method),
     #[error("the answer switches protocols, which nobody asked for")]
     Switch,
+    #[error("the header `{0}` is about one connection, which HTTP/2 has no headers for")]
+    OfConnection(String),
+    #[error("the scheme is neither `http` nor `https`")]
+    Scheme,
+    #[error("`:authority` and the header Host name different hosts")]
+    Authority,
+    #[error("`{0}` must not stand behind a body: send it as a header")]
+    Trailer(String),
 }
 
 /// A header: the name in lower case, the value without white space around it.
@@ -95,6 +112,13 @@ pub struct RequestHead {
     pub body: Body,
 }
 
+impl RequestHead {
+    /// Whether another protocol is asked for.
+    pub fn is_upgrade(&self) -> bool {
+        self.fields.iter().any(|field| field.name == "upgrade")
+    }
+}
+
 /// An answer whose head is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerHead {
@@ -111,6 +135,11 @@ pub enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2, where frames say whether anything follows the head.
+    Http2 {
+        /// Nothing does.
+        ended: bool,
+    },
 }
 
 /// Looks at the head of a request: what of it goes on.
@@ -121,10 +150,14 @@ pub fn request<'a>(
 ) -> Result<RequestHead, HeadError> {
     let method = Method::new(method)?;
     let all = fields(headers)?;
+    check_version(version, &all)?;
     let body = request_body(&method, version, &all)?;
     let dropped = connection(&all)?;
-    check_upgrade(&all)?;
+    let upgrade = upgrade(&method, version, body, &all)?;
     check_expect(&all)?;
+    let te = elements(&all, "te").any(|element| element.eq_ignore_ascii_case(b"trailers"));
+    let te = te.then(|| Field { name: "te".into(), value: b"trailers".to_vec() });
+    let trailer = announced(&all, body);
     let mut hosts = Vec::new();
     let mut kept = Vec::new();
     for field in all {
@@ -134,12 +167,15 @@ pub fn request<'a>(
         } else if !(HOP_BY_HOP.contains(&name)
             || LEADS_ASTRAY.contains(&name)
             || is_forwarding(name)
-            || matches!(name, "content-length" | "expect")
+            || matches!(name, "content-length" | "expect" | "sec-websocket-extensions")
             || dropped.contains(&field.name))
         {
             kept.push(field);
         }
     }
+    kept.extend(te);
+    kept.extend(trailer);
+    kept.extend(upgrade);
     Ok(RequestHead { method, hosts, fields: kept, body })
 }
 
@@ -154,8 +190,10 @@ pub fn answer<'a>(
         return Err(HeadError::Switch);
     }
     let mut all = fields(headers)?;
+    check_version(version, &all)?;
     let body = answer_body(to, status, version, &all)?;
     let dropped = connection(&all)?;
+    let trailer = announced(&all, body);
     all.retain(|field| {
         let name = field.name.as_str();
         !(HOP_BY_HOP.contains(&name)
@@ -163,7 +201,28 @@ pub fn answer<'a>(
             || name == "content-length"
             || dropped.contains(&field.name))
     });
+    all.extend(trailer);
     Ok(AnswerHead { fields: all, body })
+}
+
+/// Looks at what stands behind the body of a request: all of it goes on, or the request does not.
+pub fn request_trailers<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Vec<Field>, HeadError> {
+    let all = fields(headers)?;
+    match all.iter().find(|field| !may_trail(&field.name)) {
+        Some(field) => Err(HeadError::Trailer(field.name.clone())),
+        None => Ok(all),
+    }
+}
+
+/// Looks at what stands behind the body of an answer: what of it goes on.
+pub fn answer_trailers<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Vec<Field>, HeadError> {
+    let mut all = fields(headers)?;
+    all.retain(|field| may_trail(&field.name));
+    Ok(all)
 }
 
 /// Puts a header of guard's own in the place of whatever could be taken for it.
@@ -236,6 +295,14 @@ fn field(name: &str, value: &[u8]) -> Result<Field, HeadError> {
     Ok(Field { name: lower, value: value.to_vec() })
 }
 
+/// Whether a line is one header.
+pub(crate) fn is_line(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    let (name, value) = line.split_at(colon);
+    std::str::from_utf8(name)
+        .is_ok_and(|name| field(name, value.get(1..).unwrap_or_default()).is_ok())
+}
+
 /// Only space and tab are white space around a value; what else looks like it is a part of it.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
@@ -291,12 +358,71 @@ fn connection(all: &[Field]) -> Result<Vec<String>, HeadError> {
     Ok(named)
 }
 
-/// A client that offers HTTP/2 can do without; whoever asks for anything else could not go on as it wants.
-fn check_upgrade(all: &[Field]) -> Result<(), HeadError> {
-    match elements(all, "upgrade").find(|element| !element.eq_ignore_ascii_case(b"h2c")) {
-        Some(other) => Err(HeadError::Upgrade(shown(other))),
+/// HTTP/2 has other words for what these say, and a server that gets them in HTTP/1.1 would act by them (RFC 9113, section 8.2.2).
+fn check_version(version: Version, all: &[Field]) -> Result<(), HeadError> {
+    match version {
+        Version::Http10 | Version::Http11 => return Ok(()),
+        Version::Http2 { .. } => {}
+    }
+    let is_of_connection = |field: &&Field| {
+        OF_CONNECTION.contains(&field.name.as_str())
+            || (field.name == "te" && !field.value.eq_ignore_ascii_case(b"trailers"))
+    };
+    match all.iter().find(is_of_connection) {
+        Some(field) => Err(HeadError::OfConnection(field.name.clone())),
         None => Ok(()),
     }
+}
+
+/// The header Trailer with those names that may stand behind a body, where that is possible.
+fn announced(all: &[Field], body: Body) -> Option<Field> {
+    match body {
+        Body::None | Body::Length(_) => return None,
+        Body::Chunked | Body::UntilClose => {}
+    }
+    let names = elements(all, "trailer").filter_map(|element| std::str::from_utf8(element).ok());
+    let names: Vec<String> =
+        names.map(str::to_ascii_lowercase).filter(|it| may_trail(it)).collect();
+    let value = names.join(", ").into_bytes();
+    (!names.is_empty()).then(|| Field { name: "trailer".into(), value })
+}
+
+/// The header Upgrade, if it asks for a WebSocket in the one way that there is (RFC 6455, section 4.1). A client that offers HTTP/2 can do
+/// without; whoever asks for anything else could not go on as it wants.
+fn upgrade(
+    method: &Method,
+    version: Version,
+    body: Body,
+    all: &[Field],
+) -> Result<Option<Field>, HeadError> {
+    let mut asked = Vec::new();
+    for element in elements(all, "upgrade") {
+        match element.to_ascii_lowercase().as_slice() {
+            b"h2c" => {}
+            b"websocket" => asked.push(element),
+            _ => return Err(HeadError::Upgrade(shown(element))),
+        }
+    }
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let only = |name: &str| {
+        let mut values = all.iter().filter(|field| field.name == name);
+        values.next().filter(|_| values.next().is_none()).map(|field| &*field.value)
+    };
+    let is_named = elements(all, "connection").any(|it| it.eq_ignore_ascii_case(b"upgrade"));
+    let key = only("sec-websocket-key").and_then(|key| STANDARD.decode(key).ok());
+    let is_right = method.as_str() == "GET"
+        && version == Version::Http11
+        && body == Body::None
+        && elements(all, "upgrade").count() == 1
+        && is_named
+        && key.is_some_and(|key| key.len() == 16)
+        && only("sec-websocket-version") == Some(b"13");
+    if !is_right {
+        return Err(HeadError::WebSocket);
+    }
+    Ok(Some(Field { name: "upgrade".into(), value: b"websocket".to_vec() }))
 }
 
 fn check_expect(all: &[Field]) -> Result<(), HeadError> {

@@ -63,15 +63,22 @@ impl<'a> Looked<'a> {
             let parts = self.masks.is_some()
                 && matches!(method.as_str(), "GET" | "HEAD")
                 && ASK_FOR_PARTS.contains(&name);
-            name != "accept-encoding" && !parts
+            !matches!(name, "accept-encoding" | "grpc-accept-encoding") && !parts
         });
         fields.push(Field { name: "accept-encoding".into(), value: b"identity".to_vec() });
     }
 
-    /// What goes on of the head of the answer to a method.
-    pub(super) fn head(&self, to: &Method, parts: &Parts, shown: &Shown) -> Result<Head, String> {
+    /// What goes on of the head of the answer to a method. `ended`: there is no body.
+    pub(super) fn head(
+        &self,
+        to: &Method,
+        parts: &Parts,
+        ended: bool,
+        shown: &Shown,
+    ) -> Result<Head, String> {
         let version = match parts.version {
             Version::HTTP_10 => head::Version::Http10,
+            Version::HTTP_2 => head::Version::Http2 { ended },
             _ => head::Version::Http11,
         };
         let status = parts.status.as_u16();
@@ -79,12 +86,12 @@ impl<'a> Looked<'a> {
         let head = head::answer(to, status, version, headers).map_err(|error| error.to_string())?;
         let is_empty = matches!(head.body, Body::None | Body::Length(0));
         let value = |name: &str| head.fields.iter().find(|it| it.name == name).map(|it| &*it.value);
-        let encoding = value("content-encoding");
-        if !is_empty && encoding.is_some_and(|it| !it.eq_ignore_ascii_case(b"identity")) {
-            let encoding = encoding.unwrap_or_default().escape_ascii().to_string();
-            return Err(format!(
-                "it comes with Content-Encoding `{encoding}`, and guard asked for none"
-            ));
+        for name in ["Content-Encoding", "grpc-encoding"] {
+            let encoding = value(&name.to_ascii_lowercase());
+            if !is_empty && encoding.is_some_and(|it| !it.eq_ignore_ascii_case(b"identity")) {
+                let encoding = encoding.unwrap_or_default().escape_ascii().to_string();
+                return Err(format!("it comes with {name} `{encoding}`, and guard asked for none"));
+            }
         }
         let masker = match &self.masks {
             Some(masks) if !is_empty => {

@@ -2,15 +2,18 @@
 //!
 //! A connection goes through these rooms:
 //!
-//! 1. [`wire`]: what a client sends, read strictly. hyper gets nothing else.
+//! 1. [`begun`]: which version of HTTP a client speaks; [`serve`]: its connection. [`wire`]: what it sends in HTTP/1.1, read strictly,
+//!    so that hyper gets nothing else; [`two`]: its streams in HTTP/2. From here on there are requests, whatever they came in.
 //! 2. [`head`]: which headers go on, and where the body ends, so that nobody behind reads another request than guard.
 //! 3. [`target`]: the one path and query that a target stands for. What is matched is what is sent.
 //! 4. [`matching`]: the request as rules look at it, with methods that are meant besides the one that was sent; [`operation`]: what
 //!    the gate is asked. Where a rule looks into bodies, [`content`] says what one could be taken for.
 //! 5. [`exchange`]: judged, sent to the resource ([`upstream`]) with its credential ([`credential`]), and the answer passed on.
 //! 6. [`looked_into`] and [`answer`]: the credential is hidden in it ([`hide`]), and fields are masked ([`mask`]) while it comes in.
+//! 7. [`socket`]: what a connection becomes that asked for a WebSocket and got one.
 
 mod answer;
+mod begun;
 mod body;
 pub(crate) mod content;
 mod credential;
@@ -24,36 +27,60 @@ pub mod mask;
 pub mod matching;
 mod operation;
 mod refuse;
+mod serve;
+pub(crate) mod socket;
 pub mod target;
+mod tasks;
+mod trailers;
 mod turn_away;
+mod two;
 mod upstream;
+mod verb;
 mod wire;
 
-use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::future::{BoxFuture, Either, select};
 use guard_core::{SendAs, TlsMode};
 use guard_gate::{ConnectionInfo, SessionGate};
-use hyper::{Request, body::Incoming, server::conn::http1::Builder, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{io::AsyncWriteExt as _, sync::Mutex};
+use hyper::header::HeaderValue;
+use tokio::time::timeout;
 
 pub use self::describe::{NoRequest, describe};
 use self::{
+    begun::{Begun, Spoken},
     credential::Credentials,
     exchange::Connection,
     operation::Operations,
     refuse::Refusal,
     target::{Authority, Scheme},
-    upstream::Upstream,
-    wire::{Heads, Strict},
+    upstream::{Order, Upstream},
 };
 pub(crate) use turn_away::turn_away;
 
 use crate::{Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
 
-/// How long a connection may be without a whole head: before its first request, and between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A connection may be without a whole head for so long: before its first request, and between two.
+    pub head: Duration,
+    /// A client that sends nothing for this long while its body is awaited is gone.
+    pub body: Duration,
+    /// A body that is read whole may take so long.
+    pub whole_body: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { head: minute, body: minute, whole_body: minute }
+    }
+}
 
 /// Serves clients of one HTTP API in one session.
 pub struct HttpHandler {
@@ -62,11 +89,12 @@ pub struct HttpHandler {
 
 /// What all connections of a session have in common.
 struct Shared {
+    patience: Patience,
     resource: Arc<dyn Resource>,
     /// The resource's own name.
     authority: Authority,
     /// The same as the header Host.
-    host: String,
+    host: HeaderValue,
     credentials: Credentials,
     operations: Operations,
 }
@@ -79,6 +107,14 @@ pub struct NoAddress(String);
 impl HttpHandler {
     /// A handler for a resource.
     pub fn new(resource: Arc<dyn Resource>) -> Result<Arc<Self>, NoAddress> {
+        Self::patient(resource, Patience::default())
+    }
+
+    /// One that gives clients so much time.
+    pub fn patient(
+        resource: Arc<dyn Resource>,
+        patience: Patience,
+    ) -> Result<Arc<Self>, NoAddress> {
         let spec = resource.spec();
         let scheme = match spec.tls {
             TlsMode::VerifyFull => Scheme::Https,
@@ -90,9 +126,10 @@ impl HttpHandler {
             (Scheme::Https, 443) | (Scheme::Http, 80) => authority.host.to_string(),
             (Scheme::Https | Scheme::Http, _) => authority.to_string(),
         };
+        let host = HeaderValue::from_str(&host).map_err(|_| NoAddress(spec.address.clone()))?;
         let credentials = Credentials::new(spec.send_as.clone().unwrap_or(SendAs::Bearer));
         let operations = Operations::default();
-        let shared = Shared { authority, host, credentials, operations, resource };
+        let shared = Shared { patience, authority, host, credentials, operations, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 
@@ -119,72 +156,27 @@ impl HttpHandler {
                 return Err(ProtocolError::Guard(error.to_string()));
             }
         };
-        let heads = Arc::<Heads>::default();
-        let upstream = Mutex::<Upstream>::default();
-        let (shared, strict) = (self.shared.clone(), Strict::new(client, heads.clone()));
-        let connection = Arc::new(Connection { shared, gate, heads: heads.clone(), upstream });
-        let closed = serve(connection.clone(), strict, &heads).await;
+        let begun = timeout(self.shared.patience.head, Begun::read(client));
+        let (client, spoken) = match select(pin!(begun), pin!(gate.ended())).await {
+            Either::Left((Ok(begun), _)) => begun?,
+            Either::Left((Err(_), _)) => return Ok(Closed::Client),
+            Either::Right((reason, _)) => return Ok(Closed::Session(reason)),
+        };
+        let order = match spoken {
+            Spoken::One => Order::OneByOne,
+            Spoken::Two => Order::Parallel,
+        };
+        let shared = self.shared.clone();
+        let upstream = Upstream::new(shared.host.clone(), order);
+        let connection = Arc::new(Connection { shared, gate, upstream, tunnel: Mutex::default() });
+        let closed = match spoken {
+            Spoken::One => serve::one(connection.clone(), client).await,
+            Spoken::Two => serve::two(connection.clone(), client).await,
+        };
         if let Some(connection) = Arc::into_inner(connection) {
             connection.gate.close(closed.as_ref().err().map(ToString::to_string));
         }
         closed
-    }
-}
-
-async fn serve(
-    connection: Arc<Connection>,
-    strict: Strict,
-    heads: &Heads,
-) -> Result<Closed, ProtocolError> {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answering = connection.clone().answer(request.into_body());
-        Box::pin(async { Ok::<_, Infallible>(answering.await) })
-    });
-    let mut builder = Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(head::MAX_FIELDS + 1)
-        .max_buf_size(2 * head::MAX_HEAD);
-    let mut serving = builder.serve_connection(TokioIo::new(strict), service);
-    let mut over = None;
-    let served = {
-        let ended = pin!(connection.gate.ended());
-        let both = select(poll_fn(|cx| serving.poll_without_shutdown(cx)), ended);
-        match both.await {
-            Either::Left((served, _)) => Some(served),
-            Either::Right((reason, _)) => {
-                over = Some(reason);
-                None
-            }
-        }
-    };
-    let served = match served {
-        Some(served) => served,
-        None => {
-            // What is being answered is told so; nothing more is taken.
-            std::pin::Pin::new(&mut serving).graceful_shutdown();
-            poll_fn(|cx| serving.poll_without_shutdown(cx)).await
-        }
-    };
-    let mut client = serving.into_parts().io.into_inner();
-    if let Some(reason) = over {
-        let _ = client.shutdown().await;
-        return Ok(Closed::Session(reason));
-    }
-    if let Some(why) = heads.refused() {
-        let refusal = connection.bad_head(why.to_string()).await;
-        // In the middle of an answer it would be taken for a part of it.
-        if served.is_ok() {
-            let _ = client.write_all(&refusal.bytes()).await;
-        }
-        let _ = client.shutdown().await;
-        return Err(ProtocolError::Client(why.to_string()));
-    }
-    let _ = client.shutdown().await;
-    match served {
-        Ok(()) => Ok(Closed::Client),
-        Err(error) => Err(ProtocolError::Client(error.to_string())),
     }
 }
 

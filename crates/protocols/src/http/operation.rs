@@ -12,7 +12,7 @@ use guard_core::{
 };
 use guard_gate::{BoundParameters, Parameters};
 
-use super::target::Target;
+use super::{target::Target, verb::verb};
 
 /// Operations that are kept to be found again. When full, all are forgotten: the cost is a line of the record.
 const MAX_KEPT: usize = 1024;
@@ -48,7 +48,7 @@ impl Operations {
 
 fn understood(request: HttpRequest, target: &Target) -> Operation {
     let path = || Object::named(ObjectKind::Path, ObjectName::bare(target.path()));
-    let effects = request.methods.iter().map(|method| Effect::new(method.verb(), path()));
+    let effects = request.methods.iter().map(|method| Effect::new(verb(method, &request), path()));
     let mut names = request.methods.iter().map(|method| method.as_str());
     let mut label = names.next().unwrap_or_default().to_owned();
     for meant in names {

@@ -2,10 +2,17 @@
 
 use bytes::Bytes;
 use guard_core::{Denial, DenialCode, EndReason};
-use hyper::{Response, StatusCode, header::CONTENT_TYPE};
+use hyper::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use crate::TurnedAway;
+
+/// What is encoded in a message of gRPC.
+const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -63,6 +70,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_GATEWAY, title)
     }
 
+    /// The body of the request did not come.
+    pub(super) fn incomplete() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come to its end")
+    }
+
     /// The answer came and cannot be looked into.
     pub(super) fn unreadable(why: &str) -> Self {
         let title = format!("the answer is refused: {why} ({})", DenialCode::Mask.number());
@@ -94,8 +106,36 @@ impl Refusal {
     pub(super) fn answer<B: From<Bytes>>(&self) -> Response<B> {
         let mut answer = Response::new(Bytes::from(self.body()).into());
         *answer.status_mut() = self.status;
-        answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(PROBLEM));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         answer
+    }
+
+    /// The answer to a call of gRPC: its status, and nothing else.
+    pub(super) fn answer_to_call<B: From<Bytes>>(&self) -> Response<B> {
+        let text = |name: &str| self.members.get(name).and_then(Value::as_str).unwrap_or_default();
+        let message = [text("title"), text("hint")].join("\nhint: ");
+        let message =
+            utf8_percent_encode(message.trim_end_matches("\nhint: "), MESSAGE).to_string();
+        let mut answer = Response::new(Bytes::new().into());
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(call_status(self.status)));
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert("grpc-message", message);
+        }
+        answer
+    }
+
+    /// The end of a connection of HTTP/2 on which nothing was answered (RFC 9113, section 6.8).
+    pub(super) fn goaway(&self) -> Vec<u8> {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        const LAST_STREAM: [u8; 4] = [0; 4];
+        const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+        let title = self.members.get("title").and_then(Value::as_str).unwrap_or_default();
+        let words = title.as_bytes().get(..title.len().min(200)).unwrap_or_default();
+        let length = u8::try_from(words.len() + 8).unwrap_or_default();
+        let head = [0, 0, length, 7, 0, 0, 0, 0, 0];
+        [&SETTINGS[..], &head, &LAST_STREAM, &REFUSED_STREAM, words].concat()
     }
 
     /// The answer as bytes, after which the connection is closed.
@@ -106,6 +146,18 @@ impl Refusal {
             "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
         )
         .into_bytes()
+    }
+}
+
+/// The code of gRPC that says the same.
+fn call_status(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "3",
+        401 => "16",
+        403 => "7",
+        408 | 504 => "4",
+        413 | 429 => "8",
+        _ => "14",
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{head::MAX_HEAD, refuse::Refusal};
+use super::{begun::PREFACE, head::MAX_HEAD, refuse::Refusal};
 use crate::{ClientIo, TurnedAway};
 
 /// A client that does not send its head within this learns nothing.
@@ -26,12 +26,20 @@ pub(super) async fn say(mut client: ClientIo, refusal: &Refusal) {
 
 async fn answer(client: &mut ClientIo, refusal: &Refusal) -> std::io::Result<()> {
     let mut head = Vec::new();
-    while memchr::memmem::find(&head, b"\n\r\n").is_none() && head.len() < MAX_HEAD {
+    while !is_whole(&head) {
         if client.read_buf(&mut head).await? == 0 {
             return Ok(());
         }
     }
-    client.write_all(&refusal.bytes()).await?;
+    let is_two = head.starts_with(PREFACE);
+    let said = if is_two { refusal.goaway() } else { refusal.bytes() };
+    client.write_all(&said).await?;
     client.flush().await?;
     client.shutdown().await
+}
+
+/// Whether this is a head, or as much as one may be, or the preface of HTTP/2, in which there is an empty line, too.
+fn is_whole(head: &[u8]) -> bool {
+    let is_part = PREFACE.starts_with(head) && head.len() < PREFACE.len();
+    !is_part && (head.len() >= MAX_HEAD || memchr::memmem::find(head, b"\n\r\n").is_some())
 }

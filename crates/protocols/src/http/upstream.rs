@@ -1,28 +1,43 @@
-//! The connection to the real server. What is sent there was permitted.
+//! The connections to the real server, for one client. What is sent there was permitted.
+//!
+//! The client's requests do not wait for each other: a server that speaks HTTP/2 gets them over one connection, another one over as many as
+//! are under way at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use guard_core::TlsMode;
 use guard_gate::{Permit, Running};
 use http_body_util::combinators::BoxBody;
 use hyper::{
-    Request, Response,
+    Request, Response, Uri,
     body::Incoming,
-    client::conn::http1::{Builder, SendRequest},
+    client::conn::{TrySendError, http1, http2},
+    header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE},
+    http::uri::Scheme,
 };
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::{task::AbortHandle, time::timeout};
-use tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
+use tokio::time::timeout;
 
-use super::head::{MAX_FIELDS, MAX_HEAD};
-use crate::{ClientIo, ProtocolError, Resource};
+use super::{
+    head::{MAX_FIELDS, MAX_HEAD},
+    tasks::Tasks,
+    two,
+};
+use crate::{ClientIo, ProtocolError, Resource, tls};
 
-/// How long TLS may take.
-const TLS_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may think before it answers: as long as the longest requests that are usual.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How many connections without a request are kept, where a server speaks HTTP/1.1.
+const MAX_IDLE: usize = 8;
+/// HTTP/1.1 in ALPN.
+const ALPN_ONE: &[u8] = b"http/1.1";
+/// How often a request is tried that never left, because the server closes connections.
+const MAX_TRIES: usize = 3;
 
 /// The body of a request.
 pub(super) type Outgoing = BoxBody<Bytes, std::io::Error>;
@@ -35,28 +50,62 @@ pub(super) enum Failed {
     Broken(ProtocolError),
 }
 
-/// Connections to the resource for one client, one at a time.
-#[derive(Default)]
+/// Whether a client has several requests under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    OneByOne,
+    Parallel,
+}
+
+/// Connections to the resource for one client.
 pub(super) struct Upstream {
-    open: Option<Open>,
+    /// The resource's own name, as the header Host.
+    host: HeaderValue,
+    order: Order,
+    open: Mutex<Open>,
+    /// Held by who opens a connection while it is not known whether one is enough.
+    opening: tokio::sync::Mutex<()>,
+    tasks: Tasks,
 }
 
+#[derive(Default)]
 struct Open {
-    sender: SendRequest<Outgoing>,
-    task: AbortHandle,
+    spoken: Option<Spoken>,
+    one: Vec<http1::SendRequest<Outgoing>>,
+    two: Option<http2::SendRequest<Outgoing>>,
 }
 
-impl Drop for Open {
+/// What the server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    One,
+    Two,
+}
+
+enum Sender {
+    One(http1::SendRequest<Outgoing>),
+    Two(http2::SendRequest<Outgoing>),
+}
+
+impl Drop for Upstream {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.abort();
     }
 }
 
 impl Upstream {
+    pub(super) fn new(host: HeaderValue, order: Order) -> Self {
+        let (open, opening, tasks) =
+            (Mutex::default(), tokio::sync::Mutex::default(), Tasks::default());
+        Self { host, order, open, opening, tasks }
+    }
+
     /// Sends a request that was permitted, and gives the answer's head. Once: only what never left is sent again. `limit` is what is
     /// left of its time.
+    ///
+    /// Dropped, it takes its connection with it, or its stream: what comes late would be the answer to another request.
     pub(super) async fn send(
-        &mut self,
+        &self,
         resource: &dyn Resource,
         permit: Permit,
         request: Request<Outgoing>,
@@ -64,77 +113,230 @@ impl Upstream {
     ) -> (Running, Result<Response<Incoming>, Failed>) {
         let running = permit.spend();
         let limit = limit.unwrap_or(ANSWER_TIMEOUT).min(ANSWER_TIMEOUT);
-        let sent = match timeout(limit, self.send_once(resource, request)).await {
+        let sending = async {
+            if request.headers().contains_key(UPGRADE) {
+                self.send_alone(resource, request).await
+            } else {
+                self.send_once(resource, request).await
+            }
+        };
+        let sent = match timeout(limit, sending).await {
             Ok(sent) => sent.map_err(Failed::Broken),
             Err(_) => Err(Failed::Late),
         };
-        if sent.is_err() {
-            // What comes late would be the answer to another request.
-            self.open = None;
-        }
         (running, sent)
     }
 
     async fn send_once(
-        &mut self,
+        &self,
         resource: &dyn Resource,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, ProtocolError> {
+        let mut tries = 1;
         loop {
-            let mut there = self.open.take();
-            if let Some(open) = &mut there
-                && open.sender.ready().await.is_err()
-            {
-                there = None;
-            }
-            let is_new = there.is_none();
-            let open = match there {
-                Some(open) => open,
-                None => connect(resource).await?,
+            let (mut sender, is_new) = self.sender(resource).await?;
+            let mut error = match sender.send(self.fitting(request, &sender)?).await {
+                Ok(answer) => {
+                    self.keep(sender);
+                    return Ok(answer);
+                }
+                Err(error) => error,
             };
-            let open = self.open.insert(open);
-            match open.sender.try_send_request(request).await {
-                Ok(answer) => return Ok(answer),
-                Err(mut error) => {
-                    self.open = None;
-                    match error.take_message() {
-                        // The server closed it in the same moment; nothing of the request has left.
-                        Some(unsent) if !is_new => request = unsent,
-                        Some(_) | None => {
-                            return Err(ProtocolError::Resource(error.into_error().to_string()));
-                        }
+            self.forget(&sender);
+            match error.take_message() {
+                // The server closed it in the same moment; nothing of the request has left.
+                Some(unsent) if !is_new && tries < MAX_TRIES => request = unsent,
+                Some(_) | None => {
+                    return Err(ProtocolError::Resource(error.into_error().to_string()));
+                }
+            }
+            tries += 1;
+        }
+    }
+
+    /// Sends a request that asks for another protocol, over a connection that is for nothing else.
+    async fn send_alone(
+        &self,
+        resource: &dyn Resource,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, ProtocolError> {
+        let broken = |error: hyper::Error| ProtocolError::Resource(error.to_string());
+        let (stream, _) = reach(resource, &[ALPN_ONE]).await?;
+        let (sender, connection) =
+            one_builder().handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        self.tasks.spawn(async move { drop(connection.with_upgrades().await) });
+        let mut sender = Sender::One(sender);
+        let request = self.fitting(request, &sender)?;
+        sender.send(request).await.map_err(|error| broken(error.into_error()))
+    }
+
+    /// A request as it is written in the version of a connection.
+    fn fitting(
+        &self,
+        mut request: Request<Outgoing>,
+        sender: &Sender,
+    ) -> Result<Request<Outgoing>, ProtocolError> {
+        let unfit = || ProtocolError::Guard("the request cannot be written anew".into());
+        let path = request.uri().path_and_query().cloned().ok_or_else(unfit)?;
+        match sender {
+            Sender::One(_) => {
+                *request.uri_mut() = Uri::from(path);
+                let headers = request.headers_mut();
+                headers.insert(HOST, self.host.clone());
+                // What is meant for the next hop has to be named.
+                if headers.contains_key(UPGRADE) {
+                    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                } else if headers.contains_key(TE) {
+                    headers.insert(CONNECTION, HeaderValue::from_static("te"));
+                }
+            }
+            Sender::Two(_) => {
+                let uri = Uri::builder().scheme(Scheme::HTTPS).authority(self.host.as_bytes());
+                *request.uri_mut() = uri.path_and_query(path).build().map_err(|_| unfit())?;
+                request.headers_mut().remove(HOST);
+                request.headers_mut().remove(CONNECTION);
+            }
+        }
+        Ok(request)
+    }
+
+    // === connections ===
+
+    /// A connection that is free, and whether it was opened for this.
+    async fn sender(&self, resource: &dyn Resource) -> Result<(Sender, bool), ProtocolError> {
+        if let Some(sender) = self.free().await {
+            return Ok((sender, false));
+        }
+        let spoken = self.open().spoken;
+        let opening = match spoken {
+            Some(Spoken::One) => None,
+            Some(Spoken::Two) | None => Some(self.opening.lock().await),
+        };
+        // Somebody else may have opened it meanwhile.
+        if opening.is_some()
+            && let Some(sender) = self.free().await
+        {
+            return Ok((sender, false));
+        }
+        let sender = self.connect(resource).await?;
+        Ok((sender, true))
+    }
+
+    async fn free(&self) -> Option<Sender> {
+        loop {
+            let taken = self.open().take(self.order)?;
+            match taken {
+                Sender::Two(sender) => return Some(Sender::Two(sender)),
+                Sender::One(mut sender) => {
+                    if sender.ready().await.is_ok() {
+                        return Some(Sender::One(sender));
                     }
                 }
             }
         }
     }
+
+    /// Takes a connection back whose answer has begun.
+    fn keep(&self, sender: Sender) {
+        match sender {
+            Sender::One(sender) => self.open().one.push(sender),
+            // It never was away.
+            Sender::Two(_) => {}
+        }
+    }
+
+    fn forget(&self, sender: &Sender) {
+        match sender {
+            Sender::One(_) => {}
+            Sender::Two(_) => self.open().two = None,
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self, resource: &dyn Resource) -> Result<Sender, ProtocolError> {
+        let (stream, spoken) = reach(resource, &[two::ALPN, ALPN_ONE]).await?;
+        let broken = |error: hyper::Error| ProtocolError::Resource(error.to_string());
+        let io = TokioIo::new(stream);
+        // What goes wrong in a connection is an error of whoever sends or reads.
+        let sender = match spoken {
+            Spoken::One => {
+                let (sender, connection) = one_builder().handshake(io).await.map_err(broken)?;
+                self.tasks.spawn(async move { drop(connection.await) });
+                Sender::One(sender)
+            }
+            Spoken::Two => {
+                let builder = two::client(self.tasks.clone());
+                let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
+                self.tasks.spawn(async move { drop(connection.await) });
+                self.open().two = Some(sender.clone());
+                Sender::Two(sender)
+            }
+        };
+        self.open().spoken = Some(spoken);
+        Ok(sender)
+    }
 }
 
-async fn connect(resource: &dyn Resource) -> Result<Open, ProtocolError> {
+/// Opens a connection in which one of these is spoken.
+async fn reach(
+    resource: &dyn Resource,
+    alpn: &[&[u8]],
+) -> Result<(ClientIo, Spoken), ProtocolError> {
     let unreachable = |error| ProtocolError::Resource(format!("it cannot be reached: {error}"));
     let tcp = resource.dial().await.map_err(unreachable)?;
     tcp.set_nodelay(true)?;
-    let stream: ClientIo = match resource.spec().tls {
-        TlsMode::Disable => Box::new(tcp),
+    match resource.spec().tls {
+        TlsMode::Disable => Ok((Box::new(tcp), Spoken::One)),
         TlsMode::VerifyFull => {
-            let address = &resource.spec().address;
-            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let name = ServerName::try_from(host)
-                .map_err(|_| ProtocolError::Guard(format!("`{address}` has no name for TLS")))?;
-            let connector = TlsConnector::from(Arc::clone(&resource.tls()));
-            let stream = timeout(TLS_TIMEOUT, connector.connect(name, tcp)).await;
-            let stream = stream.map_err(|_| ProtocolError::Resource("TLS took too long".into()))?;
-            Box::new(stream.map_err(|error| ProtocolError::Resource(format!("TLS: {error}")))?)
+            let mut config = ClientConfig::clone(&resource.tls());
+            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+            let stream = tls::open(resource, Arc::new(config), tcp).await?;
+            let is_two = stream.get_ref().1.alpn_protocol() == Some(two::ALPN);
+            Ok((Box::new(stream), if is_two { Spoken::Two } else { Spoken::One }))
         }
-    };
-    let mut builder = Builder::new();
+    }
+}
+
+fn one_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder.max_headers(MAX_FIELDS).max_buf_size(2 * MAX_HEAD);
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| ProtocolError::Resource(error.to_string()))?;
-    // What goes wrong in it is an error of whoever sends or reads.
-    let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-    Ok(Open { sender, task })
+    builder
+}
+
+impl Open {
+    /// One that can be used, or, where requests come one by one, will be.
+    fn take(&mut self, order: Order) -> Option<Sender> {
+        if let Some(sender) = &self.two {
+            if !sender.is_closed() {
+                return Some(Sender::Two(sender.clone()));
+            }
+            self.two = None;
+        }
+        self.one.retain(|sender| !sender.is_closed());
+        let mut idle = 0;
+        self.one.retain(|sender| {
+            idle += usize::from(sender.is_ready());
+            idle <= MAX_IDLE || !sender.is_ready()
+        });
+        let free = match order {
+            Order::OneByOne => self.one.len().checked_sub(1),
+            Order::Parallel => self.one.iter().rposition(http1::SendRequest::is_ready),
+        };
+        free.map(|at| Sender::One(self.one.swap_remove(at)))
+    }
+}
+
+impl Sender {
+    async fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        match self {
+            Self::One(sender) => sender.try_send_request(request).await,
+            Self::Two(sender) => sender.try_send_request(request).await,
+        }
+    }
 }

@@ -4,21 +4,19 @@
 //! other way. The rest of this file writes words of guard's own, or messages that hold no statement. Of guard's own are
 //! those that have a statement planned: see [`super::planner`].
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use guard_core::TlsMode;
 use guard_gate::{Permit, Running};
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_rustls::TlsConnector;
 
 use super::{
     auth::client::{self, ExpectServerFirst, NotShown},
     cancel::CancelKey,
     frame::{Broken, Fields, HEADER, Header, MAX_CONTROL, put, put_sized, put_text},
 };
-use crate::{ClientIo, Credential, ProtocolError, Resource};
+use crate::{ClientIo, Credential, ProtocolError, Resource, tls};
 
 /// Protocol 3.0.
 const VERSION: i32 = 196_608;
@@ -424,16 +422,7 @@ async fn open(
                 .into(),
         ));
     }
-    let address = &resource.spec().address;
-    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(host)
-        .map_err(|_| ProtocolError::Guard(format!("`{address}` has no name for TLS")))?;
-    let connector = TlsConnector::from(Arc::clone(&resource.tls()));
-    let stream = connector
-        .connect(name, tcp)
-        .await
-        .map_err(|error| ProtocolError::Resource(format!("TLS: {error}")))?;
+    let stream = tls::open(resource, resource.tls(), tcp).await?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let binding = certificate.and_then(|certificate| client::server_end_point(certificate));
     Ok((Box::new(stream), Some(binding)))

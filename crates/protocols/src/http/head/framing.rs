@@ -11,7 +11,7 @@ pub enum Body {
     None,
     /// After so many bytes.
     Length(u64),
-    /// With the last chunk.
+    /// With the last chunk, or where frames say so.
     Chunked,
     /// With the connection: answers only.
     UntilClose,
@@ -25,9 +25,12 @@ pub(super) fn request_body(
     version: Version,
     all: &[Field],
 ) -> Result<Body, HeadError> {
-    let body = match declared(version, all)? {
-        Some(Body::Length(0)) | None => Body::None,
-        Some(body) => body,
+    let body = match (declared(version, all)?, version) {
+        (Some(Body::Length(1..)), Version::Http2 { ended: true }) => return Err(HeadError::Length),
+        (Some(Body::Length(0)), _) => Body::None,
+        (Some(body), _) => body,
+        (None, Version::Http2 { ended: false }) => Body::Chunked,
+        (None, Version::Http10 | Version::Http11 | Version::Http2 { ended: true }) => Body::None,
     };
     match (method.as_str(), body) {
         // A server that does not expect a body may take it for the next request.
@@ -49,7 +52,10 @@ pub(super) fn answer_body(
     let declared = declared(version, all)?;
     Ok(match (to.as_str(), status) {
         ("HEAD", _) | (_, 100..=199 | 204 | 304) => Body::None,
-        _ => declared.unwrap_or(Body::UntilClose),
+        _ => declared.unwrap_or(match version {
+            Version::Http2 { ended: true } => Body::None,
+            Version::Http10 | Version::Http11 | Version::Http2 { ended: false } => Body::UntilClose,
+        }),
     })
 }
 

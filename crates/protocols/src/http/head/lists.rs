@@ -1,5 +1,7 @@
 //! Headers with a meaning of their own, by their names in lower case.
 
+use super::canonical;
+
 /// What is meant for the next hop only (RFC 9110, section 7.6.1), and what used to be.
 pub(super) const HOP_BY_HOP: [&str; 11] = [
     "connection",
@@ -14,6 +16,43 @@ pub(super) const HOP_BY_HOP: [&str; 11] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What has no place in HTTP/2, but for `te` (RFC 9113, section 8.2.2).
+pub(super) const OF_CONNECTION: [&str; 6] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What a recipient must know before a body, besides what is in the other lists and what begins with `content-` or `if-`
+/// (RFC 9110, section 6.5.1).
+const BEFORE_BODY: [&str; 19] = [
+    "age",
+    "allow",
+    "date",
+    "expires",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "range",
+    "retry-after",
+    "set-cookie2",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+];
+
+/// What tells of a body, and can be known behind it only.
+const BEHIND_BODY: [&str; 2] = ["content-digest", "content-md5"];
 
 /// Headers of a request by which a server may take it for one to another path or host, or from somebody else.
 pub(super) const LEADS_ASTRAY: [&str; 17] = [
@@ -73,6 +112,16 @@ pub(super) const SINGLE: [&str; 9] = [
 /// Whether a header tells of a proxy before (`X-Forwarded-For`, `-Host`, `-Prefix`, …).
 pub(super) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded")
+}
+
+/// Whether a field may stand behind a body. Some servers put what stands there among the headers.
+pub(super) fn may_trail(name: &str) -> bool {
+    let name = canonical(name);
+    let name = name.as_str();
+    BEHIND_BODY.contains(&name)
+        || !(listed(name) == Kept::Meaningful
+            || BEFORE_BODY.contains(&name)
+            || ["accept", "content-", "if-"].iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Whether guard, or a server behind it, acts by a header.

@@ -29,10 +29,12 @@ fn what_goes_on_is_for_the_server() {
         ("Transfer-Encoding: \t chunked \t\r\n", "", Body::Chunked),
         ("Connection: close, X-Own\r\nX-Own: 1\r\nAccept: a\r\n", "accept", Body::Length(0)),
         (
-            "Connection: keep-alive,,\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n",
-            "",
+            "Connection: keep-alive,,\r\nKeep-Alive: timeout=5\r\nTE: gzip;q=0.5, Trailers\r\n",
+            "te",
             Body::Length(0),
         ),
+        ("Transfer-Encoding: chunked\r\nTrailer: X-Sum, host\r\n", "trailer", Body::Chunked),
+        ("Transfer-Encoding: chunked\r\nTrailer: cookie,\r\n", "", Body::Chunked),
         ("Proxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n", "", Body::Length(0)),
         (
             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
@@ -107,8 +109,9 @@ fn a_head_that_could_mean_another_is_refused() {
         ("Connection: content_length\r\n", E::Connection(text("content_length"))),
         ("Connection: X-Method-Override\r\n", E::Connection(text("x-method-override"))),
         ("Connection: a b\r\n", E::Connection(text("a b"))),
-        ("Upgrade: websocket\r\nConnection: Upgrade\r\n", E::Upgrade(text("websocket"))),
-        ("Upgrade: h2c, websocket\r\n", E::Upgrade(text("websocket"))),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\n", E::WebSocket),
+        ("Upgrade: h2c, websocket\r\n", E::WebSocket),
+        ("Upgrade: TLS/1.0\r\n", E::Upgrade(text("TLS/1.0"))),
         ("Expect: 200-ok\r\n", E::Expect(text("200-ok"))),
         ("Content-Type: a/b\r\nContent-Type: c/d\r\n", E::Twice(text("content-type"))),
         ("Authorization: a\r\nauthorization: b\r\n", E::Twice(text("authorization"))),
@@ -211,6 +214,94 @@ fn an_answer_ends_where_its_client_thinks() {
     );
     let kept: Vec<String> = kept.unwrap().fields.into_iter().map(|field| field.name).collect();
     assert_eq!(kept, ["set-cookie", "set-cookie", "x"]);
+}
+
+#[test]
+fn a_websocket_is_asked_for_in_one_way() {
+    const RIGHT: &str = "Host: a\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let get = |rest: &str| read_bytes(format!("GET /a HTTP/1.1\r\n{rest}\r\n").as_bytes());
+    let head = get(&format!("{RIGHT}Sec-WebSocket-Extensions: x\r\n")).unwrap();
+    assert!(head.is_upgrade());
+    assert_eq!(names(&head), "sec-websocket-version sec-websocket-key upgrade");
+    for (from, to) in [
+        ("WebSocket\r\n", "websocket, websocket\r\n"),
+        ("keep-alive, Upgrade", "keep-alive"),
+        ("13", "8"),
+        ("dGhl", ""),
+        ("Sec-WebSocket-Key", "X"),
+        ("Host: a", "Host: a\r\nContent-Length: 1"),
+    ] {
+        assert!(get(&RIGHT.replace(from, to)).is_err(), "{from} {to}");
+    }
+    assert_eq!(read(RIGHT).unwrap_err(), HeadError::WebSocket);
+    let old = format!("GET /a HTTP/1.0\r\n{RIGHT}\r\n");
+    assert_eq!(read_bytes(old.as_bytes()).unwrap_err(), HeadError::WebSocket);
+}
+
+#[test]
+fn http_2_has_no_headers_of_a_connection_and_frames_say_where_a_body_ends() {
+    let head = |method: &str, ended: bool, headers: &[(&str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        request(method, Version::Http2 { ended }, headers)
+    };
+    for name in ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
+        let error = head("PUT", false, &[(name, "chunked")]).unwrap_err();
+        assert_eq!(error, HeadError::OfConnection(name.to_owned()));
+    }
+    assert!(head("PUT", false, &[("te", "chunked")]).is_err());
+    assert_eq!(names(&head("PUT", false, &[("te", "trailers")]).unwrap()), "te");
+    for (method, ended, headers, body) in [
+        ("PUT", false, &[][..], Ok(Body::Chunked)),
+        ("PUT", false, &[("content-length", "5")], Ok(Body::Length(5))),
+        ("PUT", true, &[], Ok(Body::Length(0))),
+        ("PUT", true, &[("content-length", "5")], Err(HeadError::Length)),
+        ("GET", true, &[], Ok(Body::None)),
+        ("GET", false, &[], Err(HeadError::UnexpectedBody(Method::new("GET").unwrap()))),
+    ] {
+        assert_eq!(head(method, ended, headers).map(|it| it.body), body, "{method} {ended}");
+    }
+    let body = |ended| answer(&Method::new("GET").unwrap(), 200, Version::Http2 { ended }, []);
+    assert_eq!(body(true).unwrap().body, Body::None);
+    assert_eq!(body(false).unwrap().body, Body::UntilClose);
+}
+
+#[test]
+fn what_must_be_known_before_a_body_does_not_stand_behind_it() {
+    let check = |name: &str| {
+        let trailers = [(name, &b"v"[..])];
+        let kept = answer_trailers(trailers).unwrap_or_default().len() == 1;
+        assert_eq!(request_trailers(trailers).is_ok(), kept, "{name}");
+        kept
+    };
+    for name in ["grpc-status", "x-checksum", "Content-Digest", "server-timing", "etag"] {
+        assert!(check(name), "{name}");
+    }
+    for name in [
+        "content-length",
+        "Transfer-Encoding",
+        "host",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "content-type",
+        "content_type",
+        "if-match",
+        "range",
+        "trailer",
+        "te",
+        "x-http-method-override",
+        "x_http_method_override",
+        "x-forwarded-for",
+        "www-authenticate",
+        "location",
+        "sec-websocket-key",
+        "",
+        "a b",
+        ":path",
+    ] {
+        assert!(!check(name), "{name}");
+    }
 }
 
 #[test]

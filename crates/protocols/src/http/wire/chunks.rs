@@ -1,5 +1,7 @@
-//! Where a chunked body ends (RFC 9112, section 7.1), read as strictly as the head before it: no extensions, no trailers, and
-//! CRLF at the end of each line.
+//! Where a chunked body ends (RFC 9112, section 7.1), read as strictly as the head before it: no extensions, trailers that are headers
+//! without folds, and CRLF at the end of each line.
+
+use super::super::head::{MAX_TRAILERS, is_line};
 
 /// Most digits of a chunk's size: what fits 60 bits.
 const MAX_DIGITS: u32 = 15;
@@ -17,7 +19,7 @@ enum At {
     DataEnd,
     /// Before its LF.
     DataLine,
-    /// Behind the last chunk, before CR.
+    /// Behind the last chunk, in a line that is empty or a trailer.
     Last,
     /// Before its LF.
     LastLine,
@@ -28,16 +30,22 @@ enum At {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
     at: At,
+    /// The line behind the last chunk, as far as it is there.
+    line: Vec<u8>,
+    /// How long all such lines are.
+    trailers: usize,
 }
 
 /// The body is not in chunks as they are written here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the body is not in chunks as RFC 9112 has them, without extensions and trailers")]
+#[error(
+    "the body is not in chunks as RFC 9112 has them, without extensions, or its trailers are not sound"
+)]
 pub(super) struct BadChunk;
 
 impl Chunks {
     pub(super) const fn new() -> Self {
-        Self { at: At::Size(0, 0) }
+        Self { at: At::Size(0, 0), line: Vec::new(), trailers: 0 }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -65,8 +73,22 @@ impl Chunks {
                 (At::SizeEnd(size), b'\n') => (At::Data(size), 1),
                 (At::DataEnd, b'\r') => (At::DataLine, 1),
                 (At::DataLine, b'\n') => (At::Size(0, 0), 1),
-                (At::Last, b'\r') => (At::LastLine, 1),
-                (At::LastLine, b'\n') => (At::Over, 1),
+                (At::Last, b'\r') if self.line.is_empty() || is_line(&self.line) => {
+                    (At::LastLine, 1)
+                }
+                (At::Last, b' '..) => {
+                    self.trailers += 1;
+                    if self.trailers > MAX_TRAILERS {
+                        return Err(BadChunk);
+                    }
+                    self.line.push(byte);
+                    (At::Last, 1)
+                }
+                (At::LastLine, b'\n') if self.line.is_empty() => (At::Over, 1),
+                (At::LastLine, b'\n') => {
+                    self.line.clear();
+                    (At::Last, 1)
+                }
                 (
                     At::Size(..)
                     | At::SizeEnd(_)
@@ -109,6 +131,9 @@ mod tests {
             (b"00\r\n\r\n", (6, true)),
             (b"A\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n", (26, true)),
             (b"a\r\n01234", (8, false)),
+            (b"0\r\nX: y\r\n\r\nGET /", (11, true)),
+            (b"0\r\nX:\r\nY-Z: a b\r\n\r\n", (19, true)),
+            (b"0\r\nX: y\r\n", (9, false)),
         ] {
             for step in [1, 2, 3, 7, 64] {
                 assert_eq!(read(bytes, step), Ok(expected), "{} {step}", bytes.escape_ascii());
@@ -128,7 +153,14 @@ mod tests {
             b"5\r\nhello\n",
             b"5\r\nhelloX\r\n",
             b"5\r\rhello",
-            b"0\r\nX: y\r\n\r\n",
+            b"0\r\nX: y\n\r\n",
+            b"0\r\nX: y\r\n z\r\n\r\n",
+            b"0\r\nX : y\r\n\r\n",
+            b"0\r\n: y\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n\r\n",
+            b"0\r\nX: a\rb\r\n\r\n",
+            b"0\r\nX: a\0b\r\n\r\n",
+            b"0\r\nTransfer_Encoding: y\r\n\r\n",
             b"0\n\n",
             b"0\r\n\n",
             b"1234567890123456\r\n",

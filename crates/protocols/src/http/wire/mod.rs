@@ -24,6 +24,9 @@ use crate::ClientIo;
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
 
+/// How much is taken of what a client sends before it knows the protocol.
+const MAX_HELD: usize = 64 << 10;
+
 /// The heads of a connection, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
@@ -59,6 +62,8 @@ enum At {
     Head,
     Length(u64),
     Chunked(Chunks),
+    /// Behind a request that asks for another protocol: what follows is of one or the other, and nobody reads it before that is known.
+    Held,
     Over,
 }
 
@@ -68,10 +73,15 @@ impl Strict {
         Self { inner, heads, buffer, released: 0, seen: 0, at: At::Head }
     }
 
+    /// The connection as it is, and what came in that nobody has read.
+    pub(super) fn into_parts(self) -> (ClientIo, BytesMut) {
+        (self.inner, self.buffer)
+    }
+
     /// Lets go on what can be understood of what came in.
     fn release(&mut self) -> io::Result<()> {
         match &mut self.at {
-            At::Over => {}
+            At::Over | At::Held => {}
             At::Head => self.release_head(),
             At::Length(left) => {
                 let there = self.buffer.len();
@@ -108,6 +118,7 @@ impl Strict {
                 self.seen = 0;
                 self.released = raw.taken;
                 self.at = match raw.head.body {
+                    _ if raw.head.is_upgrade() => At::Held,
                     Body::None | Body::UntilClose | Body::Length(0) => At::Head,
                     Body::Length(length) => At::Length(length),
                     Body::Chunked => At::Chunked(Chunks::new()),
@@ -143,7 +154,12 @@ impl AsyncRead for Strict {
             if matches!(this.at, At::Over) {
                 return Poll::Ready(Ok(()));
             }
-            if !this.buffer.is_empty() && this.seen < this.buffer.len() {
+            if matches!(this.at, At::Held) {
+                // Only to see whether the client goes away.
+                if this.buffer.len() >= MAX_HELD {
+                    return Poll::Pending;
+                }
+            } else if !this.buffer.is_empty() && this.seen < this.buffer.len() {
                 this.release()?;
                 if this.released > 0 || matches!(this.at, At::Over) {
                     continue;

@@ -1,0 +1,241 @@
+//! There and back: a permitted request with the credential, and what of the answer goes on.
+
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::{Either, pending, select};
+use guard_core::{Exceeded, http::Method};
+use guard_gate::{Meter, Outcome, Permit, Running, Used};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body as _, Incoming},
+    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
+};
+use tokio::time::sleep;
+
+use super::{
+    super::{
+        answer::{Answer, Passed, TIME},
+        body::{self, Passing, Stopped},
+        credential::Shown,
+        head::{Body, Field},
+        looked_into::{Looked, Passes},
+        refuse::Refusal,
+        socket::{Tunnel, Wanted},
+        target::Target,
+        upstream::{Failed, Outgoing},
+    },
+    Connection, Understood, has_body,
+};
+
+impl Connection {
+    pub(super) async fn forward(
+        self: Arc<Self>,
+        understood: Understood,
+        permit: Permit,
+    ) -> Result<Response<Answer>, Refusal> {
+        let Understood { method, target, mut fields, framing, read, incoming, .. } = understood;
+        let credential = self.shared.resource.credential().await;
+        let credential = credential.map_err(|error| self.not_reached(&error.to_string()))?;
+        let shared = self.shared.clone();
+        let shown = shared.credentials.shown(&credential);
+        let wanted = Wanted::of(&fields);
+        if wanted.is_some() && !permit.masks().fields.is_empty() {
+            return Err(Refusal::unreadable("fields of it are masked, and a WebSocket is no JSON"));
+        }
+        let looked = Looked::new(&shared, permit.masks());
+        looked.ask(&method, &mut fields);
+        let put = shown.put(&mut fields);
+        put.map_err(|error| self.not_reached(&format!("the credential is no header: {error}")))?;
+        let used = Arc::<Used>::default();
+        let stopped = Arc::<OnceLock<Stopped>>::default();
+        let outgoing = match (read, incoming) {
+            (Some(bytes), _) => body::read(bytes),
+            (None, Some(incoming)) if has_body(framing) => {
+                let meter = self.gate.meter(|| used.clone());
+                Passing::new(incoming, self.clone(), meter, stopped.clone()).boxed()
+            }
+            (None, _) => body::read(Bytes::new()),
+        };
+        let request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let mut meter = self.gate.meter(|| used);
+        let (running, response) = self.send(permit, request, meter.as_mut(), &stopped).await?;
+        match wanted {
+            Some(wanted) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.switch(&wanted, response, running, meter, shown).await
+            }
+            Some(_) | None => self.pass(&method, response, running, meter, &looked, shown),
+        }
+    }
+
+    async fn send(
+        &self,
+        permit: Permit,
+        request: Request<Outgoing>,
+        meter: Option<&mut Meter>,
+        stopped: &OnceLock<Stopped>,
+    ) -> Result<(Running, Response<Incoming>), Refusal> {
+        let limit = meter.as_ref().and_then(|meter| meter.time_left());
+        let resource = &*self.shared.resource;
+        let (running, sent) = self.upstream.send(resource, permit, request, limit).await;
+        let (exceeded, refusal) = match (sent, stopped.get()) {
+            (Ok(response), _) => return Ok((running, response)),
+            (Err(Failed::Late), _) => match meter.and_then(Meter::out_of_time) {
+                Some(exceeded) => (Some(exceeded), self.over(exceeded)),
+                None => (None, Refusal::no_answer("the resource did not answer in time")),
+            },
+            (Err(Failed::Broken(_)), Some(Stopped::Over(exceeded))) => {
+                (Some(*exceeded), self.over(*exceeded))
+            }
+            (Err(Failed::Broken(_)), Some(Stopped::Trailers(why))) => {
+                (None, self.unsound("request", "", why.to_string()).await)
+            }
+            (Err(Failed::Broken(_)), Some(Stopped::Silent | Stopped::Broken)) => {
+                (None, Refusal::incomplete())
+            }
+            (Err(Failed::Broken(error)), None) => (None, self.not_reached(&error.to_string())),
+        };
+        let error = Some("no answer".into());
+        running.finish(Outcome { error, budget: exceeded, ..Outcome::default() });
+        Err(refusal)
+    }
+
+    fn over(&self, exceeded: Exceeded) -> Refusal {
+        Refusal::denied(&self.gate.ended_at(exceeded))
+    }
+
+    /// Makes a tunnel of a connection whose server agreed to it.
+    async fn switch(
+        &self,
+        wanted: &Wanted,
+        response: Response<Incoming>,
+        running: Running,
+        meter: Option<Meter>,
+        shown: Arc<Shown>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let answer = match wanted.answer(response.headers()) {
+            Ok(answer) => answer,
+            Err(why) => {
+                let outcome = Outcome { status: Some(101), ..Outcome::default() };
+                running.finish(Outcome { error: Some("refused".into()), ..outcome });
+                return Err(Refusal::unreadable(why));
+            }
+        };
+        let upstream = hyper::upgrade::on(response).await;
+        let upstream = upstream.map_err(|error| self.not_reached(&error.to_string()))?;
+        let tunnel = Tunnel { upstream, running, meter, shown };
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+        Ok(answer)
+    }
+
+    fn pass(
+        self: Arc<Self>,
+        method: &Method,
+        response: Response<Incoming>,
+        running: Running,
+        meter: Option<Meter>,
+        looked: &Looked<'_>,
+        shown: Arc<Shown>,
+    ) -> Result<Response<Answer>, Refusal> {
+        let (parts, incoming) = response.into_parts();
+        let status = parts.status;
+        let error = (status.as_u16() >= 400).then(|| status.as_u16().to_string());
+        let outcome = Outcome { status: Some(status.as_u16()), error, ..Outcome::default() };
+        let head = match looked.head(method, &parts, incoming.is_end_stream(), &shown) {
+            Ok(head) => head,
+            Err(why) => {
+                running.finish(Outcome { error: Some("refused".into()), ..outcome });
+                return Err(Refusal::unreadable(&why));
+            }
+        };
+        let length = match head.body {
+            Passes::Nothing => Some(0),
+            Passes::Length(length) => Some(length),
+            Passes::Open => None,
+        };
+        let body = if length == Some(0) {
+            running.finish(outcome);
+            Answer::Own(None)
+        } else {
+            let cut = Box::pin(self.cut(meter.as_ref().and_then(Meter::time_left)));
+            Answer::Passed(Box::new(Passed {
+                incoming,
+                length,
+                shown,
+                held: Vec::new(),
+                trailers: None,
+                masker: head.masker,
+                meter,
+                cut,
+                running: Some(running),
+                outcome,
+                done: false,
+            }))
+        };
+        let mut answer = Response::new(body);
+        *answer.status_mut() = status;
+        for (name, value) in head.fields {
+            answer.headers_mut().append(name, value);
+        }
+        Ok(answer)
+    }
+
+    /// Waits until nothing more of an answer may pass, and says why.
+    async fn cut(self: Arc<Self>, time: Option<Duration>) -> &'static str {
+        match select(pin!(after(time)), pin!(self.gate.ended())).await {
+            Either::Left(_) => TIME,
+            Either::Right(_) => "session over",
+        }
+    }
+
+    /// The request as it is sent: written anew from what was judged.
+    fn request(
+        &self,
+        method: &Method,
+        target: &Target,
+        fields: &[Field],
+        framing: Body,
+        body: Outgoing,
+    ) -> Result<Request<Outgoing>, Refusal> {
+        let unfit = || Refusal::no_answer("the request cannot be written anew");
+        let mut request = Request::new(body);
+        *request.method_mut() = method.as_str().parse().map_err(|_| unfit())?;
+        *request.uri_mut() = target.forwarded().parse().map_err(|_| unfit())?;
+        // A parser that reads it otherwise would send something else than was judged.
+        if request.uri().path_and_query().map(|it| it.as_str()) != Some(&target.forwarded()) {
+            return Err(unfit());
+        }
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.shared.host.clone());
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unfit())?;
+            headers.append(name, HeaderValue::from_bytes(&field.value).map_err(|_| unfit())?);
+        }
+        if let Body::Length(length) = framing {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(request)
+    }
+
+    /// The resource gave no answer; why is for the log.
+    fn not_reached(&self, error: &str) -> Refusal {
+        let resource = &self.shared.resource.spec().name;
+        tracing::warn!(%resource, error, "a request was not answered");
+        Refusal::no_answer(&format!(
+            "resource `{resource}` cannot be reached; the log of guard says why"
+        ))
+    }
+}
+
+/// Waits for so long; for ever without a limit.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
+}

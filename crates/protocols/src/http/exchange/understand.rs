@@ -1,0 +1,137 @@
+//! What a request is: its one target, its headers without a credential of the client's own, and its methods.
+
+use bytes::Bytes;
+use guard_core::{
+    DenialCode,
+    http::{Method, RequestBody},
+};
+use hyper::body::Incoming;
+
+use super::{
+    super::{
+        body::{self, Unread},
+        content::{self, Kind},
+        matching::{self, Form},
+        operation,
+        refuse::Refusal,
+        target::{Authority, Scheme, Served, Target, TargetError},
+    },
+    Asked, Connection, SMALLER, Understood, has_body,
+};
+
+const NOT_YOURS: &str =
+    "leave it out: guard adds the resource's own. A policy can say `client_credentials: remove`";
+
+impl Connection {
+    pub(super) async fn understand(
+        &self,
+        asked: Asked,
+        incoming: Incoming,
+    ) -> Result<Understood, Refusal> {
+        let Asked { target, head } = asked;
+        let text = format!("{} {}", head.method, String::from_utf8_lossy(&target));
+        let method = head.method.clone();
+        let unsound = |why: String| self.unsound(method.as_str(), &text, why);
+        let target = match self.target(&target, &head.hosts) {
+            Ok(target) => target,
+            Err(error) => return Err(unsound(error.to_string()).await),
+        };
+        let mut fields = head.fields;
+        let own = fields.iter().find(|field| self.shared.credentials.is_one(field));
+        if let Some(own) = own {
+            if !self.gate.removes_client_credentials() {
+                let why = format!("the request brings a credential of its own in `{}`", own.name);
+                let operation = operation::unread(head.method.as_str(), &text, &why);
+                let code = DenialCode::Protocol;
+                let denial = self.gate.refuse(&operation, code, why, NOT_YOURS).await;
+                self.shared.resource.refused(&denial);
+                return Err(Refusal::denied(&denial));
+            }
+            fields.retain(|field| !self.shared.credentials.is_one(field));
+        }
+        let request = match matching::request(&method, &target, &fields, None) {
+            Ok(request) => request,
+            Err(error) => return Err(unsound(error.to_string()).await),
+        };
+        let content_type = fields.iter().find(|field| field.name == "content-type");
+        let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
+        let framing = head.body;
+        let (mut incoming, mut read) = (Some(incoming), None);
+        if (matching::may_override(&content_type) || self.gate.looks_into(&request))
+            && has_body(framing)
+            && let Some(incoming) = incoming.take()
+        {
+            read = Some(self.whole(incoming, &method, &text).await?);
+        }
+        let understood = match &read {
+            Some(body) => {
+                let form = Form { content_type: &content_type, body };
+                matching::request(&method, &target, &fields, Some(form))
+            }
+            None => Ok(request),
+        };
+        match understood {
+            Ok(mut request) => {
+                if has_body(framing) && read.is_none() {
+                    request.body = RequestBody::Unread;
+                } else if self.gate.looks_into(&request) {
+                    let body = read.as_deref().unwrap_or_default();
+                    content::look(&mut request, Kind::of(&fields), body);
+                } else if has_body(framing) {
+                    request.body = RequestBody::Unread;
+                }
+                let operation = self.shared.operations.of(request, &target);
+                Ok(Understood { operation, method, target, fields, framing, read, incoming })
+            }
+            Err(error) => Err(unsound(error.to_string()).await),
+        }
+    }
+
+    /// The one path and query that are asked for. Clients call the listener by where it is, or by the resource's own name.
+    fn target(&self, target: &[u8], hosts: &[Vec<u8>]) -> Result<Target, TargetError> {
+        let hosts: Vec<&[u8]> = hosts.iter().map(Vec::as_slice).collect();
+        let own = &self.shared.authority;
+        let mut authorities = vec![own.clone()];
+        if own.port == Scheme::Https.port() {
+            // A client that has TLS with guard leaves the port out, too.
+            authorities.push(Authority { port: Scheme::Http.port(), ..own.clone() });
+        }
+        if let [host] = hosts.as_slice()
+            && let Ok(host) = Authority::read(host, Scheme::Http)
+            && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(&&*host.host.to_string())
+        {
+            authorities.push(host);
+        }
+        let served = Served { scheme: Scheme::Http, authorities: &authorities };
+        Target::read(target, &hosts, served)
+    }
+
+    pub(super) async fn whole(
+        &self,
+        incoming: Incoming,
+        method: &Method,
+        text: &str,
+    ) -> Result<Bytes, Refusal> {
+        match body::whole(incoming, self.shared.patience.whole_body).await {
+            Ok(bytes) => Ok(bytes),
+            Err(Unread::Broken) => {
+                Err(self.unsound(method.as_str(), text, "its body did not come".into()).await)
+            }
+            Err(Unread::Trailers) => {
+                let why = "its body has to be looked at, and trailers stand behind it".to_owned();
+                Err(self.unsound(method.as_str(), text, why).await)
+            }
+            Err(Unread::TooLong) => {
+                let why = format!(
+                    "its body has to be looked at, and is longer than {} bytes",
+                    body::MAX_WHOLE
+                );
+                let operation = operation::unread(method.as_str(), text, &why);
+                let code = DenialCode::TooLarge;
+                let denial = self.gate.refuse(&operation, code, why, SMALLER).await;
+                self.shared.resource.refused(&denial);
+                Err(Refusal::denied(&denial))
+            }
+        }
+    }
+}
