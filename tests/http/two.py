@@ -36,10 +36,8 @@ class Connection:
                     break
                 frame.parse_body(memoryview(self.held[9:9 + length]))
                 self.held = self.held[9 + length:]
-                if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
-                    self.send(SettingsFrame(0, flags=["ACK"]))
-                if isinstance(frame, PingFrame) and "ACK" not in frame.flags:
-                    self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+                if isinstance(frame, (SettingsFrame, PingFrame)) and "ACK" not in frame.flags:
+                    self.acknowledge(frame)
                 yield frame
             try:
                 piece = self.socket.recv(65536)
@@ -48,6 +46,14 @@ class Connection:
             if not piece:
                 return
             self.held += piece
+
+    def acknowledge(self, frame):
+        is_ping = isinstance(frame, PingFrame)
+        try:
+            self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]) if is_ping else SettingsFrame(0, flags=["ACK"]))
+        except OSError:
+            # It is closed already; what came before that is still read.
+            pass
 
     def answers(self, *streams):
         """Statuses and bodies of streams, or how they or the connection ended."""
