@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod fuzz {
     pub use crate::http::{
         content::fuzz_body,
+        decode::fuzz::fuzz_coded,
         fuzz::{fuzz_head, fuzz_target},
         mask::fuzz::fuzz_json,
     };

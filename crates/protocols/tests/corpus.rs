@@ -2,7 +2,8 @@
 
 use guard_protocols::{
     fuzz::{
-        fuzz_body, fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram, fuzz_target,
+        fuzz_body, fuzz_coded, fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram,
+        fuzz_target,
     },
     postgres::fuzz_frames,
 };
@@ -51,4 +52,9 @@ fn no_json_comes_out_with_a_masked_value() {
 #[test]
 fn no_body_is_certain_that_is_not_sound() {
     replay("http_body", fuzz_body);
+}
+
+#[test]
+fn no_coded_body_is_read_in_two_ways() {
+    replay("http_coded", fuzz_coded);
 }

@@ -14,7 +14,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
     credential::Shown,
-    mask::{EventsMasker, JsonMasker, Kind, LinesMasker, Malformed},
+    decode::{Decoded, Decoder, Undecodable},
+    rewrite::Rewriter,
 };
 
 /// What is sent to a client.
@@ -32,54 +33,14 @@ pub(super) struct Passed {
     pub(super) length: Option<u64>,
     pub(super) shown: Arc<Shown>,
     pub(super) held: Vec<u8>,
-    pub(super) masker: Option<Masker>,
+    pub(super) decoder: Option<Box<Decoder>>,
+    pub(super) rewriter: Rewriter,
     pub(super) meter: Option<Meter>,
     /// Done when nothing more may pass: says why.
     pub(super) cut: BoxFuture<'static, &'static str>,
     pub(super) running: Option<Running>,
     pub(super) outcome: Outcome,
     pub(super) done: bool,
-}
-
-/// Masks texts of one kind.
-pub(super) enum Masker {
-    Json(JsonMasker),
-    Lines(LinesMasker),
-    Events(EventsMasker),
-}
-
-impl Masker {
-    pub(super) fn new(kind: Kind, masker: JsonMasker) -> Self {
-        match kind {
-            Kind::Json => Self::Json(masker),
-            Kind::Lines => Self::Lines(LinesMasker::new(masker)),
-            Kind::Events => Self::Events(EventsMasker::new(masker)),
-        }
-    }
-
-    fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-        match self {
-            Self::Json(masker) => masker.push(piece, out),
-            Self::Lines(masker) => masker.push(piece, out),
-            Self::Events(masker) => masker.push(piece, out),
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        match self {
-            Self::Json(masker) => masker.finish(out),
-            Self::Lines(masker) => masker.finish(out),
-            Self::Events(masker) => masker.finish(),
-        }
-    }
-
-    const fn masked(&self) -> u64 {
-        match self {
-            Self::Json(masker) => masker.masked(),
-            Self::Lines(masker) => masker.masked(),
-            Self::Events(masker) => masker.masked(),
-        }
-    }
 }
 
 impl Passed {
@@ -91,21 +52,37 @@ impl Passed {
     }
 
     fn masked(&mut self, plain: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-        let Some(masker) = &mut self.masker else { return Ok(plain) };
-        let mut out = Vec::with_capacity(plain.len());
-        match masker.push(&plain, &mut out) {
-            Ok(()) => Ok(out),
-            Err(_) => Err("not maskable"),
+        self.rewriter.push(plain).map_err(|_| NOT_MASKABLE)
+    }
+
+    /// What is decoded of what came in; without a coding nothing is.
+    fn decoded(&mut self) -> Result<Decoded, &'static str> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.step().map_err(Undecodable::as_str),
+            None => Ok(Decoded::More),
         }
+    }
+
+    fn piece_of_decoder(&mut self, length: usize) -> Result<Vec<u8>, &'static str> {
+        let Some(decoder) = self.decoder.take() else { return Ok(Vec::new()) };
+        let piece = self.piece(decoder.decoded(length));
+        self.decoder = Some(decoder);
+        piece
+    }
+
+    /// What is left at the end, which has come.
+    fn end(&mut self) -> Result<Option<Bytes>, &'static str> {
+        let last = self.last()?;
+        self.admit(&last)?;
+        self.finish(None);
+        Ok((!last.is_empty()).then(|| Bytes::from(last)))
     }
 
     /// What is left at the end.
     fn last(&mut self) -> Result<Vec<u8>, &'static str> {
         let held = std::mem::take(&mut self.held);
         let mut out = self.masked(held)?;
-        if let Some(masker) = &mut self.masker {
-            masker.finish(&mut out).map_err(|_| "not maskable")?;
-        }
+        out.append(&mut self.rewriter.finish().map_err(|_| NOT_MASKABLE)?);
         Ok(out)
     }
 
@@ -125,7 +102,8 @@ impl Passed {
         self.done = true;
         if let Some(running) = self.running.take() {
             let mut outcome = std::mem::take(&mut self.outcome);
-            outcome.masked += self.masker.as_ref().map_or(0, Masker::masked);
+            outcome.detected = self.rewriter.found();
+            outcome.masked += self.rewriter.masked() + outcome.detected.values().sum::<u64>();
             outcome.budget = self.meter.as_ref().and_then(Meter::exceeded);
             if let Some(error) = error {
                 outcome.error = Some(error.to_owned());
@@ -147,20 +125,28 @@ impl Passed {
                 }
                 return Poll::Ready(Err(why));
             }
-            let piece = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.piece(&data)?,
-                    // Trailers do not go on.
-                    Err(_) => continue,
+            let piece = match self.decoded()? {
+                Decoded::Bytes(length) => self.piece_of_decoder(length)?,
+                Decoded::End => return Poll::Ready(self.end()),
+                Decoded::More => match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) => match (frame.into_data(), &mut self.decoder) {
+                        (Ok(data), Some(decoder)) => {
+                            decoder.feed(data);
+                            continue;
+                        }
+                        (Ok(data), None) => self.piece(&data)?,
+                        // Trailers do not go on.
+                        (Err(_), _) => continue,
+                    },
+                    Some(Err(_)) => return Poll::Ready(Err("lost")),
+                    None => match &mut self.decoder {
+                        Some(decoder) => {
+                            decoder.end();
+                            continue;
+                        }
+                        None => return Poll::Ready(self.end()),
+                    },
                 },
-                Some(Err(_)) => return Poll::Ready(Err("lost")),
-                None => {
-                    let last = self.last()?;
-                    self.admit(&last)?;
-                    self.finish(None);
-                    let last = (!last.is_empty()).then(|| Bytes::from(last));
-                    return Poll::Ready(Ok(last));
-                }
             };
             if !piece.is_empty() {
                 self.admit(&piece)?;
@@ -173,6 +159,9 @@ impl Passed {
         }
     }
 }
+
+/// Why one is cut off that turns out not to be what its head says.
+const NOT_MASKABLE: &str = "not maskable";
 
 /// Why an answer is cut off at the budget of time.
 pub(super) const TIME: &str = "time";

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{Either, pending, select};
 use guard_core::{
-    DenialCode, Exceeded, Operation,
+    DenialCode, Exceeded, FieldMask, Operation, Side,
     http::{Method, RequestBody},
 };
 use guard_gate::{
@@ -29,6 +29,7 @@ use super::{
     body::{self, Passing, Unread},
     content::{self, Kind},
     credential::Shown,
+    fields::FieldMasks,
     head::{Body, Field, RawRequest},
     looked_into::{Looked, Passes},
     matching::{self, Form},
@@ -42,6 +43,8 @@ use super::{
 const PLAINER: &str = "send it in one plain form, as RFC 9110 and RFC 9112 have it";
 const NOT_YOURS: &str =
     "leave it out: guard adds the resource's own. A policy can say `client_credentials: remove`";
+const MASKABLE: &str =
+    "send JSON, NDJSON or a form, as the mask's fields are named, in UTF-8 and without an encoding";
 const SMALLER: &str = "send less at once";
 
 /// A client's connection.
@@ -62,6 +65,8 @@ struct Understood {
     /// Its body, where it was read.
     read: Option<Bytes>,
     incoming: Option<Incoming>,
+    /// What of it is masked.
+    masks: Vec<FieldMask>,
 }
 
 impl Connection {
@@ -115,13 +120,24 @@ impl Connection {
         };
         let content_type = fields.iter().find(|field| field.name == "content-type");
         let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
-        let framing = head.body;
+        let mut framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
-        if (matching::may_override(&content_type) || self.gate.looks_into(&request))
+        let masks = self.gate.request_masks(&request);
+        if (matching::may_override(&content_type)
+            || self.gate.looks_into(&request)
+            || !masks.is_empty())
             && has_body(framing)
             && let Some(incoming) = incoming.take()
         {
-            read = Some(self.whole(incoming, &method, &text).await?);
+            let body = self.whole(incoming, &method, &text).await?;
+            let masked = FieldMasks::of(&masks, Side::Request);
+            let masked = masked.of_request(&mut fields, body, &*self.shared.resource);
+            let body = match masked {
+                Ok(body) => body,
+                Err(why) => return Err(self.not_maskable(&method, &text, why).await),
+            };
+            framing = Body::Length(body.len() as u64);
+            read = Some(body);
         }
         let understood = match &read {
             Some(body) => {
@@ -141,7 +157,7 @@ impl Connection {
                     request.body = RequestBody::Unread;
                 }
                 let operation = self.shared.operations.of(request, &target);
-                Ok(Understood { operation, method, target, fields, framing, read, incoming })
+                Ok(Understood { operation, method, target, fields, framing, read, incoming, masks })
             }
             Err(error) => Err(unsound(error.to_string()).await),
         }
@@ -199,6 +215,14 @@ impl Connection {
         Refusal::unsound(&denial)
     }
 
+    /// Records the refusal of a request in whose body fields are masked, and cannot be.
+    async fn not_maskable(&self, method: &Method, text: &str, why: String) -> Refusal {
+        let operation = operation::unread(method.as_str(), text, &why);
+        let denial = self.gate.refuse(&operation, DenialCode::Mask, why, MASKABLE).await;
+        self.shared.resource.refused(&denial);
+        Refusal::denied(&denial)
+    }
+
     // === whether it may ===
 
     async fn permitted(&self, understood: &mut Understood) -> Result<Permit, Refusal> {
@@ -251,7 +275,12 @@ impl Connection {
         understood: Understood,
         permit: Permit,
     ) -> Result<Response<Answer>, Refusal> {
-        let Understood { method, target, mut fields, framing, read, incoming, .. } = understood;
+        let Understood { method, target, mut fields, framing, read, incoming, masks, .. } =
+            understood;
+        let of_request = |mask: &&FieldMask| mask.side == Side::Request;
+        if !permit.masks().fields.iter().filter(of_request).eq(&masks) {
+            return Err(Refusal::no_answer("the policy changed while the request was judged"));
+        }
         let credential = self.shared.resource.credential().await;
         let credential = credential.map_err(|error| self.not_reached(&error.to_string()))?;
         let shared = self.shared.clone();
@@ -323,6 +352,7 @@ impl Connection {
                 return Err(Refusal::unreadable(&why));
             }
         };
+        let outcome = Outcome { masked: head.masked, ..outcome };
         let length = match head.body {
             Passes::Nothing => Some(0),
             Passes::Length(length) => Some(length),
@@ -338,7 +368,8 @@ impl Connection {
                 length,
                 shown,
                 held: Vec::new(),
-                masker: head.masker,
+                decoder: head.decoder,
+                rewriter: head.rewriter,
                 meter,
                 cut,
                 running: Some(running),

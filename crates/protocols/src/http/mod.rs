@@ -8,14 +8,17 @@
 //! 4. [`matching`]: the request as rules look at it, with methods that are meant besides the one that was sent; [`operation`]: what
 //!    the gate is asked. Where a rule looks into bodies, [`content`] says what one could be taken for.
 //! 5. [`exchange`]: judged, sent to the resource ([`upstream`]) with its credential ([`credential`]), and the answer passed on.
-//! 6. [`looked_into`] and [`answer`]: the credential is hidden in it ([`hide`]), and fields are masked ([`mask`]) while it comes in.
+//! 6. [`looked_into`] and [`answer`]: it is decoded ([`decode`]), the credential is hidden in it ([`hide`]), and fields
+//!    are masked ([`fields`], [`mask`], [`rewrite`]) while it comes in.
 
 mod answer;
 mod body;
 pub(crate) mod content;
 mod credential;
+pub(crate) mod decode;
 mod describe;
 mod exchange;
+mod fields;
 pub(crate) mod fuzz;
 pub mod head;
 mod hide;
@@ -24,6 +27,7 @@ pub mod mask;
 pub mod matching;
 mod operation;
 mod refuse;
+mod rewrite;
 pub mod target;
 mod turn_away;
 mod upstream;
