@@ -35,9 +35,9 @@ fn what_cannot_be_decoded_is_refused_or_cut_off() {
          done\n\
          get \"$GUARD_API_URL/v1/coded/gzip/part\"\n\
          for what in gzip/cut deflate/cut br/cut zstd/cut gzip/behind deflate/behind br/behind zstd/behind; do\n\
-         \x20 get \"$GUARD_API_URL/v1/coded/$what\" >/dev/null || echo \"$what $?\"\n\
+         \x20 curl -sS \"$GUARD_API_URL/v1/coded/$what\" >/dev/null || echo \"$what $?\"\n\
          done\n\
-         get \"$GUARD_API_URL/v1/coded/gzip,gzip/bomb\" >/dev/null || echo \"bomb $?\"\n\
+         curl -sS \"$GUARD_API_URL/v1/coded/gzip,gzip/bomb\" >/dev/null || echo \"bomb $?\"\n\
          get \"$GUARD_API_URL/v1/coded/gzip/users\"\n",
     );
     let text = run.ok().text();

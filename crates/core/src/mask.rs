@@ -1,6 +1,6 @@
 //! Masks: what a policy wants hidden, and what that means for one operation.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,21 @@ pub struct FieldMask {
     pub field: MaskedField,
     /// How they are hidden.
     pub mask: Masking,
+}
+
+impl fmt::Display for FieldMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.side {
+            Side::Request => f.write_str("request ")?,
+            Side::Answer => {}
+        }
+        match &self.field {
+            MaskedField::Json(path) => write!(f, "{path}"),
+            MaskedField::Form(name) => write!(f, "form {name}"),
+            MaskedField::Header(name) => write!(f, "header {name}"),
+            MaskedField::Cookie(name) => write!(f, "cookie {name}"),
+        }
+    }
 }
 
 /// The masks of one permitted operation.
