@@ -109,12 +109,12 @@ impl Looks {
         if !is_text {
             return Self::Nothing;
         }
-        let charsets = parts.filter_map(|part| {
+        let mut charsets = parts.filter_map(|part| {
             let (name, value) = part.split_once('=')?;
             (name.trim() == "charset").then(|| value.trim().trim_matches('"').to_owned())
         });
         let is_known = |it: String| WITH_ASCII.iter().any(|known| it.starts_with(known));
-        if charsets.map(is_known).all(|known| known) { Self::Text } else { Self::Unreadable }
+        if charsets.all(is_known) { Self::Text } else { Self::Unreadable }
     }
 }
 
