@@ -153,3 +153,36 @@ fn values_that_nobody_named_are_found() {
     let record = api.record();
     assert!(record.contains("\"detected\":{\"email\":1,\"card\":1}"), "{record}");
 }
+
+#[test]
+fn answers_are_recorded_as_the_client_got_them() {
+    let masks = "masks:\n  - { http: { json: [$..email], paths: [/v1/users, /v1/events, /v1/coded/**] }, with: redact }\n\
+                 record: { level: results, rows: 1, bytes: 4KiB }\n";
+    let api = Api::start(&format!("{POLICY}{masks}"));
+    let run = api.run(
+        "get \"$GUARD_API_URL/v1/users\"\n\
+         get \"$GUARD_API_URL/v1/events\"\n\
+         get \"$GUARD_API_URL/v1/coded/br/users\"\n\
+         get \"$GUARD_API_URL/v1/mirror\"\n\
+         get -I \"$GUARD_API_URL/v1/users\"\n\
+         curl -sS \"$GUARD_API_URL/v1/large\" | wc -c\n",
+    );
+    assert!(run.ok().text().ends_with("3000000"));
+    let record = api.record();
+    assert!(!record.contains("shop.example") && !record.contains("t0ken"), "{record}");
+    let report = api.stage.report().unwrap();
+    let results = &report["results"];
+    assert_eq!(results["total"], 5, "{results}");
+    let body = |place: usize| {
+        let listed = &results["listed"][place];
+        assert_eq!(listed["columns"], serde_json::json!(["body"]), "{listed}");
+        let parts = listed["rows"].as_array().unwrap().iter();
+        parts.map(|part| part[0].as_str().unwrap()).collect::<String>()
+    };
+    assert!(body(0).contains("\"email\": \"[masked]\""), "{}", body(0));
+    assert_eq!(body(1).matches("[masked]").count(), 3, "{}", body(1));
+    assert!(body(2).starts_with("{\"users\":[{\"email\":\"[masked]\"}"), "{}", body(2));
+    assert_eq!(body(3), format!("Bearer {}", "*".repeat(TOKEN.len())));
+    let large = &results["listed"][4];
+    assert!(large["truncated"] == true && large["kept"].as_u64() >= Some(1), "{large}");
+}

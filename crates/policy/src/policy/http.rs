@@ -14,7 +14,6 @@ use guard_core::{
 
 use super::{
     lists::{items, words},
-    record::Records,
     rule::{Filter, Level, Names, Rule},
 };
 
@@ -145,7 +144,6 @@ pub(super) fn check(
     fields: &Fields<'_>,
     rules: &[Rule],
     budgets: &Budgets,
-    record: &Records,
     problems: &mut Problems,
 ) -> Option<()> {
     if rules.iter().all(|rule| rule.filter.http.is_none()) {
@@ -171,11 +169,6 @@ pub(super) fn check(
     if rows.iter().any(Option::is_some) {
         let help = "bound bytes, requests a minute or time, or give the API a policy of its own";
         refuse("budgets", "HTTP APIs have no rows that a budget could count", help);
-    }
-    let keeps = rules.iter().any(|rule| rule.filter.http.is_some() && rule.record.is_some());
-    if record.base.keeps_rows() || record.traffic.is_some() || keeps {
-        let help = "record `statements`, or give the API a policy of its own";
-        refuse("record", "of HTTP APIs no answers are recorded, only requests", help);
     }
     right.then_some(())
 }

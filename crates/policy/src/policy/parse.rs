@@ -119,8 +119,8 @@ fn policy(
         Some(node) => lock::read(node, name.as_ref(), locks, problems).map(Some),
         None => Some(None),
     };
-    if let (Some(rules), Some(budgets), Some(record)) = (&rules, &budgets, &record) {
-        http::check(&fields, rules, budgets, record, problems)?;
+    if let (Some(rules), Some(budgets)) = (&rules, &budgets) {
+        http::check(&fields, rules, budgets, problems)?;
     }
     fields.finish(
         &[

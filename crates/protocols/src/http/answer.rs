@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::{
     credential::Shown,
     decode::{Decoded, Decoder, Undecodable},
+    keep::{Keep, Waits},
     rewrite::Rewriter,
 };
 
@@ -35,6 +36,9 @@ pub(super) struct Passed {
     pub(super) held: Vec<u8>,
     pub(super) decoder: Option<Box<Decoder>>,
     pub(super) rewriter: Rewriter,
+    /// What of it is recorded, and until when it waits for that.
+    pub(super) keep: Option<Keep>,
+    pub(super) waits: Option<Waits>,
     pub(super) meter: Option<Meter>,
     /// Done when nothing more may pass: says why.
     pub(super) cut: BoxFuture<'static, &'static str>,
@@ -95,6 +99,10 @@ impl Passed {
             return Err("budget");
         }
         self.outcome.bytes += size;
+        if let Some(keep) = &mut self.keep {
+            keep.pass(bytes);
+            keep.flush();
+        }
         Ok(())
     }
 
@@ -104,12 +112,34 @@ impl Passed {
             let mut outcome = std::mem::take(&mut self.outcome);
             outcome.detected = self.rewriter.found();
             outcome.masked += self.rewriter.masked() + outcome.detected.values().sum::<u64>();
+            outcome.kept = self.keep.take().map(Keep::finish);
             outcome.budget = self.meter.as_ref().and_then(Meter::exceeded);
             if let Some(error) = error {
                 outcome.error = Some(error.to_owned());
             }
             running.finish(outcome);
         }
+    }
+
+    /// The next bytes that go on, when they are recorded if they are to be.
+    fn recorded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, &'static str>> {
+        if self.waits.as_ref().is_none_or(|waits| waits.waiting.is_none()) {
+            let next = ready!(self.next(cx))?;
+            match (next, &mut self.waits) {
+                (Some(bytes), Some(waits)) => waits.waiting = Some((bytes, (waits.recorded)())),
+                (next, _) => return Poll::Ready(Ok(next)),
+            }
+        }
+        let Some((_, recorded)) = self.waits.as_mut().and_then(|waits| waits.waiting.as_mut())
+        else {
+            return Poll::Ready(Ok(None));
+        };
+        let is_recorded = ready!(recorded.as_mut().poll(cx));
+        let waited = self.waits.as_mut().and_then(|waits| waits.waiting.take());
+        Poll::Ready(match waited {
+            Some((bytes, _)) if is_recorded => Ok(Some(bytes)),
+            Some(_) | None => Err("not recorded"),
+        })
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, &'static str>> {
@@ -184,7 +214,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passed(passed) => match ready!(passed.next(cx)) {
+            Self::Passed(passed) => match ready!(passed.recorded(cx)) {
                 Ok(bytes) => Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes)))),
                 Err(why) => {
                     passed.finish(Some(why));
@@ -197,7 +227,9 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
-            Self::Passed(passed) => passed.done,
+            Self::Passed(passed) => {
+                passed.done && passed.waits.as_ref().is_none_or(|waits| waits.waiting.is_none())
+            }
         }
     }
 

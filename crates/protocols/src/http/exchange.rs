@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{Either, pending, select};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, pending, select},
+};
 use guard_core::{
     DenialCode, Exceeded, FieldMask, Operation, Side,
     http::{Method, RequestBody},
@@ -31,6 +34,7 @@ use super::{
     credential::Shown,
     fields::FieldMasks,
     head::{Body, Field, RawRequest},
+    keep::Waits,
     looked_into::{Looked, Passes},
     matching::{self, Form},
     operation,
@@ -285,7 +289,7 @@ impl Connection {
         let credential = credential.map_err(|error| self.not_reached(&error.to_string()))?;
         let shared = self.shared.clone();
         let shown = shared.credentials.shown(&credential);
-        let looked = Looked::new(&shared, permit.masks());
+        let looked = Looked::new(&shared, &permit);
         looked.ask(&method, &mut fields);
         let put = shown.put(&mut fields);
         put.map_err(|error| self.not_reached(&format!("the credential is no header: {error}")))?;
@@ -302,7 +306,7 @@ impl Connection {
         let request = self.request(&method, &target, &fields, framing, outgoing)?;
         let mut meter = self.gate.meter(|| used);
         let (running, response) = self.send(permit, request, meter.as_mut(), &over).await?;
-        self.pass(&method, response, running, meter, &looked, shown)
+        self.pass(&method, response, running, meter, looked, shown)
     }
 
     async fn send(
@@ -338,7 +342,7 @@ impl Connection {
         response: Response<Incoming>,
         running: Running,
         meter: Option<Meter>,
-        looked: &Looked<'_>,
+        looked: Looked<'_>,
         shown: Arc<Shown>,
     ) -> Result<Response<Answer>, Refusal> {
         let (parts, incoming) = response.into_parts();
@@ -362,6 +366,7 @@ impl Connection {
             running.finish(outcome);
             Answer::Own(None)
         } else {
+            let waits = looked.keep.is_some().then(|| self.clone().waits());
             let cut = Box::pin(self.cut(meter.as_ref().and_then(Meter::time_left)));
             Answer::Passed(Box::new(Passed {
                 incoming,
@@ -370,6 +375,8 @@ impl Connection {
                 held: Vec::new(),
                 decoder: head.decoder,
                 rewriter: head.rewriter,
+                keep: looked.keep,
+                waits,
                 meter,
                 cut,
                 running: Some(running),
@@ -383,6 +390,15 @@ impl Connection {
             answer.headers_mut().append(name, value);
         }
         Ok(answer)
+    }
+
+    /// What is recorded of an answer goes on when the record has taken it.
+    fn waits(self: Arc<Self>) -> Waits {
+        let recorded = move || {
+            let connection = self.clone();
+            async move { connection.gate.recorded().await.is_ok() }.boxed()
+        };
+        Waits { recorded: Box::new(recorded), waiting: None }
     }
 
     /// Waits until nothing more of an answer may pass, and says why.

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use guard_core::{Detectors, MaskPlan, Side, http::Method};
+use guard_core::{Detectors, Side, http::Method};
+use guard_gate::Permit;
 use hyper::{
     Version,
     header::{CONTENT_LENGTH, HeaderName, HeaderValue},
@@ -18,6 +19,7 @@ use super::{
     decode::{Coding, Decoder, UnknownCoding},
     fields::{FieldMasks, HeaderMasker, tells_of_body},
     head::{self, Body, Field},
+    keep::Keep,
     mask::Looks,
     rewrite::Rewriter,
 };
@@ -31,6 +33,8 @@ pub(super) struct Looked<'a> {
     shared: &'a Shared,
     masks: FieldMasks,
     detectors: Detectors,
+    /// Where its body is kept, if the policy keeps it.
+    pub(super) keep: Option<Keep>,
 }
 
 /// The head of an answer as it goes on.
@@ -51,9 +55,11 @@ pub(super) enum Passes {
 }
 
 impl<'a> Looked<'a> {
-    pub(super) fn new(shared: &'a Shared, plan: &MaskPlan) -> Self {
+    pub(super) fn new(shared: &'a Shared, permit: &Permit) -> Self {
+        let plan = permit.masks();
         let masks = FieldMasks::of(&plan.fields, Side::Answer);
-        Self { shared, masks, detectors: plan.detect }
+        let keep = permit.keeping().map(Keep::new);
+        Self { shared, masks, detectors: plan.detect, keep }
     }
 
     /// Has a request ask for an answer that can be looked into.

@@ -22,6 +22,7 @@ mod fields;
 pub(crate) mod fuzz;
 pub mod head;
 mod hide;
+mod keep;
 mod looked_into;
 pub mod mask;
 pub mod matching;

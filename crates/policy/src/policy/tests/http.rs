@@ -187,14 +187,6 @@ fn what_nobody_would_do_does_not_load() {
             "both `sql` and `http`",
         ),
         (
-            "rules: [{ name: r, http: { paths: /a }, decide: allow, record: results }]",
-            "no answers are recorded",
-        ),
-        (
-            "record: bytes\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
-            "no answers are recorded",
-        ),
-        (
             "lock: report\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
             "a lock lists statements",
         ),
