@@ -11,6 +11,7 @@ mod api;
 mod attacks;
 mod behind;
 mod bodies;
+mod masks;
 mod named;
 mod sockets;
 mod two;
@@ -72,16 +73,14 @@ fn fields_of_answers_are_masked_and_what_cannot_be_masked_is_refused() {
     let run = api.run(
         "get -H 'Range: bytes=1-9' --compressed \"$GUARD_API_URL/v1/users\"\n\
          get \"$GUARD_API_URL/v1/events\"\n\
-         get \"$GUARD_API_URL/v1/text\"\n\
-         get \"$GUARD_API_URL/v1/zipped\"\n",
+         get \"$GUARD_API_URL/v1/text\"\n",
     );
     let text = run.ok().text();
     assert!(!text.contains("shop.example") && !text.contains("etag"), "{text}");
     assert_eq!(text.matches("[masked]").count(), 5, "{text}");
     assert!(text.contains("\"plan\": \"free\"") && text.contains("\"number\": 2"), "{text}");
-    assert_eq!(text.matches("HTTP/1.1 502").count(), 2, "{text}");
+    assert_eq!(text.matches("HTTP/1.1 502").count(), 1, "{text}");
     assert!(text.contains("Content-Type `text/plain` is not JSON"), "{text}");
-    assert!(text.contains("Content-Encoding `gzip`"), "{text}");
     let record = api.record();
     assert!(record.contains("\"masked\":2") && record.contains("\"masked\":3"), "{record}");
 }

@@ -2,13 +2,25 @@
 
 upstream.py FILE [ADDRESS CERTIFICATE KEY]
 """
-import base64, gzip, hashlib, json, ssl, sys, threading
+import base64, gzip, hashlib, json, ssl, sys, threading, zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 seen = open(sys.argv[1], "a", buffering=1)
 lock = threading.Lock()
 released = threading.Event()
 USERS = {"users": [{"id": 1, "email": "ann@shop.example", "plan": "free"}, {"id": 2, "email": "bob@shop.example", "plan": None}]}
+PEOPLE = b'{"users":[{"email":"ann@shop.example"},{"email":"bob@shop.example"}]}'
+# The same in codings that Python does not know.
+CODED = {
+    "br": "G0QA4J0Hts0juyELC157jzyrRfbEtmaY2Fuz6HT1aREXIDewAQfioS8vOm10j1AqlsRYXH6MfCly8RlCfTc=",
+    "zstd": "KLUv/QRYtQEAxAJ7InVzZXJzIjpbeyJlbWFpbCI6ImFubkBzaG9wLmV4YW1wbGUifSxib2JdfQIAoI+DTT0BcPk2bA==",
+}
+
+
+def coded(coding, text):
+    if coding in CODED:
+        return base64.b64decode(CODED[coding])
+    return {"gzip": gzip.compress, "deflate": zlib.compress, "compress": bytes, "identity": bytes}[coding](text)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,6 +63,21 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, "ann@shop.example", "text/plain")
         elif path == "/v1/zipped":
             self.answer(200, gzip.compress(json.dumps(shown).encode()), headers=[("Content-Encoding", "gzip")])
+        elif path.startswith("/v1/coded/"):
+            codings, what = path.split("/")[3:5]
+            text = b'{"a":"' + b"0" * (64 << 20) + b'"}' if what == "bomb" else PEOPLE
+            for coding in codings.split(","):
+                text = coded(coding, text)
+            text = text[:-1] if what == "cut" else text + b"ann@shop.example" if what == "behind" else text
+            headers = [("Content-Encoding", codings), ("ETag", '"abc"'), ("Content-MD5", "x"), ("Vary", "Accept-Encoding")]
+            self.answer(206 if what == "part" else 200, text, headers=headers)
+        elif path == "/v1/person":
+            cookies = [("Set-Cookie", "sid=s3ss10n; Path=/; HttpOnly"), ("Set-Cookie", "theme=dark; Path=/")]
+            self.answer(200, "{}", headers=[("X-Customer-Email", "ann@shop.example"), *cookies])
+        elif path == "/v1/cards":
+            self.answer(200, '{"card":4111111111111111,"note":"to \\u0061nn\\u0040shop.example","id":17}', headers=[("ETag", '"abc"')])
+        elif path == "/v1/form":
+            self.answer(200, "plan=free&%65mail=ann%40shop.example", "application/x-www-form-urlencoded")
         elif path == "/v1/redirect":
             self.answer(302, "", headers=[("Location", self.headers.get("X-To") or "/v1/echo")])
         elif path == "/v1/mirror":

@@ -6,6 +6,7 @@
 
 mod body;
 mod condition;
+mod field_name;
 mod graphql;
 mod json_path;
 mod method;
@@ -16,6 +17,7 @@ pub use self::{
     body::{BodyCondition, BodyValue, Json, JsonType, Readings, RequestBody},
     condition::{Condition, InvalidCondition, ValuePattern},
     graphql::{GraphqlKind, GraphqlOperation, GraphqlPattern, GraphqlRequest},
+    field_name::{FieldName, InvalidFieldName},
     json_path::{InvalidJsonPath, JsonPath, JsonStep, MAX_JSON_KEY},
     method::{InvalidMethod, Method, MethodSet},
     path::{InvalidPath, PathPattern},

@@ -41,7 +41,8 @@ pub use isolation::{Isolation, NoIsolation};
 pub use jiff::Timestamp;
 pub use lock::{Locked, RowRange};
 pub use mask::{
-    ColumnMask, DerivedFlow, FieldMask, Mask, MaskPlan, Masking, Predicates, Stability,
+    ColumnMask, DerivedFlow, FieldMask, Mask, MaskPlan, MaskedField, Masking, Predicates, Side,
+    Stability,
 };
 pub use operation::{
     Bounded, Certainty, ColumnName, Effect, Flow, Object, ObjectKind, ObjectName, Operation,

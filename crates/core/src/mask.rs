@@ -1,10 +1,13 @@
 //! Masks: what a policy wants hidden, and what that means for one operation.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnPattern, Detectors, http::JsonPath};
+use crate::{
+    ColumnPattern, Detectors,
+    http::{FieldName, JsonPath},
+};
 
 /// How a value is hidden. What comes out is valid for the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,13 +128,52 @@ pub struct ColumnMask {
     pub mask: Masking,
 }
 
-/// Masked values of JSON texts.
+/// A field of a request to an HTTP API, or of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum MaskedField {
+    /// A value of a JSON text.
+    Json(JsonPath),
+    /// The value of a field of a form.
+    Form(FieldName),
+    /// The value of a header.
+    Header(FieldName),
+    /// The value of a cookie that is set.
+    Cookie(FieldName),
+}
+
+/// Where a masked field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// In what is sent to an API.
+    Request,
+    /// In what it answers.
+    Answer,
+}
+
+/// Masked fields of an HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldMask {
-    /// Where they are.
-    pub path: JsonPath,
+    /// In which direction.
+    pub side: Side,
+    /// Which.
+    pub field: MaskedField,
     /// How they are hidden.
     pub mask: Masking,
+}
+
+impl fmt::Display for FieldMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.side {
+            Side::Request => f.write_str("request ")?,
+            Side::Answer => {}
+        }
+        match &self.field {
+            MaskedField::Json(path) => write!(f, "{path}"),
+            MaskedField::Form(name) => write!(f, "form {name}"),
+            MaskedField::Header(name) => write!(f, "header {name}"),
+            MaskedField::Cookie(name) => write!(f, "cookie {name}"),
+        }
+    }
 }
 
 /// The masks of one permitted operation.
@@ -147,7 +189,7 @@ pub struct MaskPlan {
     pub columns: Arc<[ColumnMask]>,
     /// What is looked for in the output columns that are not masked.
     pub detect: Detectors,
-    /// What is hidden of an answer in JSON.
+    /// What is hidden of a request and its answer.
     pub fields: Arc<[FieldMask]>,
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use guard_audit::{Event, StatementPhase};
 use guard_core::{
     ApprovalId, Budget, Budgets, Certainty, Decision, Denial, DenialCode, Effect, EndReason,
-    Exceeded, Operation, Protocol, Ruling, Sensitive, Verb, http::HttpRequest,
+    Exceeded, FieldMask, Operation, Protocol, Ruling, Sensitive, Verb, http::HttpRequest,
 };
 use guard_policy::ClientCredentials;
 
@@ -151,6 +151,12 @@ impl Gate {
             Decision::Allow => true,
             Decision::Approve(_) | Decision::Block(_) => false,
         }
+    }
+
+    /// What is hidden of a request to an HTTP API before it goes on, or anybody sees it. [`Permit::masks`] says it again for a request
+    /// that is permitted, by the policy as it is then.
+    pub fn request_masks(&self, request: &HttpRequest) -> Vec<FieldMask> {
+        self.session.policy.borrow().request_masks(request)
     }
 
     /// Judges the operations of one message, in order; one refusal refuses the message. An end of the session

@@ -62,6 +62,13 @@ impl Keeping {
         self
     }
 
+    /// Counts only bytes: rows are no more than parts of an answer.
+    #[must_use]
+    pub fn by_bytes(mut self) -> Self {
+        self.limit.rows = u64::MAX;
+        self
+    }
+
     /// Longest row that would be kept now, in bytes; `None` if no further one would be.
     pub fn room(&self) -> Option<u64> {
         let rows = self.so_far.rows.load(Ordering::Relaxed);

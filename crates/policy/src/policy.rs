@@ -8,6 +8,7 @@ mod approval;
 mod budgets;
 mod denial;
 mod egress;
+mod fields;
 mod http;
 mod judge;
 mod lists;
@@ -21,8 +22,8 @@ mod rule;
 mod tests;
 
 use guard_core::{
-    ApprovalTerms, Budgets, DecisionKind, Digest, Literals, Mode, PolicyName, Protocol, RuleId,
-    Verb,
+    ApprovalTerms, Budgets, DecisionKind, Digest, FieldMask, Literals, Mode, PolicyName, Protocol,
+    RuleId, Verb,
     egress::{Destination, EgressTerms, Host},
     http::HttpRequest,
 };
@@ -194,6 +195,11 @@ impl Policy {
     /// Whether values are hidden from the job: by masks, or where detectors find something.
     pub fn hides_values(&self) -> bool {
         !self.masks.is_empty() || self.masks.hides_fields() || self.masks.detects()
+    }
+
+    /// What is hidden of a request before it goes on, or anybody sees it.
+    pub fn request_masks(&self, request: &HttpRequest) -> Vec<FieldMask> {
+        self.masks.of_request(request)
     }
 
     /// Whether some rule is about requests to HTTP APIs.

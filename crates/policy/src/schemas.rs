@@ -63,6 +63,11 @@ fn the_schemas_know_every_key() {
         (&policy, "/$defs/request/properties", read("rules: [{ http: { x: 1 } }]")),
         (&policy, "/$defs/mask/properties", read("masks: [{ x: 1 }]")),
         (&policy, "/$defs/mask/properties/http/properties", read("masks: [{ http: { x: 1 } }]")),
+        (
+            &policy,
+            "/$defs/mask/properties/http/properties/request/properties",
+            read("masks: [{ http: { request: { x: 1 } } }]"),
+        ),
         (&policy, "/properties/detect/properties", read("detect: { x: 1 }")),
         (&policy, "/properties/lock/anyOf/1/properties", read("lock: { x: 1 }")),
         (&lock, "/properties", locked("x: 1")),

@@ -14,6 +14,7 @@ mod tls;
 pub mod fuzz {
     pub use crate::http::{
         content::fuzz_body,
+        decode::fuzz::fuzz_coded,
         fuzz::{fuzz_head, fuzz_target},
         mask::fuzz::fuzz_json,
         socket::frames::fuzz_socket,

@@ -2,7 +2,7 @@
 
 use guard_protocols::{
     fuzz::{
-        fuzz_body, fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram,
+        fuzz_body, fuzz_coded, fuzz_copy, fuzz_head, fuzz_json, fuzz_message, fuzz_row, fuzz_scram,
         fuzz_socket, fuzz_target,
     },
     postgres::fuzz_frames,
@@ -57,4 +57,9 @@ fn no_body_is_certain_that_is_not_sound() {
 #[test]
 fn no_frame_of_a_websocket_goes_on_with_what_is_hidden() {
     replay("http_socket", fuzz_socket);
+}
+
+#[test]
+fn no_coded_body_is_read_in_two_ways() {
+    replay("http_coded", fuzz_coded);
 }

@@ -248,6 +248,8 @@ fn answered(content_type: &str, body: &[u8]) -> Option<String> {
             let mut masker = EventsMasker::new(json);
             masker.push(body, &mut out).and_then(|()| masker.finish())
         }
+        // Only JSON has masks here.
+        Kind::Form => return None,
     };
     // A fault ends the answer; what went on before it stays.
     let _ = done;

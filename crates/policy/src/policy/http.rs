@@ -1,5 +1,5 @@
-//! What a policy says of HTTP APIs: which requests a rule is about, which fields of answers are hidden, and what becomes of
-//! credentials that a client brings along.
+//! What a policy says of HTTP APIs: which requests a rule is about, and what becomes of credentials that a client brings along. Which
+//! fields are hidden stands in [`super::fields`].
 
 mod body;
 mod graphql;
@@ -7,16 +7,13 @@ mod graphql;
 use std::collections::BTreeSet;
 
 use guard_core::{
-    Budgets, DecisionKind, FieldMask, Masking, Verb,
+    Budgets, DecisionKind, Verb,
     document::{Fields, Node, Problems},
-    http::{
-        Condition, HttpRequest, JsonPath, MethodSet, PathPattern, RequestPattern, ValuePattern,
-    },
+    http::{Condition, MethodSet, PathPattern, RequestPattern, ValuePattern},
 };
 
 use super::{
     lists::{items, words},
-    record::Records,
     rule::{Filter, Level, Names, Rule},
 };
 
@@ -34,26 +31,6 @@ pub enum ClientCredentials {
     Refuse,
     /// It goes on without.
     Remove,
-}
-
-/// Fields of answers that a policy hides.
-#[derive(Debug, Clone)]
-pub(super) struct FieldEntry {
-    /// Of answers to requests for these paths; `None`: of all.
-    paths: Option<Vec<PathPattern>>,
-    mask: FieldMask,
-}
-
-impl FieldEntry {
-    /// What is hidden of the answer to a request, if that could be one that it is about.
-    pub(super) fn of(&self, request: &HttpRequest) -> Option<&FieldMask> {
-        let fits = |paths: &Vec<PathPattern>| paths.iter().any(|it| it.may_match(&request.path));
-        self.paths.as_ref().is_none_or(fits).then_some(&self.mask)
-    }
-
-    pub(super) const fn masking(&self) -> Masking {
-        self.mask.mask
-    }
 }
 
 /// The `http` of a rule.
@@ -117,7 +94,7 @@ fn methods(node: &Node, problems: &mut Problems) -> Option<MethodSet> {
     MethodSet::new(listed).ok()
 }
 
-fn paths(node: &Node, problems: &mut Problems) -> Option<Vec<PathPattern>> {
+pub(super) fn paths(node: &Node, problems: &mut Problems) -> Option<Vec<PathPattern>> {
     let Some(items) = items(node, problems)? else { return Some(vec!["/**".parse().ok()?]) };
     let found: Vec<_> = items.iter().map(|item| item.parsed(problems)).collect();
     found.into_iter().collect()
@@ -151,28 +128,6 @@ fn conditions(fields: &Fields<'_>, key: &str, problems: &mut Problems) -> Option
     Some(found)
 }
 
-/// The `http` of a mask.
-pub(super) fn fields(
-    node: &Node,
-    mask: Option<Masking>,
-    problems: &mut Problems,
-) -> Option<Vec<FieldEntry>> {
-    let keys = node.fields(problems)?;
-    let json = keys.required("json", problems).and_then(|node| {
-        let items = node.one_or_more(problems)?;
-        let found: Vec<_> = items.iter().map(|item| item.parsed::<JsonPath>(problems)).collect();
-        found.into_iter().collect::<Option<Vec<_>>>()
-    });
-    let paths = match keys.optional("paths") {
-        Some(node) => paths(node, problems).map(Some),
-        None => Some(None),
-    };
-    keys.finish(&["json", "paths"], problems);
-    let (paths, mask) = (paths?, mask?);
-    let entry = |path| FieldEntry { paths: paths.clone(), mask: FieldMask { path, mask } };
-    Some(json?.into_iter().map(entry).collect())
-}
-
 /// The `client_credentials` of a policy.
 pub(super) fn client_credentials(
     fields: &Fields<'_>,
@@ -189,7 +144,6 @@ pub(super) fn check(
     fields: &Fields<'_>,
     rules: &[Rule],
     budgets: &Budgets,
-    record: &Records,
     problems: &mut Problems,
 ) -> Option<()> {
     if rules.iter().all(|rule| rule.filter.http.is_none()) {
@@ -201,10 +155,6 @@ pub(super) fn check(
         let node = fields.optional(key).unwrap_or_else(|| fields.node());
         node.problem_with_help(problems, message, help);
     };
-    if fields.optional("detect").is_some() {
-        let help = "name the fields in `masks`, or give the API a policy of its own";
-        refuse("detect", "`detect` does not look into answers of HTTP APIs", help);
-    }
     if fields.optional("lock").is_some() {
         let help = "give the API a policy of its own, without one";
         refuse("lock", "a lock lists statements, not requests to HTTP APIs", help);
@@ -219,11 +169,6 @@ pub(super) fn check(
     if rows.iter().any(Option::is_some) {
         let help = "bound bytes, requests a minute or time, or give the API a policy of its own";
         refuse("budgets", "HTTP APIs have no rows that a budget could count", help);
-    }
-    let keeps = rules.iter().any(|rule| rule.filter.http.is_some() && rule.record.is_some());
-    if record.base.keeps_rows() || record.traffic.is_some() || keeps {
-        let help = "record `statements`, or give the API a policy of its own";
-        refuse("record", "of HTTP APIs no answers are recorded, only requests", help);
     }
     right.then_some(())
 }

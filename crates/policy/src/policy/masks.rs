@@ -10,12 +10,12 @@
 use std::sync::Arc;
 
 use guard_core::{
-    Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Detectors, Effect, Flow, Mask,
-    MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs, Predicates,
-    Source, Stability, TablePattern, Test, Verb,
+    Certainty, ColumnMask, ColumnName, ColumnPattern, DerivedFlow, Detectors, Effect, FieldMask,
+    Flow, Mask, MaskPlan, Masking, Object, ObjectKind, ObjectName, Operation, Output, Outputs,
+    Predicates, Side, Source, Stability, TablePattern, Test, Verb, http::HttpRequest,
 };
 
-use super::{http::FieldEntry, rule::tables_of};
+use super::{fields::FieldEntry, rule::tables_of};
 
 /// Columns that a policy hides.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct Masks {
     entries: Vec<MaskEntry>,
     columns: Arc<[ColumnMask]>,
     detect: Detectors,
-    /// Of answers of HTTP APIs.
+    /// Of HTTP APIs.
     fields: Vec<FieldEntry>,
 }
 
@@ -82,7 +82,7 @@ impl Masks {
         self.entries.is_empty()
     }
 
-    /// Whether a field of an answer is hidden.
+    /// Whether a field of a request or an answer is hidden.
     pub(super) fn hides_fields(&self) -> bool {
         !self.fields.is_empty()
     }
@@ -112,11 +112,21 @@ impl Masks {
         self.entries.iter().any(|entry| entry.withhold)
     }
 
+    /// What is hidden of a request itself.
+    pub(super) fn of_request(&self, request: &HttpRequest) -> Vec<FieldMask> {
+        let own = self.fields.iter().filter(|entry| match entry.side() {
+            Side::Request => true,
+            Side::Answer => false,
+        });
+        own.filter_map(|entry| entry.of(request)).cloned().collect()
+    }
+
     /// How an operation's values are hidden, or why they cannot be.
     pub(super) fn plan(&self, op: &Operation) -> Result<MaskPlan, Leak> {
         if let Some(request) = &op.request {
             let fields = self.fields.iter().filter_map(|entry| entry.of(request)).cloned();
-            return Ok(MaskPlan { fields: fields.collect(), ..MaskPlan::default() });
+            let (fields, detect) = (fields.collect(), self.detect);
+            return Ok(MaskPlan { fields, detect, ..MaskPlan::default() });
         }
         // Detectors look at what comes back, and block nothing.
         if self.is_empty() {

@@ -14,7 +14,8 @@ use guard_core::{
 
 use super::{
     Fingerprints, LockText, Policy, approval, budgets, egress,
-    http::{self, FieldEntry},
+    fields::{self, FieldEntry},
+    http,
     lists::{patterns, words},
     lock,
     masks::{MaskEntry, Masks},
@@ -118,8 +119,8 @@ fn policy(
         Some(node) => lock::read(node, name.as_ref(), locks, problems).map(Some),
         None => Some(None),
     };
-    if let (Some(rules), Some(budgets), Some(record)) = (&rules, &budgets, &record) {
-        http::check(&fields, rules, budgets, record, problems)?;
+    if let (Some(rules), Some(budgets)) = (&rules, &budgets) {
+        http::check(&fields, rules, budgets, problems)?;
     }
     fields.finish(
         &[
@@ -467,7 +468,7 @@ fn mask(node: &Node, problems: &mut Problems) -> Option<Entries> {
     let masking = mask.zip(stable).map(|(mask, stable)| Masking { mask, stable });
     let entries = match about {
         Some(About::Http(node)) => {
-            let found = http::fields(node, masking, problems);
+            let found = fields::read(node, masking, problems);
             found.map(|found| (Vec::new(), found))
         }
         Some(About::Sql(node)) => {

@@ -17,7 +17,9 @@ use hyper::{
 
 use super::{
     credential::Shown,
-    mask::{EventsMasker, JsonMasker, Kind, LinesMasker, Malformed},
+    decode::{Decoded, Decoder, Undecodable},
+    keep::{Keep, Waits},
+    rewrite::Rewriter,
     trailers,
 };
 
@@ -36,9 +38,13 @@ pub(super) struct Passed {
     pub(super) length: Option<u64>,
     pub(super) shown: Arc<Shown>,
     pub(super) held: Vec<u8>,
-    /// What stands behind it, once all else is gone.
-    pub(super) trailers: Option<HeaderMap>,
-    pub(super) masker: Option<Masker>,
+    /// What stands behind it.
+    pub(super) trailing: Trailing,
+    pub(super) decoder: Option<Box<Decoder>>,
+    pub(super) rewriter: Rewriter,
+    /// What of it is recorded, and until when it waits for that.
+    pub(super) keep: Option<Keep>,
+    pub(super) waits: Option<Waits>,
     pub(super) meter: Option<Meter>,
     /// Done when nothing more may pass: says why.
     pub(super) cut: BoxFuture<'static, &'static str>,
@@ -47,43 +53,22 @@ pub(super) struct Passed {
     pub(super) done: bool,
 }
 
-/// Masks texts of one kind.
-pub(super) enum Masker {
-    Json(JsonMasker),
-    Lines(LinesMasker),
-    Events(EventsMasker),
+/// What stands behind a body.
+pub(super) enum Trailing {
+    /// Nothing yet that could go on.
+    Nothing,
+    /// It does not go on: fields of the answer are masked.
+    Dropped,
+    /// As it came.
+    Sent(HeaderMap),
+    /// As it goes on, once all else is gone.
+    Kept(HeaderMap),
 }
 
-impl Masker {
-    pub(super) fn new(kind: Kind, masker: JsonMasker) -> Self {
-        match kind {
-            Kind::Json => Self::Json(masker),
-            Kind::Lines => Self::Lines(LinesMasker::new(masker)),
-            Kind::Events => Self::Events(EventsMasker::new(masker)),
-        }
-    }
-
-    fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-        match self {
-            Self::Json(masker) => masker.push(piece, out),
-            Self::Lines(masker) => masker.push(piece, out),
-            Self::Events(masker) => masker.push(piece, out),
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        match self {
-            Self::Json(masker) => masker.finish(out),
-            Self::Lines(masker) => masker.finish(out),
-            Self::Events(masker) => masker.finish(),
-        }
-    }
-
-    const fn masked(&self) -> u64 {
-        match self {
-            Self::Json(masker) => masker.masked(),
-            Self::Lines(masker) => masker.masked(),
-            Self::Events(masker) => masker.masked(),
+impl Trailing {
+    fn came(&mut self, sent: HeaderMap) {
+        if matches!(self, Self::Nothing) {
+            *self = Self::Sent(sent);
         }
     }
 }
@@ -97,26 +82,59 @@ impl Passed {
     }
 
     fn masked(&mut self, plain: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-        let Some(masker) = &mut self.masker else { return Ok(plain) };
-        let mut out = Vec::with_capacity(plain.len());
-        match masker.push(&plain, &mut out) {
-            Ok(()) => Ok(out),
-            Err(_) => Err("not maskable"),
+        self.rewriter.push(plain).map_err(|_| NOT_MASKABLE)
+    }
+
+    /// What is decoded of what came in; without a coding nothing is.
+    fn decoded(&mut self) -> Result<Decoded, &'static str> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.step().map_err(Undecodable::as_str),
+            None => Ok(Decoded::More),
         }
+    }
+
+    fn piece_of_decoder(&mut self, length: usize) -> Result<Vec<u8>, &'static str> {
+        let Some(decoder) = self.decoder.take() else { return Ok(Vec::new()) };
+        let piece = self.piece(decoder.decoded(length));
+        self.decoder = Some(decoder);
+        piece
+    }
+
+    /// What is left at the end, which has come. Trailers are behind it, without what was held back, which is another frame.
+    fn end(&mut self) -> Result<Option<Frame<Bytes>>, &'static str> {
+        let last = self.last()?;
+        self.admit(&last)?;
+        match std::mem::replace(&mut self.trailing, Trailing::Nothing) {
+            Trailing::Sent(sent) => {
+                let kept = trailers::of_answer(&sent, &self.shown);
+                let kept = kept.map_err(|_| "unsound trailers")?;
+                self.count(trailers::size(&kept))?;
+                self.trailing = Trailing::Kept(kept);
+            }
+            Trailing::Nothing | Trailing::Dropped | Trailing::Kept(_) => self.finish(None),
+        }
+        Ok((!last.is_empty()).then(|| Frame::data(Bytes::from(last))))
     }
 
     /// What is left at the end.
     fn last(&mut self) -> Result<Vec<u8>, &'static str> {
         let held = std::mem::take(&mut self.held);
         let mut out = self.masked(held)?;
-        if let Some(masker) = &mut self.masker {
-            masker.finish(&mut out).map_err(|_| "not maskable")?;
-        }
+        out.append(&mut self.rewriter.finish().map_err(|_| NOT_MASKABLE)?);
         Ok(out)
     }
 
-    /// Takes bytes from the budgets, if they may pass.
-    fn admit(&mut self, size: u64) -> Result<(), &'static str> {
+    /// Takes bytes from the budgets, if they may pass, and keeps them for the record.
+    fn admit(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        self.count(bytes.len() as u64)?;
+        if let Some(keep) = &mut self.keep {
+            keep.pass(bytes);
+            keep.flush();
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, size: u64) -> Result<(), &'static str> {
         if let Some(meter) = &mut self.meter
             && meter.admit(std::iter::once((0, size))).exceeded.is_some()
         {
@@ -130,7 +148,9 @@ impl Passed {
         self.done = true;
         if let Some(running) = self.running.take() {
             let mut outcome = std::mem::take(&mut self.outcome);
-            outcome.masked += self.masker.as_ref().map_or(0, Masker::masked);
+            outcome.detected = self.rewriter.found();
+            outcome.masked += self.rewriter.masked() + outcome.detected.values().sum::<u64>();
+            outcome.kept = self.keep.take().map(Keep::finish);
             outcome.budget = self.meter.as_ref().and_then(Meter::exceeded);
             if let Some(error) = error {
                 outcome.error = Some(error.to_owned());
@@ -139,16 +159,37 @@ impl Passed {
         }
     }
 
-    /// What goes on of trailers: without what was held back before them, which is another frame.
-    fn behind(&mut self, sent: &HeaderMap) -> Result<HeaderMap, &'static str> {
-        let kept = trailers::of_answer(sent, &self.shown).map_err(|_| "unsound trailers")?;
-        self.admit(trailers::size(&kept))?;
-        Ok(kept)
+    /// What goes on next, when it is recorded if it is to be.
+    fn recorded(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, &'static str>> {
+        if self.waits.as_ref().is_none_or(|waits| waits.waiting.is_none()) {
+            let next = ready!(self.next(cx))?;
+            let Some(waits) = &mut self.waits else { return Poll::Ready(Ok(next)) };
+            match next.map(Frame::into_data) {
+                Some(Ok(bytes)) => waits.waiting = Some((bytes, (waits.recorded)())),
+                Some(Err(trailers)) => return Poll::Ready(Ok(Some(trailers))),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+        let Some((_, recorded)) = self.waits.as_mut().and_then(|waits| waits.waiting.as_mut())
+        else {
+            return Poll::Ready(Ok(None));
+        };
+        let is_recorded = ready!(recorded.as_mut().poll(cx));
+        let waited = self.waits.as_mut().and_then(|waits| waits.waiting.take());
+        Poll::Ready(match waited {
+            Some((bytes, _)) if is_recorded => Ok(Some(Frame::data(bytes))),
+            Some(_) | None => Err("not recorded"),
+        })
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, &'static str>> {
         loop {
-            if let Some(trailers) = self.trailers.take() {
+            if let Trailing::Kept(trailers) = &mut self.trailing {
+                let trailers = std::mem::take(trailers);
+                self.trailing = Trailing::Nothing;
                 self.finish(None);
                 return Poll::Ready(Ok(Some(Frame::trailers(trailers))));
             }
@@ -163,27 +204,39 @@ impl Passed {
                 }
                 return Poll::Ready(Err(why));
             }
-            let piece = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.piece(&data)?,
-                    Err(frame) => {
-                        let last = self.last()?;
-                        let sent = frame.into_trailers().unwrap_or_default();
-                        self.trailers = Some(self.behind(&sent)?);
-                        last
-                    }
+            let piece = match self.decoded()? {
+                Decoded::Bytes(length) => self.piece_of_decoder(length)?,
+                Decoded::End => match self.end()? {
+                    Some(last) => return Poll::Ready(Ok(Some(last))),
+                    None => continue,
                 },
-                Some(Err(_)) => return Poll::Ready(Err("lost")),
-                None => {
-                    let last = self.last()?;
-                    self.admit(last.len() as u64)?;
-                    self.finish(None);
-                    let last = (!last.is_empty()).then(|| Frame::data(Bytes::from(last)));
-                    return Poll::Ready(Ok(last));
-                }
+                Decoded::More => match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) => match (frame.into_data(), &mut self.decoder) {
+                        (Ok(data), Some(decoder)) => {
+                            decoder.feed(data);
+                            continue;
+                        }
+                        (Ok(data), None) => self.piece(&data)?,
+                        (Err(frame), _) => {
+                            self.trailing.came(frame.into_trailers().unwrap_or_default());
+                            continue;
+                        }
+                    },
+                    Some(Err(_)) => return Poll::Ready(Err("lost")),
+                    None => match &mut self.decoder {
+                        Some(decoder) => {
+                            decoder.end();
+                            continue;
+                        }
+                        None => match self.end()? {
+                            Some(last) => return Poll::Ready(Ok(Some(last))),
+                            None => continue,
+                        },
+                    },
+                },
             };
             if !piece.is_empty() {
-                self.admit(piece.len() as u64)?;
+                self.admit(&piece)?;
                 // Nobody asks for more than was promised.
                 if self.length == Some(self.outcome.bytes) {
                     self.finish(None);
@@ -193,6 +246,9 @@ impl Passed {
         }
     }
 }
+
+/// Why one is cut off that turns out not to be what its head says.
+const NOT_MASKABLE: &str = "not maskable";
 
 /// Why an answer is cut off at the budget of time.
 pub(super) const TIME: &str = "time";
@@ -215,7 +271,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passed(passed) => match ready!(passed.next(cx)) {
+            Self::Passed(passed) => match ready!(passed.recorded(cx)) {
                 Ok(frame) => Poll::Ready(frame.map(Ok)),
                 Err(why) => {
                     passed.finish(Some(why));
@@ -228,7 +284,9 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
-            Self::Passed(passed) => passed.done,
+            Self::Passed(passed) => {
+                passed.done && passed.waits.as_ref().is_none_or(|waits| waits.waiting.is_none())
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use guard_core::{DenialCode, Operation, http::Method};
+use guard_core::{DenialCode, FieldMask, Operation, http::Method};
 use guard_gate::Gate;
 use hyper::{Response, body::Incoming};
 
@@ -70,6 +70,8 @@ struct Understood {
     /// Its body, where it was read.
     read: Option<Bytes>,
     incoming: Option<Incoming>,
+    /// What of it is masked.
+    masks: Vec<FieldMask>,
 }
 
 impl Connection {

@@ -12,15 +12,25 @@ use guard_core::Secret;
 /// What stands in the place of each byte.
 const HIDDEN: u8 = b'*';
 
+/// With what an escape begins.
+const ESCAPES: [u8; 3] = [b'\\', b'%', b'&'];
+
 /// A part of it that is shorter is found everywhere.
 const SHORTEST: usize = 4;
 
 /// Texts that do not leave.
 pub(super) struct Hidden {
     texts: Vec<Vec<u8>>,
-    /// With which bytes one of them can begin.
+    /// With which bytes one of them can begin, escaped or not.
     first: [bool; 256],
+    /// With which bytes one of them begins.
+    own: [bool; 256],
+    /// With which two bytes one of them begins, a bit a pair.
+    pairs: Box<[u64; PAIRS]>,
 }
+
+/// Words of a bit for each two bytes.
+const PAIRS: usize = (1 << 16) / 64;
 
 /// Hides texts in bytes that come in pieces.
 pub(super) struct Hider<'a> {
@@ -49,14 +59,24 @@ impl Hidden {
         }
         texts.sort();
         texts.dedup();
-        let mut first = [false; 256];
-        let escapes = [b'\\', b'%', b'&'];
-        for byte in texts.iter().filter_map(|text| text.first()).chain(&escapes) {
-            if let Some(place) = first.get_mut(usize::from(*byte)) {
+        let (mut own, mut pairs) = ([false; 256], Box::new([0; PAIRS]));
+        for text in &texts {
+            let [one, two, ..] = text.as_slice() else { continue };
+            if let Some(place) = own.get_mut(usize::from(*one)) {
+                *place = true;
+            }
+            let (place, bit) = pair(*one, *two);
+            if let Some(place) = pairs.get_mut(place) {
+                *place |= bit;
+            }
+        }
+        let mut first = own;
+        for escape in ESCAPES {
+            if let Some(place) = first.get_mut(usize::from(escape)) {
                 *place = !texts.is_empty();
             }
         }
-        Self { texts, first }
+        Self { texts, first, own, pairs }
     }
 
     /// Hides them in the next piece of a text, of which `held` is what was kept back. Gives what may go on.
@@ -76,9 +96,36 @@ impl Hidden {
         self.first.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
+    fn begins(&self, byte: u8) -> bool {
+        self.own.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+
+    /// Whether no text stands here, said by the first bytes. Most places where one may begin are none, so this is what counts.
+    fn is_none(&self, bytes: &[u8]) -> bool {
+        match bytes {
+            [] | [_] | [b'\\', b'u' | b'x', ..] | [b'%', _] | [b'&', ..] => false,
+            [b'\\', escaped, ..] => !self.begins(*escaped) && !self.begins(b'\\'),
+            [b'%', high, low, ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let value = digit(*high).zip(digit(*low)).map(|(high, low)| high * 16 + low);
+                let begins =
+                    value.and_then(|it| u8::try_from(it).ok()).is_some_and(|it| self.begins(it));
+                !begins && !self.begins(b'%')
+            }
+            [one, two, ..] => {
+                let (place, bit) = pair(*one, *two);
+                let is_pair = self.pairs.get(place).is_some_and(|bits| bits & bit != 0);
+                !is_pair && !ESCAPES.contains(two)
+            }
+        }
+    }
+
     /// The longest text that stands at the beginning of these bytes.
     fn at(&self, bytes: &[u8]) -> Match {
         let mut found = Match::Not;
+        if self.is_none(bytes) {
+            return found;
+        }
         for text in &self.texts {
             match (fits(text, bytes), &found) {
                 (Match::Whole(length), Match::Whole(longest)) if length <= *longest => {}
@@ -122,6 +169,12 @@ impl Hider<'_> {
         }
         (out, count)
     }
+}
+
+/// Where the bit of two bytes is.
+fn pair(one: u8, two: u8) -> (usize, u64) {
+    let pair = usize::from(one) << 8 | usize::from(two);
+    (pair / 64, 1 << (pair % 64))
 }
 
 fn forms(value: &[u8]) -> Vec<Vec<u8>> {
@@ -279,6 +332,11 @@ mod tests {
     fn everything_else_stays_as_it_is() {
         for text in ["", "gh_T0k/en+with=al", "\\u00", "%", "&#", "plain \\\"text\\\" 50%"] {
             assert_eq!(hidden().in_whole(text.as_bytes()), text.as_bytes());
+        }
+        let odd = Hidden::new([&Secret::new("%\\&odd")]);
+        for text in ["%\\&odd", "%25%5c%26odd", "\\u0025\\\\&amp;odd", "%\\\\\\&\\u006fdd"] {
+            let hidden = odd.in_whole(text.as_bytes());
+            assert_eq!(hidden, "*".repeat(text.len()).as_bytes(), "{text}");
         }
         let none = Hidden::new([&Secret::new("")]);
         assert_eq!(none.in_whole(b"\\%&"), b"\\%&");

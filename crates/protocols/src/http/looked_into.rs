@@ -1,11 +1,12 @@
 //! The head of an answer, and how its body is looked into.
 //!
-//! An answer can repeat the credential, and hold what masks hide. So it is asked for as it is, without any encoding, and one that cannot
-//! be looked into is refused as a whole.
+//! An answer can repeat the credential, and hold what masks hide. So it is asked for as it is, without any encoding; one that comes encoded
+//! is decoded and goes on as it was before, and one that cannot be looked into is refused as a whole.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use guard_core::{MaskPlan, http::Method};
+use guard_core::{Detectors, Side, http::Method};
+use guard_gate::Permit;
 use hyper::{
     Version,
     header::{CONTENT_LENGTH, HeaderName, HeaderValue},
@@ -14,31 +15,36 @@ use hyper::{
 
 use super::{
     Shared,
-    answer::Masker,
     credential::Shown,
+    decode::{Coding, Decoder, UnknownCoding},
+    fields::{FieldMasks, HeaderMasker, tells_of_body},
     head::{self, Body, Field},
-    mask::{JsonMasker, JsonMasks, Kind},
+    keep::Keep,
+    mask::Looks,
+    rewrite::Rewriter,
 };
 
 /// Headers of a request that ask for parts of an answer, or for none if it is known already: masked, it is neither the one that the client has
 /// nor is a part of it JSON.
 const ASK_FOR_PARTS: [&str; 4] = ["range", "if-range", "if-none-match", "if-modified-since"];
 
-/// Headers of an answer from which its text could be found out.
-const TELL_OF_BODY: [&str; 6] =
-    ["etag", "content-md5", "digest", "content-digest", "repr-digest", "accept-ranges"];
-
 /// How an answer is looked into.
 pub(super) struct Looked<'a> {
     shared: &'a Shared,
-    masks: Option<Arc<JsonMasks>>,
+    masks: FieldMasks,
+    detectors: Detectors,
+    /// Where its body is kept, if the policy keeps it.
+    pub(super) keep: Option<Keep>,
 }
 
 /// The head of an answer as it goes on.
 pub(super) struct Head {
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Passes,
-    pub(super) masker: Option<Masker>,
+    pub(super) decoder: Option<Box<Decoder>>,
+    pub(super) rewriter: Rewriter,
+    /// How many headers are masked.
+    pub(super) masked: u64,
 }
 
 /// How much of a body goes on.
@@ -49,18 +55,18 @@ pub(super) enum Passes {
 }
 
 impl<'a> Looked<'a> {
-    pub(super) fn new(shared: &'a Shared, plan: &MaskPlan) -> Self {
-        let masks = (!plan.fields.is_empty()).then(|| {
-            Arc::new(JsonMasks::new(plan.fields.iter().map(|field| (&field.path, field.mask))))
-        });
-        Self { shared, masks }
+    pub(super) fn new(shared: &'a Shared, permit: &Permit) -> Self {
+        let plan = permit.masks();
+        let masks = FieldMasks::of(&plan.fields, Side::Answer);
+        let keep = permit.keeping().map(Keep::new);
+        Self { shared, masks, detectors: plan.detect, keep }
     }
 
     /// Has a request ask for an answer that can be looked into.
     pub(super) fn ask(&self, method: &Method, fields: &mut Vec<Field>) {
         fields.retain(|field| {
             let name = field.name.as_str();
-            let parts = self.masks.is_some()
+            let parts = self.masks.hides_body()
                 && matches!(method.as_str(), "GET" | "HEAD")
                 && ASK_FOR_PARTS.contains(&name);
             !matches!(name, "accept-encoding" | "grpc-accept-encoding") && !parts
@@ -86,61 +92,98 @@ impl<'a> Looked<'a> {
         let head = head::answer(to, status, version, headers).map_err(|error| error.to_string())?;
         let is_empty = matches!(head.body, Body::None | Body::Length(0));
         let value = |name: &str| head.fields.iter().find(|it| it.name == name).map(|it| &*it.value);
-        for name in ["Content-Encoding", "grpc-encoding"] {
-            let encoding = value(&name.to_ascii_lowercase());
-            if !is_empty && encoding.is_some_and(|it| !it.eq_ignore_ascii_case(b"identity")) {
-                let encoding = encoding.unwrap_or_default().escape_ascii().to_string();
-                return Err(format!("it comes with {name} `{encoding}`, and guard asked for none"));
-            }
+        let calls = value("grpc-encoding").filter(|it| !it.eq_ignore_ascii_case(b"identity"));
+        if let Some(encoding) = calls
+            && !is_empty
+        {
+            let encoding = encoding.escape_ascii();
+            return Err(format!("it comes with grpc-encoding `{encoding}`, and guard asked for none"));
         }
-        let masker = match &self.masks {
-            Some(masks) if !is_empty => {
-                Some(self.masker(masks, status, value("content-type").unwrap_or_default())?)
+        let encoding = value("content-encoding").unwrap_or_default();
+        let codings = Coding::listed(encoding);
+        let decoder = match (&codings, is_empty) {
+            (_, true) => None,
+            (Ok(codings), false) if codings.is_empty() => None,
+            (Ok(_), false) if status == 206 => {
+                return Err("it is a part of an encoded text, which cannot be decoded".to_owned());
             }
-            Some(_) | None => None,
+            (Ok(codings), false) => Some(Box::new(Decoder::new(codings))),
+            (Err(UnknownCoding), false) => {
+                let encoding = encoding.escape_ascii();
+                return Err(format!(
+                    "it comes with Content-Encoding `{encoding}`, and guard asked for none and decodes gzip, deflate, br and zstd, two at most"
+                ));
+            }
         };
+        // Of HEAD and 304, too: what is told of must be what would come.
+        let is_decoded = codings.is_ok_and(|codings| !codings.is_empty());
+        let content_type = value("content-type").unwrap_or_default();
+        let is_rewritten = self.rewrites(content_type);
+        let rewriter = if is_empty || !is_rewritten {
+            Rewriter::default()
+        } else if status == 206 {
+            return Err("it is a part of a text in which values are hidden".to_owned());
+        } else {
+            self.masks.rewriter(content_type, self.detectors, &*self.shared.resource)?
+        };
+        let mut masked = HeaderMasker::new(&self.masks, &*self.shared.resource);
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
         for field in &head.fields {
-            if self.masks.is_some() && TELL_OF_BODY.contains(&field.name.as_str()) {
+            if !goes_on(field, is_decoded, is_rewritten) {
                 continue;
             }
-            let hidden = shown.hidden.in_whole(&field.value);
+            let Some(value) = masked.masked(field) else { continue };
+            let value = match field.name.as_str() {
+                "etag" if is_decoded => weak(value),
+                _ => value,
+            };
+            let hidden = shown.hidden.in_whole(&value);
             let unfit = |_| format!("its header `{}` cannot go on", field.name);
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unfit(()))?;
             fields.push((name, HeaderValue::from_bytes(&hidden).map_err(|_| unfit(()))?));
         }
         // The length of what would have come.
         if to.as_str() == "HEAD"
-            && self.masks.is_none()
+            && !is_rewritten
+            && !is_decoded
             && let Some(length) = parts.headers.get(CONTENT_LENGTH)
         {
             fields.push((CONTENT_LENGTH, length.clone()));
         }
         let body = match head.body {
             Body::None | Body::Length(0) => Passes::Nothing,
-            Body::Length(length) if masker.is_none() => Passes::Length(length),
+            Body::Length(length) if rewriter.is_empty() && decoder.is_none() => {
+                Passes::Length(length)
+            }
             Body::Length(_) | Body::Chunked | Body::UntilClose => Passes::Open,
         };
-        Ok(Head { fields, body, masker })
+        Ok(Head { fields, body, decoder, rewriter, masked: masked.masked })
     }
 
-    fn masker(
-        &self,
-        masks: &Arc<JsonMasks>,
-        status: u16,
-        content_type: &[u8],
-    ) -> Result<Masker, String> {
-        if status == 206 {
-            return Err("it is a part of a text in which fields are masked".to_owned());
-        }
-        let Some(kind) = Kind::of(content_type) else {
-            let shown = content_type.escape_ascii();
-            return Err(format!(
-                "fields of it are masked, and Content-Type `{shown}` is not JSON, NDJSON or events"
-            ));
-        };
-        let resource = &self.shared.resource;
-        let json = JsonMasker::new(masks.clone(), resource.mask_key(), resource.lasting_mask_key());
-        Ok(Masker::new(kind, json))
+    /// Whether anything of an answer may be hidden, the credential aside.
+    pub(super) fn hides(&self) -> bool {
+        self.masks.hides() || !self.detectors.is_empty()
     }
+
+    /// Whether a body of this type does not go on as it is.
+    fn rewrites(&self, content_type: &[u8]) -> bool {
+        let in_parts = content_type.to_ascii_lowercase().starts_with(b"multipart/byteranges");
+        let looks =
+            !self.detectors.is_empty() && (in_parts || Looks::of(content_type) != Looks::Nothing);
+        self.masks.hides_body() || looks
+    }
+}
+
+/// Whether a header goes on beside a body that is decoded, or rewritten.
+fn goes_on(field: &Field, is_decoded: bool, is_rewritten: bool) -> bool {
+    match field.name.as_str() {
+        "content-encoding" => !is_decoded,
+        "etag" => !is_rewritten,
+        name => !((is_decoded || is_rewritten) && tells_of_body(name)),
+    }
+}
+
+/// A validator of what is no longer the same bytes (RFC 9110, section 8.8.1).
+fn weak(validator: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if validator.starts_with(b"\"") { [b"W/", &*validator].concat().into() } else { validator }
 }

@@ -9,7 +9,8 @@
 //! 4. [`matching`]: the request as rules look at it, with methods that are meant besides the one that was sent; [`operation`]: what
 //!    the gate is asked. Where a rule looks into bodies, [`content`] says what one could be taken for.
 //! 5. [`exchange`]: judged, sent to the resource ([`upstream`]) with its credential ([`credential`]), and the answer passed on.
-//! 6. [`looked_into`] and [`answer`]: the credential is hidden in it ([`hide`]), and fields are masked ([`mask`]) while it comes in.
+//! 6. [`looked_into`] and [`answer`]: it is decoded ([`decode`]), the credential is hidden in it ([`hide`]), and fields
+//!    are masked ([`fields`], [`mask`], [`rewrite`]) while it comes in.
 //! 7. [`socket`]: what a connection becomes that asked for a WebSocket and got one.
 
 mod answer;
@@ -17,16 +18,20 @@ mod begun;
 mod body;
 pub(crate) mod content;
 mod credential;
+pub(crate) mod decode;
 mod describe;
 mod exchange;
+mod fields;
 pub(crate) mod fuzz;
 pub mod head;
 mod hide;
+mod keep;
 mod looked_into;
 pub mod mask;
 pub mod matching;
 mod operation;
 mod refuse;
+mod rewrite;
 mod serve;
 pub(crate) mod socket;
 pub mod target;

@@ -131,7 +131,7 @@ fn explained(judged: &Judged, paint: Paint) -> String {
     }
     outputs(&mut text, judged);
     for field in ruling.masks.fields.iter() {
-        line(&mut text, "masks", &format!("{} → {}", field.path, field.mask.mask.as_str()));
+        line(&mut text, "masks", &format!("{field} → {}", field.mask.mask.as_str()));
     }
     for column in &operation.stores {
         line(&mut text, "stores", &column.to_string());

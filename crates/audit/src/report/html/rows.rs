@@ -170,6 +170,8 @@ impl ResultView {
         }
         match (result.truncated, result.got) {
             (false, Some(_)) => {}
+            // Answers of HTTP APIs have no rows that were counted, only parts.
+            (true, Some(0)) => note.push_str("; truncated: the client got more"),
             (true, Some(got)) => {
                 note.push_str(&format!(
                     "; truncated: the client got more ({} in all)",

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use guard_core::http::{
-    GraphqlKind, GraphqlOperation, GraphqlRequest, HttpRequest, Json, Method, Readings, RequestBody,
+use guard_core::{
+    Detector,
+    http::{
+        GraphqlKind, GraphqlOperation, GraphqlRequest, HttpRequest, Json, Method, Readings,
+        RequestBody,
+    },
 };
 
 use super::*;
@@ -31,6 +35,13 @@ rules:
 masks:
   - { http: { json: [$..email, /users/*/ssn] }, with: redact }
   - { http: { json: /token, paths: [/v1/login] }, with: 'null' }
+  - http:
+      headers: [X-Customer-Email]
+      cookies: '*'
+      form: user[email]
+      request: { json: [$..ssn], form: [ssn] }
+      paths: [/v1/forms/**]
+    with: hash
 ";
 
 /// A request: methods and URL, and a header that is there if there is one.
@@ -111,12 +122,22 @@ fn fields_are_hidden_of_answers_that_could_have_them() {
     let policy = policy(POLICY);
     let fields = |url: &str| {
         let ruling = judge(&policy, &request(&["GET"], url, None));
-        let fields: Vec<_> = ruling.masks.fields.iter().map(|it| it.path.to_string()).collect();
+        let fields: Vec<_> = ruling.masks.fields.iter().map(ToString::to_string).collect();
         fields.join(" ")
     };
     assert_eq!(fields("/v1/users"), "$..email /users/*/ssn");
     assert_eq!(fields("/v1/login"), "$..email /users/*/ssn /token");
     assert_eq!(fields("/v1/Login/"), "$..email /users/*/ssn /token");
+    let all = "$..email /users/*/ssn form user[email] header X-Customer-Email cookie * \
+               request $..ssn request form ssn";
+    assert_eq!(fields("/v1/forms/1"), all);
+    let form = request(&["GET"], "/v1/forms/1", None);
+    let form = form.request.unwrap();
+    let masks: Vec<_> = policy.request_masks(&form).iter().map(ToString::to_string).collect();
+    assert_eq!(masks, ["request $..ssn", "request form ssn"]);
+    let detecting = super::policy(&format!("{POLICY}detect: {{ values: [email] }}\n"));
+    let request = request(&["GET"], "/v1/users", None);
+    assert!(judge(&detecting, &request).masks.detect.has(Detector::Email));
     let masks = judge(&policy, &on_table(Verb::Read, "public.users")).masks;
     assert!(masks.is_empty() && policy.hides_values());
 }
@@ -166,18 +187,6 @@ fn what_nobody_would_do_does_not_load() {
             "both `sql` and `http`",
         ),
         (
-            "rules: [{ name: r, http: { paths: /a }, decide: allow, record: results }]",
-            "no answers are recorded",
-        ),
-        (
-            "record: bytes\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
-            "no answers are recorded",
-        ),
-        (
-            "detect: { values: '*' }\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
-            "`detect` does not look",
-        ),
-        (
             "lock: report\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
             "a lock lists statements",
         ),
@@ -191,6 +200,19 @@ fn what_nobody_would_do_does_not_load() {
         ),
         ("masks: [{ http: { json: email }, with: redact }]", "`email` is no path into JSON"),
         ("masks: [{ http: { json: /a }, with: redact, derived: block }]", "`derived` is not known"),
+        ("masks: [{ http: {}, with: redact }]", "the mask names no fields"),
+        ("masks: [{ http: { paths: [/a] }, with: redact }]", "the mask names no fields"),
+        ("masks: [{ http: { request: {} }, with: redact }]", "`request` names nothing"),
+        (
+            "masks: [{ http: { request: { headers: [a] } }, with: redact }]",
+            "`headers` is not known",
+        ),
+        ("masks: [{ http: { headers: '*' }, with: redact }]", "not all headers can be masked"),
+        ("masks: [{ http: { headers: [Content-Type] }, with: redact }]", "how the answer is read"),
+        ("masks: [{ http: { headers: [Set-Cookie] }, with: redact }]", "`cookies`"),
+        ("masks: [{ http: { headers: ['a b'] }, with: redact }]", "no name that one of `headers`"),
+        ("masks: [{ http: { cookies: ['a;b'] }, with: redact }]", "no name that one of `cookies`"),
+        ("masks: [{ http: { form: [' a'] }, with: redact }]", "is not a name"),
         (
             "masks: [{ http: { json: /a }, sql: { columns: a.b.c }, with: redact }]",
             "both `sql` and `http`",

@@ -7,8 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{Either, pending, select};
-use guard_core::{Exceeded, http::Method};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, pending, select},
+};
+use guard_core::{Exceeded, FieldMask, Side, http::Method};
 use guard_gate::{Meter, Outcome, Permit, Running, Used};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -20,10 +23,11 @@ use tokio::time::sleep;
 
 use super::{
     super::{
-        answer::{Answer, Passed, TIME},
+        answer::{Answer, Passed, TIME, Trailing},
         body::{self, Passing, Stopped},
         credential::Shown,
         head::{Body, Field},
+        keep::Waits,
         looked_into::{Looked, Passes},
         refuse::Refusal,
         socket::{Tunnel, Wanted},
@@ -39,16 +43,21 @@ impl Connection {
         understood: Understood,
         permit: Permit,
     ) -> Result<Response<Answer>, Refusal> {
-        let Understood { method, target, mut fields, framing, read, incoming, .. } = understood;
+        let Understood { method, target, mut fields, framing, read, incoming, masks, .. } =
+            understood;
+        let of_request = |mask: &&FieldMask| mask.side == Side::Request;
+        if !permit.masks().fields.iter().filter(of_request).eq(&masks) {
+            return Err(Refusal::no_answer("the policy changed while the request was judged"));
+        }
         let credential = self.shared.resource.credential().await;
         let credential = credential.map_err(|error| self.not_reached(&error.to_string()))?;
         let shared = self.shared.clone();
         let shown = shared.credentials.shown(&credential);
         let wanted = Wanted::of(&fields);
-        if wanted.is_some() && !permit.masks().fields.is_empty() {
-            return Err(Refusal::unreadable("fields of it are masked, and a WebSocket is no JSON"));
+        let looked = Looked::new(&shared, &permit);
+        if wanted.is_some() && looked.hides() {
+            return Err(Refusal::unreadable("values in it are hidden, and a WebSocket is no text"));
         }
-        let looked = Looked::new(&shared, permit.masks());
         looked.ask(&method, &mut fields);
         let put = shown.put(&mut fields);
         put.map_err(|error| self.not_reached(&format!("the credential is no header: {error}")))?;
@@ -69,7 +78,7 @@ impl Connection {
             Some(wanted) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(&wanted, response, running, meter, shown).await
             }
-            Some(_) | None => self.pass(&method, response, running, meter, &looked, shown),
+            Some(_) | None => self.pass(&method, response, running, meter, looked, shown),
         }
     }
 
@@ -139,7 +148,7 @@ impl Connection {
         response: Response<Incoming>,
         running: Running,
         meter: Option<Meter>,
-        looked: &Looked<'_>,
+        looked: Looked<'_>,
         shown: Arc<Shown>,
     ) -> Result<Response<Answer>, Refusal> {
         let (parts, incoming) = response.into_parts();
@@ -153,6 +162,7 @@ impl Connection {
                 return Err(Refusal::unreadable(&why));
             }
         };
+        let outcome = Outcome { masked: head.masked, ..outcome };
         let length = match head.body {
             Passes::Nothing => Some(0),
             Passes::Length(length) => Some(length),
@@ -162,14 +172,20 @@ impl Connection {
             running.finish(outcome);
             Answer::Own(None)
         } else {
+            let waits = looked.keep.is_some().then(|| self.clone().waits());
+            // A server can put among them what it could put among the headers.
+            let trailing = if looked.hides() { Trailing::Dropped } else { Trailing::Nothing };
             let cut = Box::pin(self.cut(meter.as_ref().and_then(Meter::time_left)));
             Answer::Passed(Box::new(Passed {
                 incoming,
                 length,
                 shown,
                 held: Vec::new(),
-                trailers: None,
-                masker: head.masker,
+                trailing,
+                decoder: head.decoder,
+                rewriter: head.rewriter,
+                keep: looked.keep,
+                waits,
                 meter,
                 cut,
                 running: Some(running),
@@ -183,6 +199,15 @@ impl Connection {
             answer.headers_mut().append(name, value);
         }
         Ok(answer)
+    }
+
+    /// What is recorded of an answer goes on when the record has taken it.
+    fn waits(self: Arc<Self>) -> Waits {
+        let recorded = move || {
+            let connection = self.clone();
+            async move { connection.gate.recorded().await.is_ok() }.boxed()
+        };
+        Waits { recorded: Box::new(recorded), waiting: None }
     }
 
     /// Waits until nothing more of an answer may pass, and says why.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use guard_core::{
-    DenialCode,
+    DenialCode, Side,
     http::{Method, RequestBody},
 };
 use hyper::body::Incoming;
@@ -11,6 +11,8 @@ use super::{
     super::{
         body::{self, Unread},
         content::{self, Kind},
+        fields::FieldMasks,
+        head::Body,
         matching::{self, Form},
         operation,
         refuse::Refusal,
@@ -21,6 +23,8 @@ use super::{
 
 const NOT_YOURS: &str =
     "leave it out: guard adds the resource's own. A policy can say `client_credentials: remove`";
+const MASKABLE: &str =
+    "send JSON, NDJSON or a form, as the mask's fields are named, in UTF-8 and without an encoding";
 
 impl Connection {
     pub(super) async fn understand(
@@ -55,13 +59,24 @@ impl Connection {
         };
         let content_type = fields.iter().find(|field| field.name == "content-type");
         let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
-        let framing = head.body;
+        let mut framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
-        if (matching::may_override(&content_type) || self.gate.looks_into(&request))
+        let masks = self.gate.request_masks(&request);
+        if (matching::may_override(&content_type)
+            || self.gate.looks_into(&request)
+            || !masks.is_empty())
             && has_body(framing)
             && let Some(incoming) = incoming.take()
         {
-            read = Some(self.whole(incoming, &method, &text).await?);
+            let body = self.whole(incoming, &method, &text).await?;
+            let masked = FieldMasks::of(&masks, Side::Request);
+            let masked = masked.of_request(&mut fields, body, &*self.shared.resource);
+            let body = match masked {
+                Ok(body) => body,
+                Err(why) => return Err(self.not_maskable(&method, &text, why).await),
+            };
+            framing = Body::Length(body.len() as u64);
+            read = Some(body);
         }
         let understood = match &read {
             Some(body) => {
@@ -81,7 +96,7 @@ impl Connection {
                     request.body = RequestBody::Unread;
                 }
                 let operation = self.shared.operations.of(request, &target);
-                Ok(Understood { operation, method, target, fields, framing, read, incoming })
+                Ok(Understood { operation, method, target, fields, framing, read, incoming, masks })
             }
             Err(error) => Err(unsound(error.to_string()).await),
         }
@@ -104,6 +119,14 @@ impl Connection {
         }
         let served = Served { scheme: Scheme::Http, authorities: &authorities };
         Target::read(target, &hosts, served)
+    }
+
+    /// Records the refusal of a request in whose body fields are masked, and cannot be.
+    async fn not_maskable(&self, method: &Method, text: &str, why: String) -> Refusal {
+        let operation = operation::unread(method.as_str(), text, &why);
+        let denial = self.gate.refuse(&operation, DenialCode::Mask, why, MASKABLE).await;
+        self.shared.resource.refused(&denial);
+        Refusal::denied(&denial)
     }
 
     pub(super) async fn whole(

@@ -3,6 +3,8 @@
 //! The data of an event are its `data:` lines with line ends between them. Each must be a JSON text, empty, or the word `[DONE]` that many
 //! APIs end with. Comments and the fields `event`, `id` and `retry` go on as they are; any other field is no event's, and refused.
 
+use std::ops::Range;
+
 use super::{JsonMasker, Malformed};
 
 /// What many streams end with, which is not JSON.
@@ -90,6 +92,11 @@ impl EventsMasker {
     /// Says that there is no more. Clients drop an event that has no end, so what is held of it is not missed.
     pub fn finish(&self) -> Result<(), Malformed> {
         self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Where hidden values are in what was appended since this was asked the last time.
+    pub(in super::super) fn take_hidden(&mut self) -> Vec<Range<usize>> {
+        self.masker.take_hidden()
     }
 
     /// How many values were hidden.

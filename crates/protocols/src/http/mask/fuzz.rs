@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use guard_core::{Mask, Masking, http::JsonPath};
+use guard_core::{Detector, Detectors, Mask, Masking, http::JsonPath};
 use serde_json::Value;
 
-use super::{EventsMasker, JsonMasker, JsonMasks, LinesMasker};
+use super::{EventsMasker, FormMasker, JsonMasker, JsonMasks, LinesMasker, Looker};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -55,6 +55,30 @@ pub fn fuzz_json(data: &[u8]) {
         let _ = text.chunks(size).try_for_each(|piece| events.push(piece, &mut out));
         let _ = events.finish();
     }
+    let form = |size: usize| {
+        let mut out = Vec::new();
+        let mut form = FormMasker::new(Arc::default(), &KEY, None).detecting(all());
+        text.chunks(size).for_each(|piece| form.push(piece, &mut out));
+        form.finish(&mut out);
+        out
+    };
+    assert!(form(size) == form(text.len().max(1)), "borders of pieces change a form");
+    let looked = |mut looker: Looker| {
+        let mut out = Vec::new();
+        text.chunks(size).for_each(|piece| looker.push(piece, &mut out));
+        looker.finish(&mut out);
+        out
+    };
+    for none in [Looker::json(Detectors::default()), Looker::text(Detectors::default())] {
+        assert!(looked(none) == text, "what nobody looks for changes");
+    }
+    for looker in [Looker::json(all()), Looker::text(all())] {
+        let _ = looked(looker);
+    }
+}
+
+fn all() -> Detectors {
+    Detector::ALL.into_iter().collect()
 }
 
 fn run(text: &[u8], size: usize) -> Result<Vec<u8>, super::Malformed> {

@@ -33,6 +33,8 @@ pub struct JsonMasker {
     quiet: bool,
     taken: u64,
     masked: u64,
+    /// Where in what came out hidden values are, if somebody asks.
+    hidden: Option<Vec<Range<usize>>>,
     failed: Option<Malformed>,
 }
 
@@ -104,10 +106,23 @@ impl JsonMasker {
             quiet: false,
             taken: 0,
             masked: 0,
+            hidden: None,
             failed: None,
         };
         new.restart();
         new
+    }
+
+    /// The same, which says where in what it appended hidden values are.
+    #[must_use]
+    pub(in super::super) fn telling(mut self) -> Self {
+        self.hidden = Some(Vec::new());
+        self
+    }
+
+    /// Where hidden values are in what was appended since this was asked the last time.
+    pub(in super::super) fn take_hidden(&mut self) -> Vec<Range<usize>> {
+        self.hidden.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes the next bytes, and appends what may go on. Once it failed it fails for good.
@@ -133,7 +148,9 @@ impl JsonMasker {
         if let At::InNumber(number) = self.at
             && number.is_whole()
         {
+            let before = out.len();
             self.quiet &= !self.end_number(out);
+            self.tell(before, out);
         }
         let done = if self.at == At::End { Ok(()) } else { Err((0, "it ends before its time")) };
         self.settle(done)
@@ -188,6 +205,7 @@ impl JsonMasker {
         let result = loop {
             let Some(byte) = chunk.get(at).copied() else { break Ok(()) };
             let rest = chunk.get(at..).unwrap_or_default();
+            let before = out.len();
             let step = match self.at {
                 At::InString(state) => self.string(state, rest, out),
                 At::InKey(state) => self.key(state, rest),
@@ -218,6 +236,7 @@ impl JsonMasker {
                 }
                 Ok(Step::Instead(more, instead)) => {
                     out.extend_from_slice(instead);
+                    self.tell(before, out);
                     self.quiet = false;
                     at += more;
                     from = at;
@@ -229,6 +248,14 @@ impl JsonMasker {
             out.extend_from_slice(chunk.get(from..at).unwrap_or_default());
         }
         result
+    }
+
+    fn tell(&mut self, before: usize, out: &[u8]) {
+        if let Some(hidden) = &mut self.hidden
+            && before < out.len()
+        {
+            hidden.push(before..out.len());
+        }
     }
 
     // === inside a token ===

@@ -1,5 +1,7 @@
 //! One JSON text a line (NDJSON, JSON Lines).
 
+use std::ops::Range;
+
 use super::{JsonMasker, Malformed};
 
 /// Rewrites a stream of lines, each a JSON text or empty.
@@ -30,6 +32,11 @@ impl LinesMasker {
     /// Says that there is no more. The last line may have no end.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if self.0.is_fresh() { Ok(()) } else { self.0.finish(out) }
+    }
+
+    /// Where hidden values are in what was appended since this was asked the last time.
+    pub(in super::super) fn take_hidden(&mut self) -> Vec<Range<usize>> {
+        self.0.take_hidden()
     }
 
     /// How many values were hidden.

@@ -1,4 +1,4 @@
-//! Masks on JSON while it comes in.
+//! Masks on JSON while it comes in, and on forms, headers and cookies.
 //!
 //! A text is rewritten chunk by chunk, wherever chunks begin and end. What is not masked goes through byte by byte, and at once;
 //! what is held back is one masked string or number ([`MAX_VALUE`]; a longer one is redacted) and a member's name
@@ -10,20 +10,32 @@
 //!
 //! Whatever is not JSON as RFC 8259 has it, in UTF-8, is [`Malformed`]: nothing more of it may go on then.
 
+mod cookies;
 mod events;
+mod form;
 pub(crate) mod fuzz;
 mod json;
 mod kind;
 mod lexer;
 mod lines;
+mod look;
+mod names;
 mod paths;
 #[cfg(test)]
 mod tests;
 mod utf8;
 mod value;
 
+pub(super) use self::{cookies::set_cookie, value::Hider};
 pub use self::{
-    events::EventsMasker, json::JsonMasker, kind::Kind, lines::LinesMasker, paths::JsonMasks,
+    events::EventsMasker,
+    form::FormMasker,
+    json::JsonMasker,
+    kind::{Kind, Looks},
+    lines::LinesMasker,
+    look::Looker,
+    names::NameMasks,
+    paths::JsonMasks,
 };
 
 /// Longest value that is read whole to be masked, in bytes as written.
@@ -38,7 +50,7 @@ pub const MAX_DEPTH: usize = 128;
 
 /// A text that cannot be masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer cannot be masked, at byte {at}: {why}")]
+#[error("it cannot be masked, at byte {at}: {why}")]
 pub struct Malformed {
     /// How many bytes came before.
     pub at: u64,

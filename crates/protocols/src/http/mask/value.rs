@@ -7,10 +7,11 @@ use crate::postgres::mask::{ColumnMasker, ColumnType, Format, MaskKeys, Scratch,
 
 /// What stands for a text that could not be hidden in a better way.
 const REDACTED: &[u8] = b"\"[masked]\"";
+const REDACTED_TEXT: &[u8] = b"[masked]";
 
 /// Hides values, with each mask that there is. Texts and numbers are hidden as those of columns are, so that what is equal stays equal
 /// across the protocols of a session.
-pub(super) struct Hider {
+pub(in super::super) struct Hider {
     ways: [Way; WAYS.len()],
     scratch: Scratch,
 }
@@ -37,7 +38,7 @@ const WAYS: [(Mask, Stability); 10] = [
 
 impl Hider {
     /// With the session's key and a lasting one, if the resource has one.
-    pub(super) fn new(run: &[u8], lasting: Option<&[u8]>) -> Self {
+    pub(in super::super) fn new(run: &[u8], lasting: Option<&[u8]>) -> Self {
         let keys = MaskKeys::new(run, lasting);
         let ways = WAYS.map(|(mask, stable)| {
             let masking = Masking { mask, stable };
@@ -69,6 +70,25 @@ impl Hider {
             serde_json::to_string(hidden).ok()
         });
         out.extend_from_slice(hidden.as_ref().map_or(REDACTED, |hidden| hidden.as_bytes()));
+    }
+
+    /// A text as it is meant; `None` if it was too long to be held. What comes back is none where there is to be nothing.
+    pub(in super::super) fn text(
+        &mut self,
+        masking: Masking,
+        text: Option<&[u8]>,
+    ) -> Option<Vec<u8>> {
+        let Self { ways, scratch } = self;
+        match masking.mask {
+            Mask::Null => return None,
+            Mask::Redact => return Some(REDACTED_TEXT.to_vec()),
+            Mask::Hash | Mask::Format | Mask::Partial => {}
+        }
+        let way = ways.iter().find(|way| way.masking == masking);
+        let text = text.filter(|text| std::str::from_utf8(text).is_ok());
+        let hidden =
+            way.zip(text).and_then(|(way, text)| way.text.mask(text, Format::Text, scratch));
+        Some(hidden.unwrap_or(REDACTED_TEXT).to_vec())
     }
 
     /// A number; `None` if it was too long to be held.

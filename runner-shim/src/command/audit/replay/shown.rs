@@ -158,7 +158,13 @@ impl Look {
         let mut words =
             format!("→ {what}, {} in {}", size(outcome.bytes), duration(outcome.micros));
         if let Some(kept) = outcome.kept.filter(|kept| kept.truncated) {
-            words.push_str(&format!(", of which {} are in the record", grouped(kept.rows)));
+            match outcome.status {
+                Some(_) => words.push_str(", of which the beginning is in the record"),
+                None => {
+                    let kept = grouped(kept.rows);
+                    words.push_str(&format!(", of which {kept} are in the record"));
+                }
+            }
         }
         if outcome.masked > 0 {
             words.push_str(&format!(", {} values masked", grouped(outcome.masked)));
