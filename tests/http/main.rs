@@ -10,7 +10,11 @@
 mod api;
 mod attacks;
 mod bodies;
+mod clients;
+mod credentials;
+mod lent;
 mod named;
+mod servers;
 mod waiting;
 
 use api::{Api, POLICY, TOKEN};

@@ -21,8 +21,10 @@ use super::upstream::Outgoing;
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a body that is read whole may take.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest body that is read whole.
+/// Longest body that is read whole to be judged.
 pub(super) const MAX_WHOLE: usize = 1 << 20;
+/// Longest body that is read whole to be signed: the longest that services of AWS take besides S3, but for code that is uploaded.
+pub(super) const MAX_SIGNED: usize = 16 << 20;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +34,8 @@ pub(super) enum Unread {
 }
 
 /// Reads a body whole.
-pub(super) async fn whole(incoming: Incoming) -> Result<Bytes, Unread> {
-    let reading = Limited::new(incoming, MAX_WHOLE).collect();
+pub(super) async fn whole(incoming: Incoming, longest: usize) -> Result<Bytes, Unread> {
+    let reading = Limited::new(incoming, longest).collect();
     match timeout(WHOLE_TIMEOUT, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLong),
@@ -44,6 +46,20 @@ pub(super) async fn whole(incoming: Incoming) -> Result<Bytes, Unread> {
 /// A body that was read whole, to be sent on.
 pub(super) fn read(bytes: Bytes) -> Outgoing {
     Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+/// The same, if its bytes are within the budgets: else nothing of it is sent.
+pub(super) fn metered(bytes: Bytes, meter: Option<Meter>, over: &OnceLock<Exceeded>) -> Outgoing {
+    let size = bytes.len() as u64;
+    match meter.and_then(|mut meter| meter.admit(std::iter::once((0, size))).exceeded) {
+        None => read(bytes),
+        Some(exceeded) => {
+            let _ = over.set(exceeded);
+            let none = Err::<Frame<Bytes>, _>(io::Error::other("over a budget"));
+            let none = futures_util::stream::iter([none]);
+            http_body_util::StreamBody::new(none).boxed()
+        }
+    }
 }
 
 /// A body that goes on while it comes in.

@@ -28,7 +28,7 @@ use super::{
     answer::{Answer, Passed, TIME},
     body::{self, Passing, Unread},
     content::{self, Kind},
-    credential::Shown,
+    credential::{Shown, Unfit},
     head::{Body, Field, RawRequest},
     looked_into::{Looked, Passes},
     matching::{self, Form},
@@ -89,26 +89,28 @@ impl Connection {
 
     async fn understand(&self, raw: RawRequest, incoming: Incoming) -> Result<Understood, Refusal> {
         let RawRequest { target, head, .. } = raw;
-        let text = format!("{} {}", head.method, String::from_utf8_lossy(&target));
+        let credentials = &self.shared.credentials;
+        let text = format!("{} {}", head.method, credentials.recorded(&target));
         let method = head.method.clone();
         let unsound = |why: String| self.unsound(&method, &text, why);
-        let target = match self.target(&target, &head.hosts) {
+        let mut target = match self.target(&target, &head.hosts) {
             Ok(target) => target,
             Err(error) => return Err(unsound(error.to_string()).await),
         };
         let mut fields = head.fields;
-        let own = fields.iter().find(|field| self.shared.credentials.is_one(field));
-        if let Some(own) = own {
-            if !self.gate.removes_client_credentials() {
-                let why = format!("the request brings a credential of its own in `{}`", own.name);
-                let operation = operation::unread(head.method.as_str(), &text, &why);
-                let code = DenialCode::Protocol;
-                let denial = self.gate.refuse(&operation, code, why, NOT_YOURS).await;
-                self.shared.resource.refused(&denial);
-                return Err(Refusal::denied(&denial));
-            }
-            fields.retain(|field| !self.shared.credentials.is_one(field));
+        let own = credentials.take_out(&mut target, &mut fields);
+        if let Some(own) = own.filter(|_| !self.gate.removes_client_credentials()) {
+            let why = format!("the request brings a credential of its own in {own}");
+            let operation = operation::unread(head.method.as_str(), &text, &why);
+            let code = DenialCode::Protocol;
+            let denial = self.gate.refuse(&operation, code, why, NOT_YOURS).await;
+            self.shared.resource.refused(&denial);
+            return Err(Refusal::denied(&denial));
         }
+        let signed = match credentials.needs_body(&fields) {
+            Ok(signed) => signed,
+            Err(why) => return Err(unsound(why.to_owned()).await),
+        };
         let request = match matching::request(&method, &target, &fields, None) {
             Ok(request) => request,
             Err(error) => return Err(unsound(error.to_string()).await),
@@ -117,11 +119,13 @@ impl Connection {
         let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
         let framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
-        if (matching::may_override(&content_type) || self.gate.looks_into(&request))
+        let looks = self.gate.looks_into(&request);
+        if (matching::may_override(&content_type) || looks || signed)
             && has_body(framing)
             && let Some(incoming) = incoming.take()
         {
-            read = Some(self.whole(incoming, &method, &text).await?);
+            let longest = if signed && !looks { body::MAX_SIGNED } else { body::MAX_WHOLE };
+            read = Some(self.whole(incoming, longest, &method, &text).await?);
         }
         let understood = match &read {
             Some(body) => {
@@ -169,19 +173,18 @@ impl Connection {
     async fn whole(
         &self,
         incoming: Incoming,
+        longest: usize,
         method: &Method,
         text: &str,
     ) -> Result<Bytes, Refusal> {
-        match body::whole(incoming).await {
+        match body::whole(incoming, longest).await {
             Ok(bytes) => Ok(bytes),
             Err(Unread::Broken) => {
                 Err(self.unsound(method, text, "its body did not come".into()).await)
             }
             Err(Unread::TooLong) => {
-                let why = format!(
-                    "its body has to be looked at, and is longer than {} bytes",
-                    body::MAX_WHOLE
-                );
+                let why =
+                    format!("its body has to be looked at, and is longer than {longest} bytes");
                 let operation = operation::unread(method.as_str(), text, &why);
                 let code = DenialCode::TooLarge;
                 let denial = self.gate.refuse(&operation, code, why, SMALLER).await;
@@ -209,7 +212,8 @@ impl Connection {
                 && let Some(incoming) = understood.incoming.take()
             {
                 let text = operation.text.reveal();
-                understood.read = Some(self.whole(incoming, &understood.method, text).await?);
+                let whole = self.whole(incoming, body::MAX_WHOLE, &understood.method, text);
+                understood.read = Some(whole.await?);
             }
             if let Some(request) = &operation.request {
                 let body = understood.read.as_deref().unwrap_or_default();
@@ -251,26 +255,31 @@ impl Connection {
         understood: Understood,
         permit: Permit,
     ) -> Result<Response<Answer>, Refusal> {
-        let Understood { method, target, mut fields, framing, read, incoming, .. } = understood;
+        let Understood { method, mut target, mut fields, framing, read, incoming, .. } = understood;
         let credential = self.shared.resource.credential().await;
         let credential = credential.map_err(|error| self.not_reached(&error.to_string()))?;
         let shared = self.shared.clone();
         let shown = shared.credentials.shown(&credential);
         let looked = Looked::new(&shared, permit.masks());
         looked.ask(&method, &mut fields);
-        let put = shown.put(&mut fields);
-        put.map_err(|error| self.not_reached(&format!("the credential is no header: {error}")))?;
+        let unfit = |error: Unfit| self.not_reached(&error.to_string());
+        shown.put(&mut target, &mut fields).map_err(unfit)?;
+        let known = match (&read, &incoming) {
+            (None, Some(_)) if has_body(framing) => None,
+            (read, _) => Some(read.clone().unwrap_or_default()),
+        };
         let used = Arc::<Used>::default();
         let over = Arc::<OnceLock<Exceeded>>::default();
         let outgoing = match (read, incoming) {
-            (Some(bytes), _) => body::read(bytes),
+            (Some(bytes), _) => body::metered(bytes, self.gate.meter(|| used.clone()), &over),
             (None, Some(incoming)) if has_body(framing) => {
                 let meter = self.gate.meter(|| used.clone());
                 Passing::new(incoming, meter, over.clone()).boxed()
             }
             (None, _) => body::read(Bytes::new()),
         };
-        let request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let mut request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let shown = shown.sign(&mut request, known.as_deref()).map_err(unfit)?;
         let mut meter = self.gate.meter(|| used);
         let (running, response) = self.send(permit, request, meter.as_mut(), &over).await?;
         self.pass(&method, response, running, meter, &looked, shown)

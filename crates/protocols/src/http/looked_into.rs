@@ -94,7 +94,9 @@ impl<'a> Looked<'a> {
         };
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
         for field in &head.fields {
-            if self.masks.is_some() && TELL_OF_BODY.contains(&field.name.as_str()) {
+            if self.shared.credentials.is_given(field)
+                || (self.masks.is_some() && TELL_OF_BODY.contains(&field.name.as_str()))
+            {
                 continue;
             }
             let hidden = shown.hidden.in_whole(&field.value);

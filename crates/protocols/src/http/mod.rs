@@ -90,7 +90,8 @@ impl HttpHandler {
             (Scheme::Https, 443) | (Scheme::Http, 80) => authority.host.to_string(),
             (Scheme::Https | Scheme::Http, _) => authority.to_string(),
         };
-        let credentials = Credentials::new(spec.send_as.clone().unwrap_or(SendAs::Bearer));
+        let send_as = spec.send_as.clone().unwrap_or(SendAs::Bearer);
+        let credentials = Credentials::new(send_as, scheme == Scheme::Https);
         let operations = Operations::default();
         let shared = Shared { authority, host, credentials, operations, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
