@@ -29,8 +29,9 @@ use guard_policy::{LockFile, LockText, Policy, TrustContext, TrustRules};
 use url::Url;
 
 pub(crate) use credentials::{
-    AwsConfig, AwsIdentity, CredentialConfig, PostgresRoleConfig, SecretSource, StaticCredential,
-    VaultAuth, VaultConfig, VaultSecret,
+    AwsConfig, AwsIdentity, CertificateConfig, ClientAuth, CredentialConfig, GithubAppConfig,
+    OauthConfig, PostgresRoleConfig, SecretSource, StaticCredential, VaultAuth, VaultConfig,
+    VaultSecret,
 };
 pub(crate) use gateways::{GatewayConfig, KnownBy, Labels, is_own_name};
 pub(crate) use issuers::{Bind, IssuerConfig, JTI, KeySource, RunClaims};

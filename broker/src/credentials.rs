@@ -5,10 +5,15 @@
 //! What a source says of problems holds no secret.
 
 mod aws;
+mod certificate;
 mod fixed;
+mod github_app;
+mod oauth;
 mod postgres_role;
+mod sealed;
 mod secrets;
 mod vault;
+mod web;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -18,6 +23,8 @@ use guard_policy::Policy;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use aws::AwsHandle;
+pub(crate) use github_app::GithubAppHandle;
+pub(crate) use oauth::OauthHandle;
 pub(crate) use postgres_role::PostgresRoleHandle;
 pub(crate) use secrets::read as read_secret;
 pub(crate) use vault::VaultHandle;
@@ -56,6 +63,10 @@ pub(crate) enum Handle {
     Vault(VaultHandle),
     /// A session of a role of AWS.
     Aws(AwsHandle),
+    /// A token of an OAuth server.
+    Oauth(OauthHandle),
+    /// A token of an installation of a GitHub App.
+    GithubApp(GithubAppHandle),
 }
 
 /// Where a handle is stored again when more is known of it, before more is made.
@@ -71,6 +82,8 @@ pub(crate) struct Taken {
     pub(crate) username: String,
     /// The password at the resource.
     pub(crate) password: Secret,
+    /// What some credentials have besides.
+    pub(crate) more: More,
     /// The handle, with what is known only now.
     pub(crate) handle: Handle,
     /// When it ends.
@@ -79,6 +92,15 @@ pub(crate) struct Taken {
     pub(crate) renewable: bool,
     /// What a person should know: nothing that a session has to end for.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What some credentials have besides a user name and a password.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// What belongs to a temporary access key of AWS.
+    pub(crate) session_token: Option<Secret>,
+    /// PEM of a certificate: the password is its private key.
+    pub(crate) certificate: Option<String>,
 }
 
 /// Why a credential cannot be had or taken back. Holds no secret.
@@ -119,6 +141,11 @@ pub(crate) fn source(resource: &ResourceConfig) -> Box<dyn CredentialSource + '_
         }
         CredentialConfig::Vault(vault) => Box::new(vault::VaultSource(vault)),
         CredentialConfig::Aws(aws) => Box::new(aws::Aws { spec: &resource.spec, config: aws }),
+        CredentialConfig::Oauth(oauth) => Box::new(oauth::Oauth(oauth)),
+        CredentialConfig::GithubApp(app) => Box::new(github_app::GithubApp(app)),
+        CredentialConfig::Certificate(certificate) => {
+            Box::new(certificate::Certificate(certificate))
+        }
     }
 }
 
@@ -146,7 +173,9 @@ pub(crate) async fn revoke(
     match handle {
         // Nothing was made, or nothing that could be taken back.
         Handle::Static | Handle::Aws(_) => return Ok(()),
-        Handle::PostgresRole(_) | Handle::Vault(_) => {}
+        Handle::Oauth(made) if made.sealed.is_none() => return Ok(()),
+        Handle::GithubApp(made) if made.sealed.is_none() => return Ok(()),
+        Handle::PostgresRole(_) | Handle::Vault(_) | Handle::Oauth(_) | Handle::GithubApp(_) => {}
     }
     let Some(resource) = resource else {
         return Err(CredentialError(format!(

@@ -203,6 +203,11 @@ fn left(handle: &Handle, error: &str) -> String {
         Handle::PostgresRole(made) => {
             format!("the role `{}` was made and cannot be dropped: {error}", made.role)
         }
+        Handle::Oauth(_) => format!("a token was made and cannot be revoked: {error}"),
+        Handle::GithubApp(made) => format!(
+            "a token of the installation {} was made and cannot be revoked: {error}",
+            made.installation
+        ),
         Handle::Vault(made) => format!(
             "the lease `{}` was made and cannot be revoked: {error}",
             made.lease.as_deref().unwrap_or("of a token")

@@ -106,8 +106,9 @@ fn what_cannot_be_read_is_another_exit_code() {
 #[test]
 fn the_packs_hold_their_cases() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let examples = ["examples/nightly-backup/policies", "examples/approved-cleanup/policies"];
-    let arguments = ["test", "policies", examples[0], examples[1]];
+    let examples = ["nightly-backup", "approved-cleanup", "release"];
+    let [a, b, c] = examples.map(|name| format!("examples/{name}/policies"));
+    let arguments = ["test", "policies", &a, &b, &c];
     let (code, out, error) = guard_in(&root, &arguments);
     assert!(out.ends_with(" cases, 0 not as expected\n"), "{out}{error}");
     assert_eq!(code, 0);

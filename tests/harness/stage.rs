@@ -19,7 +19,7 @@ use super::{
     people::{CLIENT_SECRET, People},
     postgres::{PASSWORD, Postgres, SUPERUSER},
     process::{Process, free_port, wait_for},
-    resources::{self, Api, resource},
+    resources::{Apis, resource},
 };
 
 /// The database that the stage's resource is.
@@ -118,7 +118,7 @@ pub struct Builder {
     shared_store: bool,
     session_roles: bool,
     people: bool,
-    api: Option<Api>,
+    pub(super) apis: Apis,
 }
 
 /// What is in the database at the start.
@@ -254,13 +254,6 @@ impl Builder {
         self
     }
 
-    /// Grants an HTTP API, too, as `api`, with a token that is sent as `how` says in the configuration.
-    #[must_use]
-    pub fn api(mut self, url: &str, how: &str, token: &str) -> Self {
-        self.api = Some(Api { url: url.into(), how: how.into(), token: token.into() });
-        self
-    }
-
     /// Lets people sign in.
     #[must_use]
     pub fn people(mut self) -> Self {
@@ -330,10 +323,10 @@ impl Builder {
             let role = format!("{{ postgres_role: {{ admin: {fixed} }} }}");
             resources = resources.replace(&fixed, &role);
         }
-        if let Some(api) = &self.api {
-            write_secret(&dir.join("token"), &api.token)?;
-            resources += &api.entry(self.enforce_at);
+        for (name, text) in self.apis.files() {
+            write_secret(&dir.join(name), text)?;
         }
+        resources += &self.apis.entries(self.enforce_at);
         let recordings = self.records_at(dir);
         fs::create_dir_all(&recordings)?;
         let (recordings, issuer) = (recordings.display(), &issuer.url);
@@ -371,7 +364,7 @@ impl Builder {
         } else {
             trust
         };
-        let trust = trust + &self.api.as_ref().map(|_| resources::grant(limit)).unwrap_or_default();
+        let trust = trust + &self.apis.grants(limit);
         fs::create_dir_all(dir.join("trust"))?;
         fs::create_dir_all(dir.join("policies"))?;
         write_secret(&dir.join("password"), PASSWORD)?;
@@ -402,7 +395,7 @@ impl Stage {
             shared_store: false,
             session_roles: false,
             people: false,
-            api: None,
+            apis: Apis::default(),
         }
     }
 

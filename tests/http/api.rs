@@ -6,6 +6,8 @@ use guard_tests::{Finished, Stage, process::Process, python_script, script};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::servers::{ADDRESS, certificate};
+
 /// What the API's token is.
 pub(crate) const TOKEN: &str = "api_t0ken/of+the=shop";
 
@@ -28,8 +30,7 @@ rules:
     decide: allow
 ";
 
-/// Loopback, and no address that clients leave out of their proxy.
-const ADDRESS: &str = "127.0.0.2";
+const GET: &str = "get() { curl -sS -i --max-time 60 \"$@\"; echo; }\n";
 
 /// The API, and guard before it.
 pub(crate) struct Api {
@@ -54,7 +55,40 @@ impl Api {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let command = upstream(&dir, &[]);
-        Self::serving(dir, command, |port| format!("http://127.0.0.1:{port}"), policy, how, change)
+        let url = |port: &str| format!("http://127.0.0.1:{port}");
+        Self::serving(dir, command, url, policy, |stage, url| change(stage.api(url, how, TOKEN)))
+    }
+
+    /// One with a credential that is made.
+    pub(crate) fn lending(
+        policy: &str,
+        credential: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let command = upstream(&dir, &[]);
+        let url = |port: &str| format!("http://127.0.0.1:{port}");
+        Self::serving(dir, command, url, policy, |stage, url| {
+            change(stage.resource("api", &format!("url: {url}\n    {credential}")))
+        })
+    }
+
+    /// One that is reached by TLS, and wants a certificate of its client's.
+    pub(crate) fn with_client_certificate(
+        policy: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (pem, key) = certificate(dir.path(), "api");
+        let (own, own_key) = certificate(dir.path(), "guard");
+        let command = upstream(&dir, &[ADDRESS, &pem, &key, &own]);
+        let url = |port: &str| format!("https://{ADDRESS}:{port}");
+        let how = format!(
+            "tls_ca: {pem}\n    credential: {{ certificate: {{ file: {own} }}, key: {{ file: {own_key} }} }}"
+        );
+        Self::serving(dir, command, url, policy, |stage, url| {
+            change(stage.resource("api", &format!("url: {url}\n    {how}")))
+        })
     }
 
     /// One that is reached by TLS, at an address that clients do not take for their own machine's.
@@ -63,9 +97,9 @@ impl Api {
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (certificate, key) = certificate(&dir);
-        let command = upstream(&dir, &[ADDRESS, &certificate, &key]);
-        Self::serving_tls(dir, command, &certificate, policy, change)
+        let (pem, key) = certificate(dir.path(), "api");
+        let command = upstream(&dir, &[ADDRESS, &pem, &key]);
+        Self::serving_tls(dir, command, &pem, policy, change)
     }
 
     /// A service of gRPC, which is reached by TLS.
@@ -74,10 +108,10 @@ impl Api {
         change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (certificate, key) = certificate(&dir);
+        let (pem, key) = certificate(dir.path(), "api");
         let mut command = python_script("http/calls.py").unwrap();
-        command.args(["serve", &certificate, &key]);
-        Self::serving_tls(dir, command, &certificate, policy, change)
+        command.args(["serve", &pem, &key]);
+        Self::serving_tls(dir, command, &pem, policy, change)
     }
 
     /// A server of WebSockets.
@@ -86,7 +120,8 @@ impl Api {
         let mut command = python_script("http/sockets.py").unwrap();
         command.arg("serve");
         let url = |port: &str| format!("http://127.0.0.1:{port}");
-        Self::serving(dir, command, url, policy, "send_as: bearer", |it| it)
+        let with = |stage: guard_tests::Builder, url: &str| stage.api(url, "send_as: bearer", TOKEN);
+        Self::serving(dir, command, url, policy, with)
     }
 
     fn serving_tls(
@@ -98,7 +133,7 @@ impl Api {
     ) -> Self {
         let how = format!("send_as: bearer\n    tls_ca: {certificate}");
         let url = |port: &str| format!("https://{ADDRESS}:{port}");
-        Self::serving(dir, command, url, policy, &how, change)
+        Self::serving(dir, command, url, policy, |stage, url| change(stage.api(url, &how, TOKEN)))
     }
 
     fn serving(
@@ -106,16 +141,15 @@ impl Api {
         mut command: Command,
         url: impl Fn(&str) -> String,
         policy: &str,
-        how: &str,
-        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+        with: impl FnOnce(guard_tests::Builder, &str) -> guard_tests::Builder,
     ) -> Self {
         let port = dir.path().join("port.log");
         let mut server = Process::start("upstream", &mut command, &port).unwrap();
         let said = || std::fs::read_to_string(&port).unwrap_or_default();
         server.wait_until("port", || said().ends_with('\n')).unwrap();
         let url = url(said().lines().next().unwrap_or_default());
-        let builder = Stage::builder().policy(policy).api(&url, how, TOKEN);
-        Self { stage: change(builder).start().unwrap(), url, _server: server, dir }
+        let stage = with(Stage::builder().policy(policy), &url).start().unwrap();
+        Self { stage, url, _server: server, dir }
     }
 
     /// What the server said.
@@ -139,8 +173,12 @@ impl Api {
 
     /// Runs a shell script under guard, in which `get` is curl that shows status, headers and body.
     pub(crate) fn run(&self, text: &str) -> Finished {
-        let head = "get() { curl -sS -i --max-time 60 \"$@\"; echo; }\n";
-        self.stage.run(&script(&format!("{head}{text}"))).unwrap()
+        self.stage.run(&script(&format!("{GET}{text}"))).unwrap()
+    }
+
+    /// Starts one.
+    pub(crate) fn spawn(&self, text: &str) -> Process {
+        self.stage.spawn("job", &script(&format!("{GET}{text}"))).unwrap()
     }
 
     /// Sends each of these as it is over a connection of its own, in one run, and gives what came back
@@ -183,21 +221,6 @@ fn upstream(dir: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
     command.arg(program).arg(dir.path().join("seen")).args(arguments);
     command
-}
-
-/// A certificate for the API's address, and its key.
-fn certificate(dir: &TempDir) -> (String, String) {
-    let file = |name: &str| dir.path().join(name).display().to_string();
-    let (certificate, key) = (file("api.pem"), file("api.key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api"])
-        .args(["-addext", &format!("subjectAltName=IP:{ADDRESS}")])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-out", &certificate, "-keyout", &key])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    (certificate, key)
 }
 
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {

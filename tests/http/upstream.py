@@ -1,6 +1,6 @@
 """An API as tests want one: it writes down what reaches it, and answers in the ways that servers do.
 
-upstream.py FILE [ADDRESS CERTIFICATE KEY]
+upstream.py FILE [ADDRESS CERTIFICATE KEY [AUTHORITY OF CLIENTS]]
 """
 import base64, gzip, hashlib, json, ssl, sys, threading, zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +38,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def client(self):
+        if not sys.argv[5:]:
+            return {}
+        subject = self.connection.getpeercert()["subject"]
+        return {"certificate": subject[0][0][1]}
+
     def read_body(self):
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             body = b""
@@ -54,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.read_body()
         head = [[name.lower(), value] for name, value in self.headers.items()]
         with lock:
-            seen.write(json.dumps({"method": self.command, "target": self.path, "headers": head, "body": len(body), "trailers": self.trailers}) + "\n")
+            seen.write(json.dumps({"method": self.command, "target": self.path, "headers": head, "body": len(body), "trailers": self.trailers, **self.client()}) + "\n")
         path = self.path.split("?")[0]
         shown = {"method": self.command, "target": self.path, "headers": dict(head), "body": body.decode(errors="replace")[:2000]}
         if path == "/v1/users":
@@ -81,8 +87,11 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/v1/redirect":
             self.answer(302, "", headers=[("Location", self.headers.get("X-To") or "/v1/echo")])
         elif path == "/v1/mirror":
-            own = self.headers.get("Authorization") or self.headers.get("X-Api-Key") or ""
+            sent = [self.headers.get(name) for name in ("Authorization", "X-Api-Key", "Cookie")]
+            own = next(filter(None, sent), self.path)
             self.answer(401, own, "text/plain", [("X-Echo", own), ("Location", f"https://elsewhere.example/?token={own}")])
+        elif path == "/v1/renewed":
+            self.answer(200, "", headers=[("Set-Cookie", "session=fresh; Path=/"), ("Set-Cookie", "theme=light")])
         elif path == "/v1/split":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: a\r\n\tSet-Cookie: b\r\n\r\nok")
         elif path == "/v1/two-lengths":
@@ -142,6 +151,9 @@ server = ThreadingHTTPServer((sys.argv[2] if sys.argv[2:] else "127.0.0.1", 0), 
 if sys.argv[3:]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*sys.argv[3:5])
+    if sys.argv[5:]:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(sys.argv[5])
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.daemon_threads = True
 print(server.server_address[1], flush=True)

@@ -3,14 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use guard_core::{
-    ResourceKind,
+    ResourceKind, SendAs,
     document::{Node, Problems},
 };
+use url::Url;
+
+use super::is_safe_url;
 
 mod aws;
+mod github_app;
+mod oauth;
 mod vault;
 
 pub(crate) use aws::{AwsConfig, AwsIdentity};
+pub(crate) use github_app::GithubAppConfig;
+pub(crate) use oauth::{ClientAuth, OauthConfig};
 pub(crate) use vault::{VaultAuth, VaultConfig, VaultSecret};
 
 /// Connections that the role of a session may have at once, unless configured. Each client of the job has one; guard
@@ -28,8 +35,14 @@ pub(crate) enum CredentialConfig {
     PostgresRole(PostgresRoleConfig),
     /// From Vault.
     Vault(VaultConfig),
-    /// From AWS, for databases of RDS.
+    /// From AWS: a login of RDS, or keys that requests are signed with.
     Aws(AwsConfig),
+    /// A token of an OAuth 2.0 server.
+    Oauth(OauthConfig),
+    /// A token of an installation of a GitHub App.
+    GithubApp(GithubAppConfig),
+    /// A certificate that TLS shows.
+    Certificate(CertificateConfig),
 }
 
 impl CredentialConfig {
@@ -38,8 +51,13 @@ impl CredentialConfig {
         match (self, kind) {
             (Self::Static(fixed), ResourceKind::Postgres) => !fixed.username.is_empty(),
             (Self::Static(_), ResourceKind::Http) => true,
-            (Self::PostgresRole(_) | Self::Aws(_) | Self::Vault(_), ResourceKind::Postgres) => true,
-            (Self::PostgresRole(_) | Self::Aws(_), ResourceKind::Http) => false,
+            (Self::PostgresRole(_) | Self::Vault(_), ResourceKind::Postgres) => true,
+            (Self::PostgresRole(_), ResourceKind::Http) => false,
+            (Self::Aws(aws), ResourceKind::Postgres) => aws.username.is_some(),
+            (Self::Aws(aws), ResourceKind::Http) => aws.username.is_none(),
+            (Self::Oauth(_) | Self::GithubApp(_) | Self::Certificate(_), kind) => {
+                kind == ResourceKind::Http
+            }
             (Self::Vault(vault), ResourceKind::Http) => match vault.secret {
                 VaultSecret::Kv { .. } => true,
                 VaultSecret::Database { .. } => false,
@@ -51,15 +69,67 @@ impl CredentialConfig {
     pub(super) fn is_token(&self) -> bool {
         match self {
             Self::Static(fixed) => fixed.username.is_empty(),
-            Self::PostgresRole(_) | Self::Aws(_) | Self::Vault(_) => false,
+            Self::Oauth(_) => true,
+            Self::PostgresRole(_)
+            | Self::Aws(_)
+            | Self::Vault(_)
+            | Self::GithubApp(_)
+            | Self::Certificate(_) => false,
+        }
+    }
+
+    /// How it is shown to an API that does not say how, if in one way only.
+    pub(super) fn shown_as(&self) -> Option<SendAs> {
+        match self {
+            Self::Static(_) | Self::Vault(_) | Self::Oauth(_) | Self::GithubApp(_) => {
+                Some(SendAs::Bearer)
+            }
+            Self::Certificate(_) => Some(SendAs::Certificate),
+            Self::PostgresRole(_) | Self::Aws(_) => None,
+        }
+    }
+
+    /// Why an API cannot be shown it in this way.
+    pub(super) fn misfit(&self, send_as: &SendAs) -> Option<(&'static str, &'static str)> {
+        let is_key = matches!(self, Self::Aws(_));
+        match send_as {
+            SendAs::AwsSigv4(_) if !is_key => Some((
+                "requests are signed with temporary keys of AWS",
+                "write `credential: { aws: … }`, or another `send_as`",
+            )),
+            SendAs::Basic if self.is_token() => Some((
+                "`basic` sends a user name and a password, and a token has no user name",
+                "write `username` and `password`, or `send_as: bearer`",
+            )),
+            SendAs::AwsSigv4(_) => None,
+            SendAs::Bearer
+            | SendAs::Basic
+            | SendAs::Header(_)
+            | SendAs::Query(_)
+            | SendAs::Cookie(_)
+            | SendAs::Certificate => match self {
+                Self::Aws(_) => Some((
+                    "keys of AWS do not go anywhere: requests are signed with them",
+                    "write `send_as: { aws_sigv4: { service: s3, region: eu-central-1 } }`",
+                )),
+                Self::Certificate(_) if *send_as != SendAs::Certificate => {
+                    Some(("a certificate is shown by TLS, and not in requests", "leave it out"))
+                }
+                Self::Static(_)
+                | Self::PostgresRole(_)
+                | Self::Vault(_)
+                | Self::Oauth(_)
+                | Self::GithubApp(_)
+                | Self::Certificate(_) => None,
+            },
         }
     }
 
     /// Whether what is handed out is good for longer than its session.
     pub(super) fn lasts(&self) -> bool {
         match self {
-            Self::Static(_) => true,
-            Self::PostgresRole(_) | Self::Aws(_) => false,
+            Self::Static(_) | Self::Certificate(_) => true,
+            Self::PostgresRole(_) | Self::Aws(_) | Self::Oauth(_) | Self::GithubApp(_) => false,
             Self::Vault(vault) => match vault.secret {
                 VaultSecret::Kv { .. } => true,
                 VaultSecret::Database { .. } => false,
@@ -75,6 +145,15 @@ pub(crate) struct StaticCredential {
     pub(crate) username: String,
     /// Where the password is.
     pub(crate) password: SecretSource,
+}
+
+/// A certificate, and where its key is.
+#[derive(Debug, Clone)]
+pub(crate) struct CertificateConfig {
+    /// Where it is, with those between it and its authority.
+    pub(crate) certificate: SecretSource,
+    /// Where its private key is.
+    pub(crate) key: SecretSource,
 }
 
 /// How roles are made.
@@ -117,6 +196,22 @@ pub(super) fn credential(
     if let Some(node) = fields.optional("aws") {
         fields.finish(&["aws"], problems);
         return aws::read(node, base, problems).map(CredentialConfig::Aws);
+    }
+    if let Some(node) = fields.optional("oauth") {
+        fields.finish(&["oauth"], problems);
+        return oauth::read(node, base, problems).map(CredentialConfig::Oauth);
+    }
+    if let Some(node) = fields.optional("github_app") {
+        fields.finish(&["github_app"], problems);
+        return github_app::read(node, base, problems).map(CredentialConfig::GithubApp);
+    }
+    if let Some(node) = fields.optional("certificate") {
+        let certificate = secret(node, "certificate", base, problems);
+        let key = fields.required("key", problems);
+        let key = key.and_then(|node| secret(node, "key", base, problems));
+        fields.finish(&["certificate", "key"], problems);
+        let found = CertificateConfig { certificate: certificate?, key: key? };
+        return Some(CredentialConfig::Certificate(found));
     }
     if let Some(node) = fields.optional("token") {
         fields.finish(&["token"], problems);
@@ -178,6 +273,33 @@ fn postgres_role(node: &Node, base: &Path, problems: &mut Problems) -> Option<Po
         },
         connections: connections?,
     })
+}
+
+/// PEM of the authorities that vouch for a server, in place of the system's.
+fn authorities(node: &Node, base: &Path, problems: &mut Problems) -> Option<String> {
+    let path = base.join(node.text(problems)?);
+    match std::fs::read_to_string(&path) {
+        Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Some(pem),
+        Ok(_) => {
+            node.problem(problems, format!("`{}` holds no certificate", path.display()));
+            None
+        }
+        Err(error) => {
+            node.problem(problems, format!("`{}` cannot be read: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// An address that secrets may be sent to.
+fn address(node: &Node, what: &str, problems: &mut Problems) -> Option<Url> {
+    let text = node.text(problems)?;
+    let url = Url::parse(text).ok().filter(is_safe_url);
+    if url.is_none() {
+        let message = format!("`{text}` is no address of {what}");
+        node.problem_with_help(problems, message, "write `https://…`, without `?` and `#`");
+    }
+    url
 }
 
 /// Where a secret is. The secret itself does not stand here.

@@ -5,7 +5,7 @@ mod reached;
 use std::{collections::BTreeMap, path::Path};
 
 use guard_core::{
-    EnforceAt, ResourceKind, ResourceName, ResourceSpec, SendAs,
+    EnforceAt, ResourceKind, ResourceName, ResourceSpec, SendAs, TlsMode,
     document::{Node, Problems},
 };
 
@@ -92,17 +92,29 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         fields.optional("credential").unwrap_or(node).problem_with_help(
             problems,
             format!("this credential is for another kind of resource than `{}`", kind.as_str()),
-            "an HTTP API takes `token`, `username` and `password`, or `vault` with `kv`; a server takes no `token`",
+            "a server takes `username` and `password`, `postgres_role`, `vault`, or `aws` with `username`; an HTTP API takes \
+             `token`, `username` and `password`, `vault` with `kv`, `aws` without `username`, `oauth`, `github_app`, or \
+             `certificate` and `key`",
         );
     }
-    let basic = reached.as_ref().is_some_and(|it| it.send_as == Some(SendAs::Basic));
-    if basic && credential.as_ref().is_some_and(CredentialConfig::is_token) {
-        fields.optional("send_as").unwrap_or(node).problem_with_help(
-            problems,
-            "`basic` sends a user name and a password, and a token has no user name",
-            "write `username` and `password`, or `send_as: bearer`",
-        );
-    }
+    let send_as = kind.filter(|kind| *kind == ResourceKind::Http).and(credential.as_ref()).map(
+        |credential| {
+            let written = reached.as_ref().and_then(|it| it.send_as.clone());
+            let send_as = written.or_else(|| credential.shown_as()).unwrap_or(SendAs::Bearer);
+            let at = fields.optional("send_as").or(fields.optional("credential")).unwrap_or(node);
+            if credential.is_for(ResourceKind::Http)
+                && let Some((message, help)) = credential.misfit(&send_as)
+            {
+                at.problem_with_help(problems, message, help);
+            }
+            if send_as == SendAs::Certificate
+                && reached.as_ref().is_some_and(|it| it.tls == TlsMode::Disable)
+            {
+                at.problem(problems, "a certificate is shown by TLS: `url` has to be `https://`");
+            }
+            send_as
+        },
+    );
     let enforce_at = match fields.optional("enforce_at") {
         Some(node) => {
             node.one_of(&[("gateway", EnforceAt::Gateway), ("shim", EnforceAt::Shim)], problems)
@@ -135,7 +147,7 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         None => Some(Labels::default()),
     };
     fields.finish(FIELDS, problems);
-    let Reached { address, database, tls, send_as } = reached?;
+    let Reached { address, database, tls, send_as: _ } = reached?;
     let spec = ResourceSpec {
         name: name?,
         kind: kind?,

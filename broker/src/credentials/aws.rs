@@ -1,6 +1,7 @@
-//! Credentials from AWS: tokens by which RDS and Aurora let a database user in whose login is IAM's.
+//! Credentials from AWS: tokens by which RDS and Aurora let a database user in whose login is IAM's, and keys that requests to
+//! other services are signed with.
 //!
-//! A token is a presigned request that the broker makes itself, good for 15 minutes to connect, with credentials of AWS that
+//! The keys are of a session of a role, which is assumed for the lease, and go to the enforcement point. A token is a presigned request that the broker makes itself, good for 15 minutes to connect, with credentials of AWS that
 //! never leave this file: from a role that is assumed for the lease, with tags that name the run and a policy that allows
 //! no more than to connect as this user. Nothing of it can be taken back; all of it ends by itself.
 
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
-use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken, secrets};
+use super::{Ask, CredentialError, CredentialSource, Handle, More, NoteHandle, Taken, secrets};
 use crate::config::{AwsConfig, AwsIdentity};
 
 /// RDS takes no token that is older:
@@ -68,12 +69,23 @@ impl CredentialSource for Aws<'_> {
         async {
             let Handle::Aws(planned) = handle else { return Err(super::foreign()) };
             let credentials = self.credentials(ask, &planned.session_name).await?;
-            let now = SystemTime::now();
-            let password = self.token(credentials, now)?;
             let until = Timestamp::now() + (TOKEN_LASTS - SLACK);
+            let (username, password, more) = match &self.config.username {
+                Some(user) => {
+                    let token = self.token(user, credentials, SystemTime::now())?;
+                    (user.clone(), token, More::default())
+                }
+                None => {
+                    let token = credentials.session_token().ok_or_else(nothing_found)?;
+                    let more = More { session_token: Some(Secret::new(token)), certificate: None };
+                    let secret = Secret::new(credentials.secret_access_key());
+                    (credentials.access_key_id().to_owned(), secret, more)
+                }
+            };
             Ok(Taken {
-                username: self.config.username.clone(),
+                username,
                 password,
+                more,
                 handle: handle.clone(),
                 until: until.min(ask.until),
                 renewable: false,
@@ -129,9 +141,10 @@ impl Aws<'_> {
             sts = sts.endpoint_url(endpoint);
         }
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
-        let policy = match &self.config.session_policy {
-            Some(policy) => policy.clone(),
-            None => self.narrow(role).to_string(),
+        let policy = match (&self.config.session_policy, &self.config.username) {
+            (Some(policy), _) => Some(policy.clone()),
+            (None, Some(user)) => Some(self.narrow(role, user).to_string()),
+            (None, None) => None,
         };
         let given = match &self.config.identity {
             AwsIdentity::WebIdentity(token) => {
@@ -143,7 +156,7 @@ impl Aws<'_> {
                     .role_session_name(session_name)
                     .web_identity_token(token.expose())
                     .duration_seconds(SESSION_SECONDS)
-                    .policy(policy)
+                    .set_policy(policy)
                     .send()
                     .await;
                 given.map_err(|error| refused(&error))?.credentials
@@ -156,7 +169,7 @@ impl Aws<'_> {
                     .set_external_id(self.config.external_id.clone())
                     .set_tags(self.config.tags.then(|| tags(ask, &self.spec.name)))
                     .duration_seconds(SESSION_SECONDS)
-                    .policy(policy)
+                    .set_policy(policy)
                     .send()
                     .await;
                 given.map_err(|error| refused(&error))?.credentials
@@ -173,8 +186,8 @@ impl Aws<'_> {
     }
 
     /// To connect as this user, and nothing else, whatever the role may do.
-    fn narrow(&self, role: &str) -> serde_json::Value {
-        let AwsConfig { region, username, .. } = self.config;
+    fn narrow(&self, role: &str, username: &str) -> serde_json::Value {
+        let region = &self.config.region;
         // `aws`, or what AWS is called in China and for governments.
         let partition = role.split(':').nth(1).unwrap_or("aws");
         json!({
@@ -188,15 +201,18 @@ impl Aws<'_> {
     }
 
     /// The presigned request that RDS takes as a password.
-    fn token(&self, credentials: Credentials, now: SystemTime) -> Result<Secret, CredentialError> {
+    fn token(
+        &self,
+        username: &str,
+        credentials: Credentials,
+        now: SystemTime,
+    ) -> Result<Secret, CredentialError> {
         let failed = |what: &dyn std::fmt::Display| {
             CredentialError(format!("cannot sign a token for RDS: {what}"))
         };
         let base = format!("https://{}/", self.spec.address);
         let mut url = Url::parse(&base).map_err(|error| failed(&error))?;
-        url.query_pairs_mut()
-            .append_pair("Action", "connect")
-            .append_pair("DBUser", &self.config.username);
+        url.query_pairs_mut().append_pair("Action", "connect").append_pair("DBUser", username);
         // The standard port of https would be left out, and RDS would see another address.
         let text = match url.query() {
             Some(query) => format!("{base}?{query}"),

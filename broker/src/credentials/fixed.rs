@@ -3,7 +3,7 @@
 use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_core::Timestamp;
 
-use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken, secrets};
+use super::{Ask, CredentialError, CredentialSource, Handle, More, NoteHandle, Taken, secrets};
 use crate::config::StaticCredential;
 
 /// The source.
@@ -29,6 +29,7 @@ impl CredentialSource for Fixed<'_> {
                 },
                 password: secrets::read(&self.0.password).await?,
                 handle: handle.clone(),
+                more: More::default(),
                 until: ask.until,
                 renewable: false,
                 warnings: Vec::new(),

@@ -24,7 +24,7 @@ use self::{
     names::{ident, literal},
     server::Server,
 };
-use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken};
+use super::{Ask, CredentialError, CredentialSource, Handle, More, NoteHandle, Taken};
 use crate::config::PostgresRoleConfig;
 
 /// How often what another transaction was in the way of is tried.
@@ -89,6 +89,7 @@ impl CredentialSource for PostgresRole<'_> {
                 username: planned.role.clone(),
                 password,
                 handle: handle.clone(),
+                more: More::default(),
                 until: ask.until,
                 renewable: false,
                 warnings: warnings?,

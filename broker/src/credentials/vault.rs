@@ -20,7 +20,7 @@ use vaultrs::api::{
 use zeroize::Zeroize as _;
 
 use self::client::{Answer, Login, RenewLease, Request, RevokeLease, Vault};
-use super::{Ask, CredentialError, CredentialSource, Handle, NoteHandle, Taken, secrets};
+use super::{Ask, CredentialError, CredentialSource, Handle, More, NoteHandle, Taken, secrets};
 use crate::config::{VaultAuth, VaultConfig, VaultSecret};
 
 /// The source.
@@ -86,6 +86,7 @@ impl CredentialSource for VaultSource<'_> {
                         username: data.username,
                         password: Secret::new(data.password),
                         handle: Handle::Vault(planned),
+                        more: More::default(),
                         until,
                         renewable,
                         warnings: short(until, ask.until, renewable),
@@ -109,6 +110,7 @@ impl CredentialSource for VaultSource<'_> {
                         username: text(&mut data, username)?.expose().to_owned(),
                         password: text(&mut data, password)?,
                         handle: Handle::Vault(planned),
+                        more: More::default(),
                         until: ask.until,
                         renewable: false,
                         warnings,

@@ -131,7 +131,14 @@ impl Sessions {
         // If the session ended meanwhile, what ends it gives the lease back, and nobody gets it.
         self.refresh(&session).await?;
         session.require_live()?;
-        Ok(Lease { id, username: taken.username, password: taken.password, until: told })
+        Ok(Lease {
+            id,
+            username: taken.username,
+            password: taken.password,
+            session_token: taken.more.session_token,
+            certificate: taken.more.certificate,
+            until: told,
+        })
     }
 
     /// Gives a credential back. One that is not there is given back already.

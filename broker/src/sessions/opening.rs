@@ -248,6 +248,7 @@ impl Sessions {
                     EnforceAt::Shim => None,
                 },
                 origin: spec.origin().map(str::to_owned),
+                aws: spec.aws().cloned(),
             })
         });
         Ok(SessionInfo {

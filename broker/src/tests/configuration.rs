@@ -24,6 +24,85 @@ fn the_examples_are_right_but_for_what_each_site_has_of_its_own() {
         let missing = format!("guard.yaml:{at}: `{folder}/ca.pem` cannot be read");
         assert!(problems.contains(&missing), "{problems}");
     }
+    config::load(Path::new("../examples/release/guard.yaml")).unwrap();
+}
+
+#[tokio::test]
+async fn an_api_is_shown_its_credential_in_a_way_that_fits() {
+    let stage = Stage::new().await;
+    let path = stage.folder.path().join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once("resources:\n").unwrap();
+    let load = |url: &str, send_as: &str, credential: &str| {
+        let own = format!(
+            "  - {{ name: api, kind: http, url: \"{url}\", {send_as} credential: {{ {credential} }} }}"
+        );
+        std::fs::write(&path, format!("{before}resources:\n{own}\n{after}")).unwrap();
+        config::load(&path).map_err(|problems| problems.to_string())
+    };
+    let (aws, role) =
+        ("send_as: { aws_sigv4: { service: s3, region: eu } },", "\"arn:aws:iam::1:role/r\"");
+    let keys = format!("aws: {{ region: eu, role: {role} }}");
+    let certificate = "certificate: { file: a.pem }, key: { file: a.key }";
+    let oauth =
+        "oauth: { token_url: \"https://a.example/t\", client_id: a, client_secret: { file: b } }";
+    let app = |more: &str| {
+        format!("github_app: {{ app_id: 1, private_key: {{ file: a }}, installation: 7, {more} }}")
+    };
+    let token = "token: { file: a }";
+    for (send_as, credential) in [
+        ("", token),
+        ("send_as: { query: api_key },", token),
+        ("send_as: { cookie: session },", oauth),
+        (aws, &keys),
+        ("", certificate),
+        ("send_as: basic,", &app("repositories: [shop], permissions: { contents: read }")),
+        ("", &app("repositories: \"*\", permissions: { contents: read }")),
+    ] {
+        let loaded = load("https://api.example", send_as, credential);
+        assert!(loaded.is_ok(), "{send_as} {credential}: {loaded:?}");
+    }
+    for (url, send_as, credential, problem) in [
+        ("https://a.example", "send_as: { query: \"a=b\" },", token, "no name of a parameter"),
+        ("https://a.example", "send_as: { cookie: \"a;b\" },", token, "no name of a cookie"),
+        (
+            "https://a.example",
+            "send_as: { query: a, cookie: b },",
+            token,
+            "`cookie` is not known here",
+        ),
+        ("https://a.example", "send_as: { body: a },", token, "expected one of `header`"),
+        ("https://a.example", "", keys.as_str(), "keys of AWS do not go anywhere"),
+        ("https://a.example", aws, token, "requests are signed with temporary keys"),
+        ("https://a.example", aws, "aws: { region: eu }", "here is no `role`"),
+        ("https://a.example", aws, "aws: { region: eu, username: a }", "another kind of resource"),
+        ("https://a.example", "send_as: bearer,", certificate, "shown by TLS"),
+        ("http://127.0.0.1:1", "", certificate, "`url` has to be `https://`"),
+        ("https://a.example", "send_as: basic,", oauth, "a token has no user name"),
+        (
+            "https://a.example",
+            "",
+            "oauth: { token_url: \"http://a.example/t\", client_id: a, client_secret: { file: b } }",
+            "no address of an OAuth server",
+        ),
+        (
+            "https://a.example",
+            "",
+            &app("repositories: [acme/shop], permissions: { contents: read }"),
+            "no name of a repository",
+        ),
+        (
+            "https://a.example",
+            "",
+            &app("repositories: [shop], permissions: { contents: all }"),
+            "`all` is not known",
+        ),
+        ("https://a.example", "", &app("repositories: [shop]"), "`permissions` is missing"),
+        ("https://a.example", "enforce_at: shim,", certificate, "never expires"),
+    ] {
+        let problems = load(url, send_as, credential).unwrap_err();
+        assert!(problems.contains(problem), "{send_as} {credential}\n{problems}");
+    }
 }
 
 /// `guard.yaml` of the stage with another list of issuers.

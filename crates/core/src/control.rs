@@ -123,6 +123,9 @@ pub struct GrantInfo {
     /// `host:port` by which clients of an API reach it with TLS where there is no guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// The service of AWS that it is, if requests to it are signed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<crate::AwsService>,
 }
 
 /// How to reach a gateway and how to know that it is the right one.
@@ -253,6 +256,12 @@ pub struct Lease {
     pub username: String,
     /// Password at the resource.
     pub password: Secret,
+    /// What belongs to a temporary access key of AWS, besides: user name and password are the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Secret>,
+    /// PEM of a certificate and those between it and its authority: the password is its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// When it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub until: Timestamp,

@@ -98,6 +98,22 @@ impl ResourceSpec {
             (ResourceKind::Http, TlsMode::Disable) | (ResourceKind::Postgres, _) => None,
         }
     }
+
+    /// The service of AWS that it is, if requests to it are signed anew.
+    pub fn aws(&self) -> Option<&AwsService> {
+        match &self.send_as {
+            Some(SendAs::AwsSigv4(service)) => Some(service),
+            Some(
+                SendAs::Bearer
+                | SendAs::Basic
+                | SendAs::Header(_)
+                | SendAs::Query(_)
+                | SendAs::Cookie(_)
+                | SendAs::Certificate,
+            )
+            | None => None,
+        }
+    }
 }
 
 /// How a credential is shown to an HTTP API.
@@ -111,7 +127,29 @@ pub enum SendAs {
     Basic,
     /// The password as the value of this header.
     Header(String),
+    /// The password as the value of this parameter of the query.
+    Query(String),
+    /// The password as the value of this cookie (RFC 6265).
+    Cookie(String),
+    /// A signature that is made with it (AWS Signature Version 4); user name and password are an access key.
+    AwsSigv4(AwsService),
+    /// Not at all in requests: TLS shows a certificate, of which the password is the private key.
+    Certificate,
 }
+
+/// What a signature of AWS is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AwsService {
+    /// The service, by its name in signatures, such as `s3`.
+    pub service: String,
+    /// The region.
+    pub region: String,
+}
+
+/// The id of the access key that commands have where guard signs anew: AWS's tools do nothing without one. What is signed
+/// with it shows that its sender has no credential.
+pub const AWS_PLACEHOLDER: &str = "GUARDPLACEHOLDER0000";
 
 /// One resource with one policy and one end, inside a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,9 @@ pub use approval::{
 };
 pub use budget::{Budget, Budgets, Exceeded, Mode};
 pub use detect::{Detector, Detectors};
-pub use grant::{EnforceAt, Grant, ResourceKind, ResourceSpec, SendAs, TlsMode};
+pub use grant::{
+    AWS_PLACEHOLDER, AwsService, EnforceAt, Grant, ResourceKind, ResourceSpec, SendAs, TlsMode,
+};
 pub use identity::{Identity, Platform, RunKey};
 pub use ids::{
     ApprovalId, Digest, EgressId, InvalidName, LeaseId, PolicyName, ResourceName, RuleId,

@@ -94,7 +94,15 @@ impl ControlPlane for Control {
     fn lease<'a>(&'a self, _: &'a AskLease) -> BoxFuture<'a, Result<Lease, ControlError>> {
         let (username, password) = self.credential.clone();
         let id = LeaseId::from_uuid(uuid::Uuid::now_v7());
-        ready(Ok(Lease { id, username, password, until: Timestamp::MAX })).boxed()
+        ready(Ok(Lease {
+            id,
+            username,
+            password,
+            session_token: None,
+            certificate: None,
+            until: Timestamp::MAX,
+        }))
+        .boxed()
     }
 
     fn release(&self, _: LeaseId) -> BoxFuture<'_, Result<(), ControlError>> {

@@ -136,6 +136,8 @@ impl ControlPlane for FakeBroker {
             id: LeaseId::from_uuid(uuid::Uuid::from_u128(9)),
             username: "backup".into(),
             password: Secret::new("hidden"),
+            session_token: None,
+            certificate: None,
             until: *self.lease_until.lock().unwrap(),
         };
         std::future::ready(Ok(lease)).boxed()

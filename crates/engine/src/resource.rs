@@ -4,12 +4,17 @@ use std::{io, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use guard_core::{Denial, LeaseId, ResourceSpec, Secret, SessionId, Timestamp, control::AskLease};
+use guard_core::{
+    Denial, LeaseId, ResourceKind, ResourceSpec, Secret, SessionId, Timestamp, control::AskLease,
+};
 use guard_protocols::{Credential, CredentialUnavailable, Resource};
 use rustix::net::sockopt;
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 
-use crate::{control::ControlPlane, tls::TlsError};
+use crate::{
+    control::ControlPlane,
+    tls::{OwnCertificate, TlsError},
+};
 
 /// A server that does not take a connection for this long is not there.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +31,8 @@ pub(crate) struct SessionResource {
     session: SessionId,
     spec: ResourceSpec,
     tls: Arc<rustls::ClientConfig>,
+    /// What `tls` shows.
+    certificate: Arc<OwnCertificate>,
     mask_key: zeroize::Zeroizing<Vec<u8>>,
     lasting_mask_key: Option<zeroize::Zeroizing<Vec<u8>>>,
     control: Arc<dyn ControlPlane>,
@@ -59,7 +66,8 @@ impl SessionResource {
         lasting_mask_key: Option<&Secret>,
         control: Arc<dyn ControlPlane>,
     ) -> Result<Self, ResourceError> {
-        let tls = crate::tls::towards_resource(&spec)?;
+        let certificate = Arc::<OwnCertificate>::default();
+        let tls = crate::tls::towards_resource(&spec, certificate.clone())?;
         let key = |key: &Secret| {
             let key = STANDARD.decode(key.expose()).map_err(|_| ResourceError::MaskKey)?;
             Ok::<_, ResourceError>(zeroize::Zeroizing::new(key))
@@ -68,6 +76,7 @@ impl SessionResource {
             session,
             spec,
             tls,
+            certificate,
             mask_key: key(mask_key)?,
             lasting_mask_key: lasting_mask_key.map(key).transpose()?,
             control,
@@ -78,6 +87,10 @@ impl SessionResource {
     /// Gives back what was taken.
     pub(crate) async fn release(&self) {
         let held = std::mem::take(&mut *self.leases.lock().await);
+        self.give_back(held).await;
+    }
+
+    async fn give_back(&self, held: Vec<Held>) {
         for Held { lease, .. } in held {
             if let Err(error) = self.control.release(lease).await {
                 // The broker releases what its sessions hold when they end.
@@ -87,16 +100,33 @@ impl SessionResource {
     }
 
     /// The credential for a new connection: another one where the last is over.
-    async fn credential_in_use(&self) -> Result<Credential, crate::control::ControlError> {
+    async fn credential_in_use(&self) -> Result<Credential, CredentialUnavailable> {
         // Who comes meanwhile waits for the same one.
         let mut leases = self.leases.lock().await;
         if let Some(held) = leases.last().filter(|held| held.until > Timestamp::now()) {
             return Ok(held.credential.clone());
         }
         let ask = AskLease { session: self.session, resource: self.spec.name.clone() };
-        let lease = self.control.lease(&ask).await?;
-        let credential = Credential { username: lease.username, password: lease.password };
+        let unavailable = |reason: String| CredentialUnavailable { reason };
+        let lease =
+            self.control.lease(&ask).await.map_err(|error| unavailable(error.to_string()))?;
+        if let Some(chain) = &lease.certificate {
+            let set = self.certificate.set(chain, &lease.password);
+            set.map_err(|error| unavailable(error.to_string()))?;
+        }
+        let credential = Credential {
+            username: lease.username,
+            password: lease.password,
+            session_token: lease.session_token,
+        };
+        // Requests that are on their way were let in by it; a server's connections live with the role that they began with.
+        let over = match self.spec.kind {
+            ResourceKind::Http => std::mem::take(&mut *leases),
+            ResourceKind::Postgres => Vec::new(),
+        };
         leases.push(Held { lease: lease.id, credential: credential.clone(), until: lease.until });
+        drop(leases);
+        self.give_back(over).await;
         Ok(credential)
     }
 }
@@ -124,12 +154,7 @@ impl Resource for SessionResource {
     }
 
     fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
-        async {
-            self.credential_in_use()
-                .await
-                .map_err(|error| CredentialUnavailable { reason: error.to_string() })
-        }
-        .boxed()
+        self.credential_in_use().boxed()
     }
 
     fn tls(&self) -> Arc<rustls::ClientConfig> {

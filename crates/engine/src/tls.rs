@@ -1,14 +1,21 @@
 //! TLS configurations: towards resources (verified), and between shim and gateway (pinned).
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use guard_core::{Digest, ResourceSpec, TlsMode};
+use guard_core::{Digest, ResourceSpec, Secret, TlsMode};
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        ResolvesClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, aws_lc_rs},
+    sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
@@ -46,8 +53,54 @@ fn provider() -> Arc<CryptoProvider> {
     PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())).clone()
 }
 
+/// The certificate that guard shows to a resource, once it was lent one. A server that asks for none is shown none.
+#[derive(Default)]
+pub(crate) struct OwnCertificate(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl OwnCertificate {
+    /// Takes the certificate of a lease, which has to belong to its key.
+    pub(crate) fn set(&self, chain: &str, key: &Secret) -> Result<(), TlsError> {
+        let unreadable =
+            |error: rustls_pki_types::pem::Error| TlsError::Certificate(error.to_string());
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(unreadable)?;
+        if chain.is_empty() {
+            return Err(TlsError::Certificate("there is no certificate".into()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(unreadable)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider())
+            .map_err(|error| TlsError::Certificate(error.to_string()))?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        Ok(())
+    }
+
+    fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for OwnCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnCertificate")
+    }
+}
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.certified()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certified().is_some()
+    }
+}
+
 /// Towards a resource: chain and name are verified, against its own authorities or the system's.
-pub(crate) fn towards_resource(spec: &ResourceSpec) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn towards_resource(
+    spec: &ResourceSpec,
+    own: Arc<OwnCertificate>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match (&spec.tls, &spec.tls_ca) {
         // Not used; trusts nobody, should it ever be.
         (TlsMode::Disable, _) => RootCertStore::empty(),
@@ -69,7 +122,7 @@ pub(crate) fn towards_resource(spec: &ResourceSpec) -> Result<Arc<ClientConfig>,
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| TlsError::Certificate(error.to_string()))?
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_client_cert_resolver(own);
     Ok(Arc::new(config))
 }
 

@@ -105,9 +105,12 @@ fn the_schemas_know_every_key() {
 fn every_pack_loads_is_named_as_its_file_and_has_cases() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut packs = 0;
-    for folder in
-        ["policies", "examples/nightly-backup/policies", "examples/approved-cleanup/policies"]
-    {
+    for folder in [
+        "policies",
+        "examples/nightly-backup/policies",
+        "examples/approved-cleanup/policies",
+        "examples/release/policies",
+    ] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -127,5 +130,5 @@ fn every_pack_loads_is_named_as_its_file_and_has_cases() {
             packs += 1;
         }
     }
-    assert_eq!(packs, 13);
+    assert_eq!(packs, 15);
 }

@@ -73,6 +73,8 @@ pub struct Credential {
     pub username: String,
     /// Password.
     pub password: Secret,
+    /// What belongs to a temporary access key of AWS, besides.
+    pub session_token: Option<Secret>,
 }
 
 /// What a handler may ask of the engine: the resource, and nothing else.

@@ -56,7 +56,7 @@ impl Resource for Api {
     }
 
     fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
-        let credential = Credential { username: String::new(), password: Secret::new("t0ken") };
+        let credential = Credential { username: String::new(), password: Secret::new("t0ken"), session_token: None };
         async { Ok(credential) }.boxed()
     }
 

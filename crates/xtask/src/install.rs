@@ -37,8 +37,10 @@ pub(crate) enum Part {
     Valgrind,
     /// psycopg 3, psycopg 2 and asyncpg.
     PythonDrivers,
-    /// AWS's STS, played.
+    /// AWS, played, and its command line.
     Moto,
+    /// What jobs speak HTTP with, and a server that they speak to.
+    HttpClients,
     /// node-postgres, and an issuer.
     NodeDriver,
     /// pgjdbc, and a Java that compiles.
@@ -62,13 +64,14 @@ pub(crate) const BUILD: [Part; 2] = [Part::Compiler, Part::Libclang];
 /// What the demo needs.
 pub(crate) const DEMO: [Part; 4] = [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What all tests need.
-pub(crate) const TEST: [Part; 12] = [
+pub(crate) const TEST: [Part; 13] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
     Part::Openssl,
     Part::PythonDrivers,
     Part::Moto,
+    Part::HttpClients,
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
@@ -102,7 +105,7 @@ pub(crate) const REGRESS: [Part; 4] =
     [Part::Compiler, Part::Libclang, Part::Postgres, Part::Openssl];
 /// What fuzzing needs.
 pub(crate) const FUZZ: [Part; 3] = [Part::Compiler, Part::Libclang, Part::Fuzzer];
-const ALL: [Part; 17] = [
+const ALL: [Part; 18] = [
     Part::Compiler,
     Part::Libclang,
     Part::Postgres,
@@ -112,6 +115,7 @@ const ALL: [Part; 17] = [
     Part::Valgrind,
     Part::PythonDrivers,
     Part::Moto,
+    Part::HttpClients,
     Part::NodeDriver,
     Part::JavaDriver,
     Part::RubyDriver,
@@ -154,7 +158,8 @@ impl Part {
             Self::HttpProxies => "nginx, HAProxy and wrk",
             Self::Valgrind => "valgrind",
             Self::PythonDrivers => "Python drivers",
-            Self::Moto => "moto",
+            Self::Moto => "moto and the AWS command line",
+            Self::HttpClients => "nginx, and clients of HTTP APIs",
             Self::NodeDriver => "node-postgres and oidc-provider",
             Self::JavaDriver => "pgjdbc",
             Self::RubyDriver => "Ruby's pg",
@@ -183,7 +188,13 @@ impl Part {
                 // Checks exports by the published schemas.
                 Way::Pip(&["jsonschema", "cloudevents", "securesystemslib[crypto]", "lxml"]),
             ],
-            Self::Moto => &[Way::Apt(&["python3", "python3-venv"]), Way::Pip(&["moto[server]"])],
+            Self::Moto => &[
+                Way::Apt(&["python3", "python3-venv", "openssl"]),
+                Way::Pip(&["moto[server]", "awscli"]),
+            ],
+            Self::HttpClients => {
+                &[Way::Apt(&["nginx-light", "git", "gh"]), Way::Pip(&["httpx", "requests"])]
+            }
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
             Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],
             Self::RubyDriver => &[Way::Apt(&["ruby", "ruby-pg"])],

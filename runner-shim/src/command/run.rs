@@ -4,6 +4,7 @@
 //! start the child with addresses and no secrets, watch over both, and at the end have the record
 //! sealed and the report written.
 
+mod aws;
 mod child;
 pub(crate) mod doctor;
 mod environment;

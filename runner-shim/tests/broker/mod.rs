@@ -248,6 +248,7 @@ async fn exchange(
         mode: guard_core::Mode::Enforce,
         gateway: gateway.clone(),
         origin: None,
+        aws: None,
     };
     Json(ExchangeAnswer {
         access_token: Secret::new(ACCESS_TOKEN),

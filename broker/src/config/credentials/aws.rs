@@ -13,8 +13,8 @@ use crate::config::is_safe_url;
 pub(crate) struct AwsConfig {
     /// The region of the database, and of the STS that is asked.
     pub(crate) region: String,
-    /// The database user, whose login is IAM's.
-    pub(crate) username: String,
+    /// The database user, whose login is IAM's. `None`: requests are signed with what is assumed.
+    pub(crate) username: Option<String>,
     /// Who the broker is.
     pub(crate) identity: AwsIdentity,
     /// The role that is assumed for each lease.
@@ -57,7 +57,7 @@ pub(super) fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<
         }
         fits.then(|| text.to_owned())
     });
-    let username = fields.required("username", problems).and_then(|node| {
+    let username = fields.optional("username").map(|node| {
         let text = node.text(problems)?;
         // It stands in the resource of a policy, where these would stand for others.
         let fits = !text.is_empty() && !text.contains(['*', '?', '/', '$']);
@@ -78,6 +78,13 @@ pub(super) fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<
         }
         Some(text.to_owned())
     });
+    if username.is_none() && role.is_none() {
+        node.problem_with_help(
+            problems,
+            "requests are signed with keys of a role's session, and here is no `role`",
+            "write `role`; or `username`, for a login of RDS",
+        );
+    }
     let web_identity = fields.optional("web_identity").map(|node| {
         if role.is_none() {
             node.problem(problems, "a web identity is of use to assume a `role` only");
@@ -149,7 +156,10 @@ pub(super) fn read(node: &Node, base: &Path, problems: &mut Problems) -> Option<
     );
     Some(AwsConfig {
         region: region?,
-        username: username?,
+        username: match username {
+            Some(username) => Some(username?),
+            None => None,
+        },
         identity: identity?,
         role: match role {
             Some(role) => Some(role?),

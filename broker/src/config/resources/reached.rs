@@ -1,7 +1,7 @@
 //! How a resource is reached: of a server its address, of an HTTP API its base URL and the header of its credential.
 
 use guard_core::{
-    ResourceKind, SendAs, TlsMode,
+    AwsService, ResourceKind, SendAs, TlsMode,
     document::{Fields, Node, Problems},
 };
 use url::Url;
@@ -32,6 +32,7 @@ pub(super) struct Reached {
     /// Empty where there are none.
     pub(super) database: String,
     pub(super) tls: TlsMode,
+    /// Where it is written.
     pub(super) send_as: Option<SendAs>,
 }
 
@@ -97,11 +98,11 @@ fn address(node: &Node, problems: &mut Problems) -> Option<String> {
 
 fn api(fields: &Fields<'_>, problems: &mut Problems) -> Option<Reached> {
     let send_as = match fields.optional("send_as") {
-        Some(node) => send_as(node, problems),
-        None => Some(SendAs::Bearer),
+        Some(node) => Some(send_as(node, problems)?),
+        None => None,
     };
     let (address, tls) = fields.required("url", problems).and_then(|node| base(node, problems))?;
-    Some(Reached { address, database: String::new(), tls, send_as: Some(send_as?) })
+    Some(Reached { address, database: String::new(), tls, send_as })
 }
 
 /// A base URL: where the API is, and nothing else.
@@ -148,17 +149,63 @@ fn send_as(node: &Node, problems: &mut Problems) -> Option<SendAs> {
                 node.problem_with_help(
                     problems,
                     format!("`{other}` is no way to send a credential"),
-                    "write `bearer`, `basic`, or `{ header: NAME }`",
+                    "write `bearer`, `basic`, `{ header: NAME }`, `{ query: NAME }`, `{ cookie: NAME }`, or `{ aws_sigv4: … }`",
                 );
                 None
             }
         };
     }
     let fields = node.fields(problems)?;
-    let name = fields.required("header", problems);
-    let text = name.and_then(|node| node.text(problems));
-    fields.finish(&["header"], problems);
-    let (name, text) = (name?, text?);
+    let given = WAYS.iter().find_map(|(word, way)| Some((word, way, fields.optional(word)?)));
+    let Some((word, way, given)) = given else {
+        fields.finish(&WAYS.map(|(word, _)| word), problems);
+        node.problem(problems, "expected one of `header`, `query`, `cookie` and `aws_sigv4`");
+        return None;
+    };
+    fields.finish(&[word], problems);
+    way(given, problems)
+}
+
+type Way = fn(&Node, &mut Problems) -> Option<SendAs>;
+
+const WAYS: [(&str, Way); 4] = [
+    ("header", header),
+    ("query", |node, problems| named(node, "parameter", problems).map(SendAs::Query)),
+    ("cookie", |node, problems| named(node, "cookie", problems).map(SendAs::Cookie)),
+    ("aws_sigv4", |node, problems| aws_service(node, problems).map(SendAs::AwsSigv4)),
+];
+
+/// A name that needs no escape anywhere.
+fn named(node: &Node, what: &str, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(is_plain);
+    if !fits {
+        node.problem(problems, format!("`{text}` is no name of a {what} that guard takes"));
+    }
+    fits.then(|| text.to_owned())
+}
+
+fn aws_service(node: &Node, problems: &mut Problems) -> Option<AwsService> {
+    let fields = node.fields(problems)?;
+    let mut word = |name: &str| {
+        let node = fields.required(name, problems)?;
+        let text = node.text(problems)?;
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(is_plain);
+        if !fits {
+            node.problem(problems, format!("`{text}` is no {name} of AWS"));
+        }
+        fits.then(|| text.to_owned())
+    };
+    let (service, region) = (word("service"), word("region"));
+    fields.finish(&["service", "region"], problems);
+    Some(AwsService { service: service?, region: region? })
+}
+
+fn header(name: &Node, problems: &mut Problems) -> Option<SendAs> {
+    let text = name.text(problems)?;
     let lower = text.to_ascii_lowercase();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if text.is_empty()

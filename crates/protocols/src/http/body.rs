@@ -17,8 +17,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::{exchange::Connection, head::HeadError, trailers, upstream::Outgoing};
 
-/// Longest body that is read whole.
+/// Longest body that is read whole to be judged.
 pub(super) const MAX_WHOLE: usize = 1 << 20;
+/// Longest body that is read whole to be signed: the longest that services of AWS take besides S3, but for code that is uploaded.
+pub(super) const MAX_SIGNED: usize = 16 << 20;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +32,12 @@ pub(super) enum Unread {
 }
 
 /// Reads a body whole, if it comes within some time.
-pub(super) async fn whole(incoming: Incoming, within: Duration) -> Result<Bytes, Unread> {
-    let reading = Limited::new(incoming, MAX_WHOLE).collect();
+pub(super) async fn whole(
+    incoming: Incoming,
+    longest: usize,
+    within: Duration,
+) -> Result<Bytes, Unread> {
+    let reading = Limited::new(incoming, longest).collect();
     match timeout(within, reading).await {
         Ok(Ok(body)) if body.trailers().is_some_and(|it| !it.is_empty()) => Err(Unread::Trailers),
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -43,6 +49,20 @@ pub(super) async fn whole(incoming: Incoming, within: Duration) -> Result<Bytes,
 /// A body that was read whole, to be sent on.
 pub(super) fn read(bytes: Bytes) -> Outgoing {
     Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+/// The same, if its bytes are within the budgets: else nothing of it is sent.
+pub(super) fn metered(bytes: Bytes, meter: Option<Meter>, stopped: &OnceLock<Stopped>) -> Outgoing {
+    let size = bytes.len() as u64;
+    match meter.and_then(|mut meter| meter.admit(std::iter::once((0, size))).exceeded) {
+        None => read(bytes),
+        Some(exceeded) => {
+            let _ = stopped.set(Stopped::Over(exceeded));
+            let none = Err::<Frame<Bytes>, _>(io::Error::other("over a budget"));
+            let none = futures_util::stream::iter([none]);
+            http_body_util::StreamBody::new(none).boxed()
+        }
+    }
 }
 
 /// Why a body did not go on to its end.

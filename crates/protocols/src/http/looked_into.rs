@@ -129,7 +129,9 @@ impl<'a> Looked<'a> {
         let mut masked = HeaderMasker::new(&self.masks, &*self.shared.resource);
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
         for field in &head.fields {
-            if !goes_on(field, is_decoded, is_rewritten) {
+            if self.shared.credentials.is_given(field)
+                || !goes_on(field, is_decoded, is_rewritten)
+            {
                 continue;
             }
             let Some(value) = masked.masked(field) else { continue };

@@ -112,11 +112,15 @@ fn read_override(value: &str) -> Result<Method, InvalidMethod> {
 /// Whether a framework could take a parameter's name for `_method`: some make `_` of dots and spaces, and cut off what
 /// stands in brackets.
 fn is_parameter(name: &str) -> bool {
+    plain_parameter(name) == PARAMETER
+}
+
+/// The name that a framework could take a parameter's for.
+pub(super) fn plain_parameter(name: &str) -> String {
     let name = name.split(['[', '\0']).next().unwrap_or_default();
     let plain =
         |character: char| if matches!(character, '.' | ' ' | '-') { '_' } else { character };
-    let name: String = name.trim().chars().map(plain).flat_map(char::to_lowercase).collect();
-    name == PARAMETER
+    name.trim().chars().map(plain).flat_map(char::to_lowercase).collect()
 }
 
 fn in_form(form: Form<'_>) -> Result<Vec<Method>, MatchError> {

@@ -132,7 +132,8 @@ impl HttpHandler {
             (Scheme::Https | Scheme::Http, _) => authority.to_string(),
         };
         let host = HeaderValue::from_str(&host).map_err(|_| NoAddress(spec.address.clone()))?;
-        let credentials = Credentials::new(spec.send_as.clone().unwrap_or(SendAs::Bearer));
+        let send_as = spec.send_as.clone().unwrap_or(SendAs::Bearer);
+        let credentials = Credentials::new(send_as, scheme == Scheme::Https);
         let operations = Operations::default();
         let shared = Shared { patience, authority, host, credentials, operations, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))

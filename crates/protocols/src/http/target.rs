@@ -206,6 +206,35 @@ impl Target {
         self.query.as_deref()
     }
 
+    /// Takes out the parameters with such names. Says whether there were any.
+    pub(super) fn take_out(&mut self, is_one: impl Fn(&str) -> bool) -> bool {
+        let Some(query) = &self.query else { return false };
+        let named = |pair: &str| {
+            let first = url::form_urlencoded::parse(pair.as_bytes()).next();
+            first.is_some_and(|(name, _)| is_one(&name))
+        };
+        let pairs: Vec<&str> = query.split('&').collect();
+        let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !named(pair)).collect();
+        if kept.len() == pairs.len() {
+            return false;
+        }
+        self.query = (!kept.is_empty()).then(|| kept.join("&"));
+        true
+    }
+
+    /// Adds a parameter.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        let pair = [name, value].map(|text| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        });
+        let mut query = self.query.take().filter(|query| !query.is_empty()).unwrap_or_default();
+        if !query.is_empty() {
+            query.push('&');
+        }
+        self.query = Some(query + &pair.join("="));
+    }
+
     /// The decoded segments of the path: none for the root, an empty one at the end for a slash there.
     pub fn segments(&self) -> &[String] {
         &self.segments

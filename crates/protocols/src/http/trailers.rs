@@ -19,7 +19,7 @@ impl Connection {
     pub(super) fn trailers(&self, sent: &HeaderMap) -> Result<HeaderMap, HeadError> {
         let kept = request_trailers(fields(sent))?;
         let own = |field: &&Field| {
-            self.shared.credentials.is_one(field)
+            self.shared.credentials.is_header(field)
                 || self.gate.judges_header(&canonical(&field.name))
         };
         if let Some(field) = kept.iter().find(own) {

@@ -323,6 +323,7 @@ impl Resource for Server {
         let credential = Credential {
             username: self.username.clone(),
             password: Secret::new(self.password.clone()),
+            session_token: None,
         };
         async { Ok(credential) }.boxed()
     }

@@ -6,6 +6,7 @@ use guard_core::ResourceKind;
 use guard_engine::egress::EGRESS_USER;
 
 use super::{
+    aws,
     listener::{Endpoint, WayOut, socket_name},
     session::wire::AGENT,
     token::{
@@ -204,6 +205,8 @@ pub(super) fn environment(
         put("PGSSLMODE", "disable".into());
         put("DATABASE_URL", address(first));
     }
+    let has = |name: &str| passed.passes(OsStr::new(name)) && std::env::var_os(name).is_some();
+    set.extend(aws::variables(endpoints, has));
     if let Some(out) = way_out {
         let address =
             format!("http://{EGRESS_USER}:{}@127.0.0.1:{}", out.password.expose(), out.port);
@@ -251,6 +254,7 @@ mod tests {
             mode: guard_core::Mode::Enforce,
             gateway: None,
             origin: None,
+            aws: None,
         }
     }
 

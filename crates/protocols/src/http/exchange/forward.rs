@@ -25,7 +25,7 @@ use super::{
     super::{
         answer::{Answer, Passed, TIME, Trailing},
         body::{self, Passing, Stopped},
-        credential::Shown,
+        credential::{Shown, Unfit},
         head::{Body, Field},
         keep::Waits,
         looked_into::{Looked, Passes},
@@ -43,7 +43,7 @@ impl Connection {
         understood: Understood,
         permit: Permit,
     ) -> Result<Response<Answer>, Refusal> {
-        let Understood { method, target, mut fields, framing, read, incoming, masks, .. } =
+        let Understood { method, mut target, mut fields, framing, read, incoming, masks, .. } =
             understood;
         let of_request = |mask: &&FieldMask| mask.side == Side::Request;
         if !permit.masks().fields.iter().filter(of_request).eq(&masks) {
@@ -59,19 +59,24 @@ impl Connection {
             return Err(Refusal::unreadable("values in it are hidden, and a WebSocket is no text"));
         }
         looked.ask(&method, &mut fields);
-        let put = shown.put(&mut fields);
-        put.map_err(|error| self.not_reached(&format!("the credential is no header: {error}")))?;
+        let unfit = |error: Unfit| self.not_reached(&error.to_string());
+        shown.put(&mut target, &mut fields).map_err(unfit)?;
+        let known = match (&read, &incoming) {
+            (None, Some(_)) if has_body(framing) => None,
+            (read, _) => Some(read.clone().unwrap_or_default()),
+        };
         let used = Arc::<Used>::default();
         let stopped = Arc::<OnceLock<Stopped>>::default();
         let outgoing = match (read, incoming) {
-            (Some(bytes), _) => body::read(bytes),
+            (Some(bytes), _) => body::metered(bytes, self.gate.meter(|| used.clone()), &stopped),
             (None, Some(incoming)) if has_body(framing) => {
                 let meter = self.gate.meter(|| used.clone());
                 Passing::new(incoming, self.clone(), meter, stopped.clone()).boxed()
             }
             (None, _) => body::read(Bytes::new()),
         };
-        let request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let mut request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let shown = shown.sign(&mut request, known.as_deref()).map_err(unfit)?;
         let mut meter = self.gate.meter(|| used);
         let (running, response) = self.send(permit, request, meter.as_mut(), &stopped).await?;
         match wanted {

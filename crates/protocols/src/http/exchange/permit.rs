@@ -4,7 +4,7 @@ use futures_util::future::pending;
 use guard_gate::{Ask, Context, Estimate, Permit, StatementPhase, Verdict};
 
 use super::{
-    super::{operation, refuse::Refusal},
+    super::{body, operation, refuse::Refusal},
     Connection, Understood, has_body,
 };
 
@@ -17,7 +17,8 @@ impl Connection {
                 && let Some(incoming) = understood.incoming.take()
             {
                 let text = operation.text.reveal();
-                understood.read = Some(self.whole(incoming, &understood.method, text).await?);
+                let whole = self.whole(incoming, body::MAX_WHOLE, &understood.method, text);
+                understood.read = Some(whole.await?);
             }
             if let Some(request) = &operation.request {
                 let body = understood.read.as_deref().unwrap_or_default();

@@ -33,26 +33,28 @@ impl Connection {
         incoming: Incoming,
     ) -> Result<Understood, Refusal> {
         let Asked { target, head } = asked;
-        let text = format!("{} {}", head.method, String::from_utf8_lossy(&target));
+        let credentials = &self.shared.credentials;
+        let text = format!("{} {}", head.method, credentials.recorded(&target));
         let method = head.method.clone();
         let unsound = |why: String| self.unsound(method.as_str(), &text, why);
-        let target = match self.target(&target, &head.hosts) {
+        let mut target = match self.target(&target, &head.hosts) {
             Ok(target) => target,
             Err(error) => return Err(unsound(error.to_string()).await),
         };
         let mut fields = head.fields;
-        let own = fields.iter().find(|field| self.shared.credentials.is_one(field));
-        if let Some(own) = own {
-            if !self.gate.removes_client_credentials() {
-                let why = format!("the request brings a credential of its own in `{}`", own.name);
-                let operation = operation::unread(head.method.as_str(), &text, &why);
-                let code = DenialCode::Protocol;
-                let denial = self.gate.refuse(&operation, code, why, NOT_YOURS).await;
-                self.shared.resource.refused(&denial);
-                return Err(Refusal::denied(&denial));
-            }
-            fields.retain(|field| !self.shared.credentials.is_one(field));
+        let own = credentials.take_out(&mut target, &mut fields);
+        if let Some(own) = own.filter(|_| !self.gate.removes_client_credentials()) {
+            let why = format!("the request brings a credential of its own in {own}");
+            let operation = operation::unread(head.method.as_str(), &text, &why);
+            let code = DenialCode::Protocol;
+            let denial = self.gate.refuse(&operation, code, why, NOT_YOURS).await;
+            self.shared.resource.refused(&denial);
+            return Err(Refusal::denied(&denial));
         }
+        let signed = match credentials.needs_body(&fields) {
+            Ok(signed) => signed,
+            Err(why) => return Err(unsound(why.to_owned()).await),
+        };
         let request = match matching::request(&method, &target, &fields, None) {
             Ok(request) => request,
             Err(error) => return Err(unsound(error.to_string()).await),
@@ -62,13 +64,15 @@ impl Connection {
         let mut framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
         let masks = self.gate.request_masks(&request);
-        if (matching::may_override(&content_type)
+        let looks = matching::may_override(&content_type)
             || self.gate.looks_into(&request)
-            || !masks.is_empty())
+            || !masks.is_empty();
+        if (looks || signed)
             && has_body(framing)
             && let Some(incoming) = incoming.take()
         {
-            let body = self.whole(incoming, &method, &text).await?;
+            let longest = if looks { body::MAX_WHOLE } else { body::MAX_SIGNED };
+            let body = self.whole(incoming, longest, &method, &text).await?;
             let masked = FieldMasks::of(&masks, Side::Request);
             let masked = masked.of_request(&mut fields, body, &*self.shared.resource);
             let body = match masked {
@@ -132,10 +136,11 @@ impl Connection {
     pub(super) async fn whole(
         &self,
         incoming: Incoming,
+        longest: usize,
         method: &Method,
         text: &str,
     ) -> Result<Bytes, Refusal> {
-        match body::whole(incoming, self.shared.patience.whole_body).await {
+        match body::whole(incoming, longest, self.shared.patience.whole_body).await {
             Ok(bytes) => Ok(bytes),
             Err(Unread::Broken) => {
                 Err(self.unsound(method.as_str(), text, "its body did not come".into()).await)
@@ -145,10 +150,8 @@ impl Connection {
                 Err(self.unsound(method.as_str(), text, why).await)
             }
             Err(Unread::TooLong) => {
-                let why = format!(
-                    "its body has to be looked at, and is longer than {} bytes",
-                    body::MAX_WHOLE
-                );
+                let why =
+                    format!("its body has to be looked at, and is longer than {longest} bytes");
                 let operation = operation::unread(method.as_str(), text, &why);
                 let code = DenialCode::TooLarge;
                 let denial = self.gate.refuse(&operation, code, why, SMALLER).await;
