@@ -4,6 +4,7 @@
 //! Whatever allows matches exactly; whatever forbids looks at what a server could take a request for, too. So each
 //! pattern answers two questions: `matches` and `may_match`.
 
+mod api;
 mod body;
 mod condition;
 mod graphql;
@@ -13,6 +14,7 @@ mod path;
 mod request;
 
 pub use self::{
+    api::{Api, ApiDocument, ApiOperation, Called, MAX_OPERATIONS},
     body::{BodyCondition, BodyValue, Json, JsonType, Readings, RequestBody},
     condition::{Condition, InvalidCondition, ValuePattern},
     graphql::{GraphqlKind, GraphqlOperation, GraphqlPattern, GraphqlRequest},

@@ -132,6 +132,9 @@ impl Connection {
         };
         match understood {
             Ok(mut request) => {
+                if let Some(api) = &self.shared.api {
+                    matching::name(&mut request, api);
+                }
                 if has_body(framing) && read.is_none() {
                     request.body = RequestBody::Unread;
                 } else if self.gate.looks_into(&request) {

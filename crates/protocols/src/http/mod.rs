@@ -32,7 +32,7 @@ mod wire;
 use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, Either, select};
-use guard_core::{SendAs, TlsMode};
+use guard_core::{SendAs, TlsMode, http::Api};
 use guard_gate::{ConnectionInfo, SessionGate};
 use hyper::{Request, body::Incoming, server::conn::http1::Builder, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,6 +69,8 @@ struct Shared {
     host: String,
     credentials: Credentials,
     operations: Operations,
+    /// The operations of the resource's OpenAPI document.
+    api: Option<Api>,
 }
 
 /// The resource is none that could be served.
@@ -92,7 +94,8 @@ impl HttpHandler {
         };
         let credentials = Credentials::new(spec.send_as.clone().unwrap_or(SendAs::Bearer));
         let operations = Operations::default();
-        let shared = Shared { authority, host, credentials, operations, resource };
+        let api = spec.api.as_ref().map(Api::new);
+        let shared = Shared { authority, host, credentials, operations, api, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 
