@@ -224,7 +224,7 @@ fn read(
     let issuers_node = fields.required("issuers", problems);
     let issuers = issuers_node.map(|n| issuers::read(n, base, problems));
     let resources_node = fields.required("resources", problems);
-    let resources = resources_node.map(|n| resources::read(n, base, problems));
+    let resources = resources_node.map(|n| resources::read(n, base, watched, problems));
     let declared_issuers = issuers_node.and_then(issuers::declared);
     let gateways =
         fields.optional("gateways").map(|n| gateways::read(n, declared_issuers.as_ref(), problems));
@@ -255,6 +255,9 @@ fn read(
         (Some(files), Some(context)) => trust(files, context, problems),
         (Some(_) | None, Some(_) | None) => None,
     };
+    if let (Some(trust), Some(resources), Some(policies)) = (&trust, &resources, &policies) {
+        operations(trust, resources, policies, problems);
+    }
     fields.finish(FIELDS, problems);
     Some(Config {
         listen: listen?,
@@ -436,6 +439,28 @@ fn policies(files: &[File], problems: &mut Problems) -> BTreeMap<PolicyName, Pol
         }
     }
     policies
+}
+
+/// The operations that policies name are those of the resources over which they are granted.
+fn operations(
+    trust: &TrustRules,
+    resources: &BTreeMap<ResourceName, ResourceConfig>,
+    policies: &BTreeMap<PolicyName, PolicySource>,
+    problems: &mut Problems,
+) {
+    for (resource, policy) in trust.granted() {
+        let (Some(resource), Some(source)) = (resources.get(resource), policies.get(policy)) else {
+            continue;
+        };
+        let Ok(policy) = Policy::from_source(source) else { continue };
+        for (what, help) in policy.misses(resource.spec.api.as_ref()) {
+            let file = format!("policy `{}` over resource `{}`", source.name, resource.spec.name);
+            match help {
+                Some(help) => problems.add_with_help(&file, Position::START, what, help),
+                None => problems.add(&file, Position::START, what),
+            }
+        }
+    }
 }
 
 /// What trust rules can refer to: all that has a name, also where something else about it is wrong, so

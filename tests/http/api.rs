@@ -120,7 +120,8 @@ impl Api {
         let mut command = python_script("http/sockets.py").unwrap();
         command.arg("serve");
         let url = |port: &str| format!("http://127.0.0.1:{port}");
-        let with = |stage: guard_tests::Builder, url: &str| stage.api(url, "send_as: bearer", TOKEN);
+        let with =
+            |stage: guard_tests::Builder, url: &str| stage.api(url, "send_as: bearer", TOKEN);
         Self::serving(dir, command, url, policy, with)
     }
 

@@ -1,4 +1,4 @@
-//! Rules that look into bodies: JSON, and what is asked of a GraphQL server.
+//! Rules that look into bodies (JSON, and what is asked of a GraphQL server), and rules that name operations of an OpenAPI document.
 
 use crate::api::{Api, text};
 
@@ -96,4 +96,35 @@ fn only_what_a_rule_names_is_asked_of_a_graphql_server() {
     let seen: Vec<_> = api.requests().iter().map(|it| text(it, "method").to_owned()).collect();
     assert_eq!(seen, ["POST", "POST", "GET"]);
     assert!(api.record().contains("query viewer"));
+}
+
+#[test]
+fn operations_of_a_document_are_named() {
+    const DOCUMENT: &str = r#"{"openapi":"3.0.3","servers":[{"url":"https://api.example/v1"}],"paths":{
+        "/users":{"get":{"operationId":"users/list"}},
+        "/users/{id}":{"get":{"operationId":"users/get"},"delete":{"operationId":"users/delete"}},
+        "/users/me":{"get":{"operationId":"users/me"}}}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("api.json");
+    std::fs::write(&file, DOCUMENT).unwrap();
+    let how = format!("send_as: bearer\n    openapi: {{ file: {} }}", file.display());
+    let policy = |operations: &str| {
+        format!(
+            "policy: stage\nrules:\n  - {{ name: read, http: {{ operations: {operations} }}, decide: allow }}\n"
+        )
+    };
+    let api = Api::with(&policy("[users/list, 'users/g*']"), &how, |it| it);
+    let said = api
+        .run(
+            "for path in v1/users v1/users/7 v1/users/me v1/Users v1/users/7/ users v1/users/7/x; do\n\
+             get \"$GUARD_API_URL/$path\"\n\
+             done\n\
+             get -X DELETE \"$GUARD_API_URL/v1/users/7\"\n\
+             get -H 'X-HTTP-Method-Override: DELETE' \"$GUARD_API_URL/v1/users/7\"\n",
+        )
+        .ok()
+        .text();
+    assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
+    assert_eq!(said.matches("HTTP/1.1 403").count(), 7, "{said}");
+    assert_eq!(api.seen(), ["GET /v1/users", "GET /v1/users/7"]);
 }

@@ -1,5 +1,6 @@
 //! The `resources` section: what is behind guard, and where its credential is.
 
+mod openapi;
 mod reached;
 
 use std::{collections::BTreeMap, path::Path};
@@ -11,7 +12,7 @@ use guard_core::{
 
 use self::reached::Reached;
 use super::{
-    Labels,
+    Labels, Watched,
     credentials::{CredentialConfig, SecretSource, credential, secret},
 };
 
@@ -25,6 +26,7 @@ const FIELDS: &[&str] = &[
     "database",
     "url",
     "send_as",
+    "openapi",
     "tls",
     "tls_ca",
     "credential",
@@ -51,11 +53,12 @@ pub(crate) struct ResourceConfig {
 pub(super) fn read(
     node: &Node,
     base: &Path,
+    watched: &mut Watched,
     problems: &mut Problems,
 ) -> BTreeMap<ResourceName, ResourceConfig> {
     let mut resources = BTreeMap::new();
     for item in node.list(problems).unwrap_or_default() {
-        let Some(resource) = resource(item, base, problems) else { continue };
+        let Some(resource) = resource(item, base, watched, problems) else { continue };
         let name = resource.spec.name.clone();
         if resources.insert(name.clone(), resource).is_some() {
             item.problem(problems, format!("a resource `{name}` stands here twice"));
@@ -64,7 +67,12 @@ pub(super) fn read(
     resources
 }
 
-fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<ResourceConfig> {
+fn resource(
+    node: &Node,
+    base: &Path,
+    watched: &mut Watched,
+    problems: &mut Problems,
+) -> Option<ResourceConfig> {
     let fields = node.fields(problems)?;
     let name: Option<ResourceName> =
         fields.required("name", problems).and_then(|n| n.parsed(problems));
@@ -115,6 +123,7 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
             send_as
         },
     );
+    let api = fields.optional("openapi").map(|node| openapi::read(node, base, watched, problems));
     let enforce_at = match fields.optional("enforce_at") {
         Some(node) => {
             node.one_of(&[("gateway", EnforceAt::Gateway), ("shim", EnforceAt::Shim)], problems)
@@ -160,6 +169,10 @@ fn resource(node: &Node, base: &Path, problems: &mut Problems) -> Option<Resourc
         },
         enforce_at: enforce_at?,
         send_as,
+        api: match api {
+            Some(api) => Some(api?),
+            None => None,
+        },
     };
     let mask_key = match mask_key {
         Some(source) => Some(source?),

@@ -12,6 +12,8 @@ use guard_core::Digest;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Watched {
     file: PathBuf,
+    /// Files that it names.
+    documents: Vec<PathBuf>,
     folders: Vec<PathBuf>,
     /// What was read, in order.
     parts: Vec<String>,
@@ -22,7 +24,13 @@ impl Watched {
     pub(super) fn new(file: &Path, text: Result<&str, &io::Error>) -> Self {
         // Its name is each broker's own affair.
         let parts = vec![of_text("", text)];
-        Self { file: file.to_owned(), folders: Vec::new(), parts }
+        Self { file: file.to_owned(), documents: Vec::new(), folders: Vec::new(), parts }
+    }
+
+    /// A file that the configuration names, read before all folders.
+    pub(super) fn document(&mut self, path: &Path, text: Result<&str, &io::Error>) {
+        self.documents.push(path.to_owned());
+        self.file(path, text);
     }
 
     /// Notes a folder, before its files.
@@ -46,6 +54,10 @@ impl Watched {
     pub(crate) fn now(&self) -> Digest {
         let text = std::fs::read_to_string(&self.file);
         let mut found = Self::new(&self.file, text.as_ref().map(String::as_str));
+        for path in &self.documents {
+            let text = std::fs::read_to_string(path);
+            found.document(path, text.as_ref().map(String::as_str));
+        }
         for folder in &self.folders {
             found.folder(folder);
             for file in yaml_files(folder).unwrap_or_default() {

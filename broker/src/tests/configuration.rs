@@ -311,3 +311,50 @@ async fn a_static_password_is_read_where_the_configuration_says_it_is_also_of_sy
     let (success, said) = check("{ systemd: ../password }", Some(&given));
     assert!(!success, "{said}");
 }
+
+const DOCUMENT: &str =
+    r#"{"openapi":"3.0.3","paths":{"/issues":{"get":{"operationId":"issues/list"}}}}"#;
+
+#[tokio::test]
+async fn operations_that_a_policy_names_are_in_the_document_of_its_resource() {
+    let stage = Stage::new().await;
+    let folder = stage.folder.path();
+    let path = folder.join("guard.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(folder.join("api.json"), DOCUMENT).unwrap();
+    std::fs::write(folder.join("token"), "t").unwrap();
+    let policy =
+        "policy: api\nrules:\n  - { name: read, http: { operations: [NAME] }, decide: allow }\n";
+    let trust = std::fs::read_to_string(folder.join("trust/t.yaml")).unwrap();
+    let grant = "    - { resource: issues, policy: api, for: 45m }\n";
+    std::fs::write(folder.join("trust/t.yaml"), format!("{trust}{grant}")).unwrap();
+    for (openapi, operation, problem) in [
+        ("openapi: { file: api.json }", "issues/list", ""),
+        ("openapi: { file: api.json }", "'issues/*'", ""),
+        ("openapi: { file: api.json }", "issue/list", "the nearest is `issues/list`"),
+        ("send_as: bearer", "issues/list", "there is no OpenAPI document"),
+        ("openapi: { file: none.json }", "issues/list", "cannot be read"),
+        ("openapi: { file: token }", "issues/list", "is no OpenAPI document"),
+        ("openapi: { path: api.json }", "issues/list", "`file` is missing"),
+    ] {
+        let resource = format!(
+            "resources:\n  - {{ name: issues, kind: http, url: \"https://api.example.com\", credential: {{ token: {{ file: token }} }}, {openapi} }}\n"
+        );
+        std::fs::write(&path, text.replace("resources:\n", &resource)).unwrap();
+        std::fs::write(folder.join("policies/api.yaml"), policy.replace("NAME", operation))
+            .unwrap();
+        match config::load(&path) {
+            Ok(config) => {
+                assert_eq!(problem, "", "{openapi} {operation}");
+                assert_eq!(config.watched.read(), config.watched.now());
+                std::fs::write(folder.join("api.json"), format!("{DOCUMENT} ")).unwrap();
+                assert_ne!(config.watched.read(), config.watched.now());
+                std::fs::write(folder.join("api.json"), DOCUMENT).unwrap();
+            }
+            Err(problems) => {
+                let problems = problems.to_string();
+                assert!(!problem.is_empty() && problems.contains(problem), "{problems}");
+            }
+        }
+    }
+}

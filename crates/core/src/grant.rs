@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PolicyName, ResourceName, Timestamp};
+use crate::{PolicyName, ResourceName, Timestamp, http::ApiDocument};
 
 /// The protocol that a resource speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct ResourceSpec {
     /// Which header shows the credential to an HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_as: Option<SendAs>,
+    /// The operations of an HTTP API, by which rules can name them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiDocument>,
 }
 
 impl ResourceSpec {

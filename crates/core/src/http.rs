@@ -4,6 +4,7 @@
 //! Whatever allows matches exactly; whatever forbids looks at what a server could take a request for, too. So each
 //! pattern answers two questions: `matches` and `may_match`.
 
+mod api;
 mod body;
 mod condition;
 mod field_name;
@@ -14,10 +15,11 @@ mod path;
 mod request;
 
 pub use self::{
+    api::{Api, ApiDocument, ApiOperation, Called, MAX_OPERATIONS},
     body::{BodyCondition, BodyValue, Json, JsonType, Readings, RequestBody},
     condition::{Condition, InvalidCondition, ValuePattern},
-    graphql::{GraphqlKind, GraphqlOperation, GraphqlPattern, GraphqlRequest},
     field_name::{FieldName, InvalidFieldName},
+    graphql::{GraphqlKind, GraphqlOperation, GraphqlPattern, GraphqlRequest},
     json_path::{InvalidJsonPath, JsonPath, JsonStep, MAX_JSON_KEY},
     method::{InvalidMethod, Method, MethodSet},
     path::{InvalidPath, PathPattern},

@@ -189,6 +189,7 @@ fn enforcement(session: SessionId, port: u16) -> Enforcement {
             tls_ca: None,
             enforce_at: EnforceAt::Shim,
             send_as: None,
+            api: None,
         },
         policy: PolicySource::new(policy, POLICY.into(), None),
         mask_key: Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),

@@ -122,6 +122,7 @@ pub(crate) fn enforcement(until: Timestamp) -> Enforcement {
             tls_ca: None,
             enforce_at: EnforceAt::Gateway,
             send_as: None,
+            api: None,
         },
         policy: PolicySource::new(policy, POLICY.into(), None),
         mask_key: Secret::new("AAAA"),

@@ -15,6 +15,8 @@ pub struct Cases {
     pub tables: Vec<CaseTable>,
     /// Names of functions that somebody made in the database.
     pub functions: Vec<String>,
+    /// The OpenAPI document of the API, beside the cases.
+    pub openapi: Option<String>,
     /// The cases in their order.
     pub list: Vec<Case>,
 }
@@ -107,8 +109,12 @@ fn cases(node: &Node, problems: &mut Problems) -> Option<Cases> {
         let list: Vec<_> = node.list(problems)?.iter().map(|node| case(node, problems)).collect();
         list.into_iter().collect::<Option<_>>()
     });
-    fields.finish(&["tables", "functions", "cases"], problems);
-    Some(Cases { tables: tables?, functions: functions?, list: list? })
+    let openapi = match fields.optional("openapi") {
+        Some(node) => node.text(problems).map(|text| Some(text.to_owned())),
+        None => Some(None),
+    };
+    fields.finish(&["tables", "functions", "openapi", "cases"], problems);
+    Some(Cases { tables: tables?, functions: functions?, openapi: openapi?, list: list? })
 }
 
 fn tables(node: &Node, problems: &mut Problems) -> Option<Vec<CaseTable>> {

@@ -5,12 +5,14 @@
 //! of a file reported at once.
 
 mod cases;
+mod openapi;
 mod policy;
 #[cfg(test)]
 mod schemas;
 mod trust;
 
 pub use cases::{Case, CaseTable, CaseText, Cases};
+pub use openapi::{MAX_OPENAPI, fuzz_openapi, parse as parse_openapi};
 pub use policy::{
     ClientCredentials, Fingerprints, LockFile, LockText, LockedResource, LockedStatement, Policy,
     Privileges, fuzz_policy,

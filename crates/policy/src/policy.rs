@@ -25,8 +25,10 @@ use guard_core::{
     ApprovalTerms, Budgets, DecisionKind, Digest, FieldMask, Literals, Mode, PolicyName, Protocol,
     RuleId, Verb,
     egress::{Destination, EgressTerms, Host},
-    http::HttpRequest,
+    http::{ApiDocument, HttpRequest},
 };
+
+use crate::openapi;
 
 use self::{
     lock::{Lock, Unlisted},
@@ -205,6 +207,36 @@ impl Policy {
     /// Whether some rule is about requests to HTTP APIs.
     pub fn is_for_http(&self) -> bool {
         self.rules.iter().any(|rule| rule.is_about(Protocol::Http))
+    }
+
+    /// What is wrong with the operations that rules name, over a resource with this document, or without one.
+    pub fn misses(&self, document: Option<&ApiDocument>) -> Vec<(String, Option<String>)> {
+        let ids = document.map(ApiDocument::ids);
+        let mut wrong = Vec::new();
+        for rule in &self.rules {
+            let named = rule.filter.http.as_ref().and_then(|http| http.operations.as_ref());
+            for pattern in named.into_iter().flatten() {
+                let Some(ids) = &ids else {
+                    let what = format!(
+                        "rule `{}` names operations, and there is no OpenAPI document that has them",
+                        rule.id
+                    );
+                    let help = "give the resource `openapi: { file: PATH }`, or name paths";
+                    wrong.push((what, Some(help.to_owned())));
+                    break;
+                };
+                if !ids.iter().any(|id| pattern.matches(id)) {
+                    let word = pattern.to_string();
+                    let what = format!(
+                        "rule `{}` names the operation `{word}`, which the OpenAPI document does not have",
+                        rule.id
+                    );
+                    let near = openapi::nearest(&word, ids.iter().copied());
+                    wrong.push((what, near.map(|near| format!("the nearest is `{near}`"))));
+                }
+            }
+        }
+        wrong
     }
 
     /// Whether a rule looks into the body of a request like this one.

@@ -29,6 +29,7 @@ fn rules() -> [RequestPattern; 2] {
             headers: Vec::new(),
             body: Vec::new(),
             graphql: None,
+            operations: None,
         }
     })
 }

@@ -56,7 +56,11 @@ impl Resource for Api {
     }
 
     fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
-        let credential = Credential { username: String::new(), password: Secret::new("t0ken"), session_token: None };
+        let credential = Credential {
+            username: String::new(),
+            password: Secret::new("t0ken"),
+            session_token: None,
+        };
         async { Ok(credential) }.boxed()
     }
 
@@ -133,6 +137,7 @@ async fn told(bytes: &[u8]) -> Vec<u8> {
         tls_ca: None,
         enforce_at: EnforceAt::Gateway,
         send_as: None,
+        api: None,
     };
     let (_policy, policy) = watch::channel(Arc::new(Policy::parse("test.yaml", POLICY).unwrap()));
     let (_end, ended) = watch::channel(None);

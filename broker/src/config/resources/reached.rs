@@ -10,7 +10,7 @@ use super::super::is_loopback_host;
 
 /// What only one kind of resource has.
 const OF_SERVERS: [&str; 3] = ["address", "database", "tls"];
-const OF_APIS: [&str; 2] = ["url", "send_as"];
+const OF_APIS: [&str; 3] = ["url", "send_as", "openapi"];
 
 /// Headers that say something else than who asks.
 const TAKEN: [&str; 9] = [

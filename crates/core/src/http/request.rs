@@ -1,8 +1,8 @@
 //! A request as rules look at it, and what a rule says of requests.
 
 use super::{
-    BodyCondition, Condition, GraphqlPattern, GraphqlRequest, Method, MethodSet, PathPattern,
-    RequestBody,
+    BodyCondition, Called, Condition, GraphqlPattern, GraphqlRequest, Method, MethodSet,
+    PathPattern, RequestBody, ValuePattern,
 };
 
 /// A request, understood: every text is decoded and stands for exactly one thing.
@@ -19,8 +19,17 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body, where a rule looks at it.
     pub body: RequestBody,
+    /// For each method the operations of the API's document that it is; `None` where there is no document.
+    pub called: Option<Vec<Called>>,
     /// What it asks of a GraphQL server, where a rule looks at that.
     pub graphql: Option<GraphqlRequest>,
+}
+
+impl HttpRequest {
+    fn called(&self, method: &Method) -> Option<&Called> {
+        let index = self.methods.iter().position(|own| own == method)?;
+        self.called.as_ref()?.get(index)
+    }
 }
 
 /// What a rule says of requests. An empty list of paths fits none.
@@ -30,6 +39,8 @@ pub struct RequestPattern {
     pub methods: MethodSet,
     /// One of these must fit.
     pub paths: Vec<PathPattern>,
+    /// One of these must fit the id of the operation that the API's document has for it.
+    pub operations: Option<Vec<ValuePattern>>,
     /// All of these must hold for the query.
     pub query: Vec<Condition>,
     /// All of these must hold for the headers.
@@ -45,6 +56,10 @@ impl RequestPattern {
     pub fn matches(&self, method: &Method, request: &HttpRequest) -> bool {
         self.methods.contains(method)
             && self.paths.iter().any(|path| path.matches(&request.path))
+            && self.operations.as_ref().is_none_or(|patterns| {
+                let called = request.called(method).and_then(|it| it.surely.as_deref());
+                called.is_some_and(|id| patterns.iter().any(|pattern| pattern.matches(id)))
+            })
             && self.query.iter().all(|it| it.holds(named(&request.query, it.name(), str::eq)))
             && self
                 .headers
@@ -63,6 +78,12 @@ impl RequestPattern {
     pub fn may_match(&self, method: &Method, request: &HttpRequest) -> bool {
         self.methods.contains(method)
             && self.paths.iter().any(|path| path.may_match(&request.path))
+            && self.operations.as_ref().is_none_or(|patterns| {
+                request.called(method).is_none_or(|called| {
+                    let fits = |id: &str| patterns.iter().any(|pattern| pattern.matches(id));
+                    called.possibly.iter().any(|id| fits(id))
+                })
+            })
             && self
                 .query
                 .iter()
@@ -111,6 +132,7 @@ mod tests {
             headers: vec![Condition::absent("X-Admin").unwrap()],
             body: Vec::new(),
             graphql: None,
+            operations: None,
         };
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -122,6 +144,7 @@ mod tests {
             headers: pairs(headers),
             body: RequestBody::Empty,
             graphql: None,
+            called: None,
         };
         let open = [("state", "open")];
         for (request, fits, may) in [

@@ -45,14 +45,26 @@ pub(super) fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems)
         Some(node) => methods(node, problems),
         None => Some(MethodSet::Any),
     };
-    let paths = fields.required("paths", problems).and_then(|node| paths(node, problems));
+    let operations = match fields.optional("operations") {
+        Some(node) => operations(node, problems).map(Some),
+        None => Some(None),
+    };
+    let paths = match (fields.optional("paths"), &operations) {
+        (Some(node), _) => paths(node, problems),
+        (None, Some(Some(_))) => Some(vec!["/**".parse().ok()?]),
+        (None, Some(None) | None) => {
+            fields.required("paths", problems).and_then(|node| paths(node, problems))
+        }
+    };
     let query = conditions(&fields, "query", problems);
     let headers = conditions(&fields, "headers", problems);
     let body = body::conditions(&fields, problems);
     let graphql = graphql::pattern(&fields, problems);
     let said = fields.optional("effects").unwrap_or(node);
-    fields
-        .finish(&["effects", "methods", "paths", "query", "headers", "body", "graphql"], problems);
+    fields.finish(
+        &["effects", "methods", "paths", "operations", "query", "headers", "body", "graphql"],
+        problems,
+    );
     let (effects, graphql) = graphql::with_effects(said, effects?, graphql?, problems)?;
     let methods = match (methods?, &graphql, decide) {
         // By these GraphQL goes over HTTP; a server that is asked for another one does something else.
@@ -60,7 +72,8 @@ pub(super) fn filter(node: &Node, decide: DecisionKind, problems: &mut Problems)
         (methods, _, _) => methods,
     };
     let (paths, query, headers, body) = (paths?, query?, headers?, body?);
-    let pattern = RequestPattern { methods, paths, query, headers, body, graphql };
+    let operations = operations?;
+    let pattern = RequestPattern { methods, paths, operations, query, headers, body, graphql };
     // A request is understood in full, or refused before it is judged.
     let certainty = match decide {
         DecisionKind::Allow => BTreeSet::from([Level::Exact]),
@@ -92,6 +105,13 @@ fn methods(node: &Node, problems: &mut Problems) -> Option<MethodSet> {
         listed.push(word);
     }
     MethodSet::new(listed).ok()
+}
+
+/// Ids of operations. `"*"` is every one that the document has an id for.
+fn operations(node: &Node, problems: &mut Problems) -> Option<Vec<ValuePattern>> {
+    let items = node.one_or_more(problems)?;
+    let found: Vec<_> = items.iter().map(|item| item.parsed(problems)).collect();
+    found.into_iter().collect()
 }
 
 pub(super) fn paths(node: &Node, problems: &mut Problems) -> Option<Vec<PathPattern>> {

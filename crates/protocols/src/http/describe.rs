@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use guard_core::Operation;
+use guard_core::{Operation, http::Api};
 
 use super::{
     content::{self, Kind},
@@ -26,11 +26,13 @@ pub enum NoRequest {
     Unsound(String),
 }
 
-/// The operation that a request is, as the gate would be asked about it: `GET /path?name=value`, headers, and a body.
+/// The operation that a request is, as the gate would be asked about it: `GET /path?name=value`, headers, a body, and the API's document if it
+/// has one.
 pub fn describe(
     request: &str,
     headers: &[(String, String)],
     body: &str,
+    api: Option<&Api>,
 ) -> Result<Arc<Operation>, NoRequest> {
     let (method, target) = request.trim().split_once(' ').ok_or(NoRequest::Form)?;
     let unsound = |why: String| NoRequest::Unsound(why);
@@ -48,6 +50,9 @@ pub fn describe(
     let mut request = matching::request(&head.method, &target, &head.fields, Some(form))
         .map_err(|error| unsound(error.to_string()))?;
     content::look(&mut request, kind, body.as_bytes());
+    if let Some(api) = api {
+        matching::name(&mut request, api);
+    }
     Ok(Operations::default().of(request, &target))
 }
 
@@ -59,12 +64,12 @@ mod tests {
     #[test]
     fn a_request_is_what_the_gate_would_be_asked() {
         let headers = [("X-HTTP-Method-Override".to_owned(), "DELETE".to_owned())];
-        let operation = describe("POST /a/../b%7e?x=1", &headers, "").unwrap();
+        let operation = describe("POST /a/../b%7e?x=1", &headers, "", None).unwrap();
         assert_eq!(&**operation.text.reveal(), "POST (DELETE) /b~?x=1");
         assert_eq!(operation.effects.len(), 2);
-        assert_eq!(describe("GET", &[], ""), Err(NoRequest::Form));
+        assert_eq!(describe("GET", &[], "", None), Err(NoRequest::Form));
         for unsound in ["get /a", "GET a", "GET /a%2fb", "CONNECT a:1", "GET /a\r\nX: y"] {
-            let found = describe(unsound, &[], "");
+            let found = describe(unsound, &[], "", None);
             assert!(matches!(found, Err(NoRequest::Unsound(_))), "{unsound}: {found:?}");
         }
     }

@@ -97,7 +97,9 @@ impl<'a> Looked<'a> {
             && !is_empty
         {
             let encoding = encoding.escape_ascii();
-            return Err(format!("it comes with grpc-encoding `{encoding}`, and guard asked for none"));
+            return Err(format!(
+                "it comes with grpc-encoding `{encoding}`, and guard asked for none"
+            ));
         }
         let encoding = value("content-encoding").unwrap_or_default();
         let codings = Coding::listed(encoding);
@@ -129,8 +131,7 @@ impl<'a> Looked<'a> {
         let mut masked = HeaderMasker::new(&self.masks, &*self.shared.resource);
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
         for field in &head.fields {
-            if self.shared.credentials.is_given(field)
-                || !goes_on(field, is_decoded, is_rewritten)
+            if self.shared.credentials.is_given(field) || !goes_on(field, is_decoded, is_rewritten)
             {
                 continue;
             }

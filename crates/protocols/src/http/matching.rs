@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use guard_core::http::{HttpRequest, InvalidMethod, Method, RequestBody};
+use guard_core::http::{Api, HttpRequest, InvalidMethod, Method, RequestBody};
 
 use super::{
     head::{Field, canonical},
@@ -93,7 +93,13 @@ pub fn request(
         return Err(MatchError::Impossible(method.clone()));
     }
     let (path, body) = (target.segments().to_vec(), RequestBody::Empty);
-    Ok(HttpRequest { methods, path, query, headers, body, graphql: None })
+    Ok(HttpRequest { methods, path, query, headers, body, called: None, graphql: None })
+}
+
+/// Puts to a request which operations of the API's document it is.
+pub(super) fn name(request: &mut HttpRequest, api: &Api) {
+    let called = request.methods.iter().map(|method| api.called(method, &request.path));
+    request.called = Some(called.collect());
 }
 
 fn text(field: &Field) -> Result<(String, String), MatchError> {

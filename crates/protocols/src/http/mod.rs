@@ -50,7 +50,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, Either, select};
-use guard_core::{SendAs, TlsMode};
+use guard_core::{SendAs, TlsMode, http::Api};
 use guard_gate::{ConnectionInfo, SessionGate};
 use hyper::header::HeaderValue;
 use tokio::time::timeout;
@@ -102,6 +102,8 @@ struct Shared {
     host: HeaderValue,
     credentials: Credentials,
     operations: Operations,
+    /// The operations of the resource's OpenAPI document.
+    api: Option<Api>,
 }
 
 /// The resource is none that could be served.
@@ -135,7 +137,8 @@ impl HttpHandler {
         let send_as = spec.send_as.clone().unwrap_or(SendAs::Bearer);
         let credentials = Credentials::new(send_as, scheme == Scheme::Https);
         let operations = Operations::default();
-        let shared = Shared { patience, authority, host, credentials, operations, resource };
+        let api = spec.api.as_ref().map(Api::new);
+        let shared = Shared { patience, authority, host, credentials, operations, api, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 

@@ -50,7 +50,10 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| (own(name), own(value))).collect();
         let path = path.iter().map(own).collect();
         let (methods, query, body) = (vec![], vec![], RequestBody::Empty);
-        verb(&method, &HttpRequest { methods, path, query, headers, body, graphql: None })
+        verb(
+            &method,
+            &HttpRequest { methods, path, query, headers, body, graphql: None, called: None },
+        )
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Stage {
                 tls_ca: None,
                 enforce_at: EnforceAt::Gateway,
                 send_as: None,
+                api: None,
             },
             tls: Arc::new(config),
             username: LEASED.into(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use guard_audit::report::printable;
 use guard_core::{
-    Identity, Object, ObjectKind, Operation, Protocol, ResourceName, Ruling, SessionView, Timestamp,
+    Identity, Object, ObjectKind, Operation, Protocol, ResourceName, Ruling, SessionView,
+    Timestamp, http::Api,
 };
 use guard_engine::{NoRequest, describe};
 use guard_policy::{Cases, Policy};
@@ -78,15 +79,16 @@ pub(super) fn judge(
     Ok(judged)
 }
 
-/// Judges a request to an HTTP API: `GET /path?name=value`, headers, and a body.
+/// Judges a request to an HTTP API: `GET /path?name=value`, headers, a body, and the API's document.
 pub(super) fn judge_request(
     policy: &Policy,
     request: &str,
     headers: &[(String, String)],
     body: &str,
+    api: Option<&Api>,
 ) -> Result<Judged, Unusable> {
     let view = session().ok_or(Unusable::Failed)?;
-    let operation = match describe(request, headers, body) {
+    let operation = match describe(request, headers, body, api) {
         Ok(operation) => operation,
         Err(why @ NoRequest::Form) => {
             return Err(Unusable::Request(printable(request), why.to_string()));

@@ -46,6 +46,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     body: String,
 
+    /// The OpenAPI document of the API that the request is for
+    #[arg(long, value_name = "FILE")]
+    openapi: Option<PathBuf>,
+
     /// The statement, or several; `-` reads standard input. Of a policy for HTTP APIs a request, as in `GET /path`
     sql: String,
 
@@ -69,7 +73,9 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
     };
     let sql = if args.sql == "-" { standard_input()? } else { args.sql.clone() };
     let judged = if policy.is_for_http() && is_request(&sql) {
-        vec![analysis::judge_request(&policy, &sql, &headers(&args.header)?, &args.body)?]
+        let api = files::api(args.openapi.as_deref(), &policy)?;
+        let headers = headers(&args.header)?;
+        vec![analysis::judge_request(&policy, &sql, &headers, &args.body, api.as_ref())?]
     } else {
         analysis::judge(&policy, &catalog, &sql, args.rows)?
     };

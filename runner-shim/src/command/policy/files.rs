@@ -7,8 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_core::document::{MAX_DOCUMENT, Problems};
-use guard_policy::{LockText, Policy};
+use guard_core::{
+    document::{MAX_DOCUMENT, Position, Problems},
+    http::Api,
+};
+use guard_policy::{LockText, MAX_OPENAPI, Policy, parse_openapi};
 
 use super::Unusable;
 
@@ -84,6 +87,31 @@ pub(super) fn read(path: &Path) -> Result<String, Unusable> {
         return Err(Unusable::TooLong { path: path.display().to_string(), most: MAX_DOCUMENT });
     }
     Ok(text)
+}
+
+/// The operations of an API, if there is a document. It has what the policy names.
+pub(super) fn api(path: Option<&Path>, policy: &Policy) -> Result<Option<Api>, Unusable> {
+    let Some(path) = path else { return Ok(None) };
+    let file = path.display().to_string();
+    let failed = |source| Unusable::Read { path: file.clone(), source };
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_OPENAPI).read_to_string(&mut text))
+        .map_err(failed)?;
+    let mut problems = Problems::new();
+    match parse_openapi(&text) {
+        Ok(document) => {
+            for (what, help) in policy.misses(Some(&document)) {
+                let message = help.map_or(what.clone(), |help| format!("{what}: {help}"));
+                problems.add(&file, Position::START, message);
+            }
+            if problems.is_empty() {
+                return Ok(Some(Api::new(&document)));
+            }
+        }
+        Err(why) => problems.add(&file, Position::START, why),
+    }
+    Err(Unusable::Problems(problems))
 }
 
 /// What was given, for a message.

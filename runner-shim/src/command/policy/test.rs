@@ -104,13 +104,15 @@ fn run(path: &Path) -> Result<(usize, Vec<Failure>), Unusable> {
     // Most cases are about the rules, whatever a job did so far.
     let rules = policy.without_lock();
     let catalog = analysis::catalog(&cases);
+    let document = cases.openapi.as_ref().map(|name| path.with_file_name(name));
+    let api = files::api(document.as_deref(), &policy)?;
     let mut failures = Vec::new();
     for case in &cases.list {
         let policy = if case.locked { &policy } else { &rules };
         let judged = match &case.asked {
             CaseText::Sql(sql) => analysis::judge(policy, &catalog, sql, case.rows)?,
             CaseText::Http { request, headers, body } => {
-                vec![analysis::judge_request(policy, request, headers, body)?]
+                vec![analysis::judge_request(policy, request, headers, body, api.as_ref())?]
             }
         };
         failures.extend(compare(case, &judged));

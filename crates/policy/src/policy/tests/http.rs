@@ -5,8 +5,8 @@ use std::sync::Arc;
 use guard_core::{
     Detector,
     http::{
-        GraphqlKind, GraphqlOperation, GraphqlRequest, HttpRequest, Json, Method, Readings,
-        RequestBody,
+        ApiDocument, ApiOperation, Called, GraphqlKind, GraphqlOperation, GraphqlRequest,
+        HttpRequest, Json, Method, Readings, RequestBody,
     },
 };
 
@@ -54,6 +54,7 @@ fn request(methods: &[&str], url: &str, header: Option<&str>) -> Operation {
         query: query.split('&').filter_map(pair).collect(),
         headers: header.map(|name| (name.to_owned(), "1".to_owned())).into_iter().collect(),
         body: RequestBody::Empty,
+        called: None,
         graphql: None,
     };
     let effects = request.methods.iter().map(|method| {
@@ -328,4 +329,57 @@ fn rules_look_at_operations_of_graphql() {
     ] {
         assert_eq!(brief(&policy, &asks(methods, graphql.clone())), expected, "{graphql:?}");
     }
+}
+
+#[test]
+fn rules_name_operations_of_a_document() {
+    let policy = policy(
+        "policy: p\nrules:\n  - { name: end, http: { operations: ['*/delete'] }, decide: block }\n  - { name: lists, http: { operations: [issues/list, 'deploy*'], query: { force: null } }, decide: allow }\n",
+    );
+    let called = |surely: &str, possibly: &[&str]| Called {
+        surely: (!surely.is_empty()).then(|| surely.into()),
+        possibly: possibly.iter().map(|id| (*id).into()).collect(),
+    };
+    let asks = |methods: &[&str], called: Option<Vec<Called>>| {
+        let operation = request(methods, "/v1/issues", None);
+        let known = HttpRequest::clone(operation.request.as_ref().unwrap());
+        Operation { request: Some(Arc::new(HttpRequest { called, ..known })), ..operation }
+    };
+    let list = || called("issues/list", &["issues/list"]);
+    for (methods, called, expected) in [
+        (&["GET"][..], Some(vec![list()]), "allow lists"),
+        (&["POST"], Some(vec![called("deployAll", &["deployAll"])]), "allow lists"),
+        (&["GET"], Some(vec![called("", &["issues/list"])]), "block default-deny"),
+        (&["GET"], Some(vec![called("issues/get", &["issues/get"])]), "block default-deny"),
+        (
+            &["GET"],
+            Some(vec![called("issues/list", &["issues/list", "issues/delete"])]),
+            "block end",
+        ),
+        (&["GET", "DELETE"], Some(vec![list(), called("", &["issues/delete"])]), "block end"),
+        (&["GET", "PUT"], Some(vec![list(), called("", &[])]), "block default-deny"),
+        (&["GET"], Some(vec![called("", &[])]), "block default-deny"),
+        // Without a document it could be any.
+        (&["GET"], None, "block end"),
+    ] {
+        assert_eq!(brief(&policy, &asks(methods, called.clone())), expected, "{called:?}");
+    }
+    let document = |ids: &[&str]| ApiDocument {
+        operations: ids
+            .iter()
+            .map(|id| ApiOperation {
+                id: (*id).to_owned(),
+                method: "GET".to_owned(),
+                path: format!("/{id}"),
+            })
+            .collect(),
+    };
+    let wrong = policy.misses(None);
+    assert_eq!(wrong.len(), 2);
+    assert!(wrong[0].0.contains("there is no OpenAPI document"), "{wrong:?}");
+    assert_eq!(policy.misses(Some(&document(&["issues/list", "issues/delete", "deploy"]))), []);
+    let wrong = policy.misses(Some(&document(&["issue/list", "issues/delete", "deploy"])));
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].0.contains("rule `lists` names the operation `issues/list`"), "{wrong:?}");
+    assert_eq!(wrong[0].1.as_deref(), Some("the nearest is `issue/list`"));
 }

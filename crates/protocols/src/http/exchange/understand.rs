@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use guard_core::{
     DenialCode, Side,
-    http::{Method, RequestBody},
+    http::{HttpRequest, Method, RequestBody},
 };
 use hyper::body::Incoming;
 
@@ -12,8 +12,8 @@ use super::{
         body::{self, Unread},
         content::{self, Kind},
         fields::FieldMasks,
-        head::Body,
-        matching::{self, Form},
+        head::{Body, Field},
+        matching::{self, Form, MatchError},
         operation,
         refuse::Refusal,
         target::{Authority, Scheme, Served, Target, TargetError},
@@ -55,7 +55,7 @@ impl Connection {
             Ok(signed) => signed,
             Err(why) => return Err(unsound(why.to_owned()).await),
         };
-        let request = match matching::request(&method, &target, &fields, None) {
+        let request = match self.read(&method, &target, &fields, None) {
             Ok(request) => request,
             Err(error) => return Err(unsound(error.to_string()).await),
         };
@@ -85,7 +85,7 @@ impl Connection {
         let understood = match &read {
             Some(body) => {
                 let form = Form { content_type: &content_type, body };
-                matching::request(&method, &target, &fields, Some(form))
+                self.read(&method, &target, &fields, Some(form))
             }
             None => Ok(request),
         };
@@ -104,6 +104,21 @@ impl Connection {
             }
             Err(error) => Err(unsound(error.to_string()).await),
         }
+    }
+
+    /// The request as rules look at it, with its operations where the resource has a document that says which there are.
+    fn read(
+        &self,
+        method: &Method,
+        target: &Target,
+        fields: &[Field],
+        form: Option<Form<'_>>,
+    ) -> Result<HttpRequest, MatchError> {
+        let mut request = matching::request(method, target, fields, form)?;
+        if let Some(api) = &self.shared.api {
+            matching::name(&mut request, api);
+        }
+        Ok(request)
     }
 
     /// The one path and query that are asked for. Clients call the listener by where it is, or by the resource's own name.
