@@ -452,6 +452,10 @@ fn operations(
         let (Some(resource), Some(source)) = (resources.get(resource), policies.get(policy)) else {
             continue;
         };
+        // Over a database, rules of HTTP APIs say nothing.
+        if resource.spec.kind != ResourceKind::Http {
+            continue;
+        }
         let Ok(policy) = Policy::from_source(source) else { continue };
         for (what, help) in policy.misses(resource.spec.api.as_ref()) {
             let file = format!("policy `{}` over resource `{}`", source.name, resource.spec.name);
