@@ -91,14 +91,21 @@ pub(super) fn read(path: &Path) -> Result<String, Unusable> {
 
 /// The operations of an API, if there is a document. It has what the policy names.
 pub(super) fn api(path: Option<&Path>, policy: &Policy) -> Result<Option<Api>, Unusable> {
-    let Some(path) = path else { return Ok(None) };
+    let mut problems = Problems::new();
+    let Some(path) = path else {
+        for (what, _) in policy.misses(None) {
+            let file = format!("policy `{}`", policy.name());
+            let help = "name it by `openapi` in the cases, or by `--openapi`";
+            problems.add_with_help(&file, Position::START, what, help);
+        }
+        return if problems.is_empty() { Ok(None) } else { Err(Unusable::Problems(problems)) };
+    };
     let file = path.display().to_string();
     let failed = |source| Unusable::Read { path: file.clone(), source };
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_OPENAPI).read_to_string(&mut text))
         .map_err(failed)?;
-    let mut problems = Problems::new();
     match parse_openapi(&text) {
         Ok(document) => {
             for (what, help) in policy.misses(Some(&document)) {
