@@ -453,7 +453,7 @@ fn operations(
             continue;
         };
         // Over a database, rules of HTTP APIs say nothing.
-        if resource.spec.kind != ResourceKind::Http {
+        if resource.spec.kind != guard_core::ResourceKind::Http {
             continue;
         }
         let Ok(policy) = Policy::from_source(source) else { continue };
