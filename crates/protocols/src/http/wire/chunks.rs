@@ -76,7 +76,7 @@ impl Chunks {
                 (At::Last, b'\r') if self.line.is_empty() || is_line(&self.line) => {
                     (At::LastLine, 1)
                 }
-                (At::Last, b' '..) => {
+                (At::Last, b'\t' | b' '..) => {
                     self.trailers += 1;
                     if self.trailers > MAX_TRAILERS {
                         return Err(BadChunk);
@@ -133,6 +133,7 @@ mod tests {
             (b"a\r\n01234", (8, false)),
             (b"0\r\nX: y\r\n\r\nGET /", (11, true)),
             (b"0\r\nX:\r\nY-Z: a b\r\n\r\n", (19, true)),
+            (b"0\r\nX:\ty\r\n\r\n", (11, true)),
             (b"0\r\nX: y\r\n", (9, false)),
         ] {
             for step in [1, 2, 3, 7, 64] {
