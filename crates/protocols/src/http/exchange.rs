@@ -13,18 +13,19 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use guard_core::{DenialCode, FieldMask, Operation, http::Method};
 use guard_gate::Gate;
-use hyper::{Response, body::Incoming};
+use hyper::{HeaderMap, Response, body::Incoming};
 
 use super::{
     Shared,
     answer::Answer,
-    head::{Body, Field, HeadError, RawRequest, RequestHead},
+    asked::Asked,
+    head::{Body, Field, HeadError, canonical},
     operation,
     refuse::Refusal,
     socket::Tunnel,
     target::Target,
+    trailers,
     upstream::Upstream,
-    verb::is_grpc_type,
 };
 
 const PLAINER: &str = "send it in one plain form, as RFC 9110 and RFC 9112 have it";
@@ -37,27 +38,6 @@ pub(super) struct Connection {
     pub(super) upstream: Upstream,
     /// What the connection becomes when its last answer is written.
     pub(super) tunnel: Mutex<Option<Tunnel>>,
-}
-
-/// A request whose head is sound.
-pub(super) struct Asked {
-    /// The target as it was sent.
-    pub(super) target: Vec<u8>,
-    pub(super) head: RequestHead,
-}
-
-impl Asked {
-    /// Whether its client understands a status of gRPC only.
-    fn is_call(&self) -> bool {
-        let mut types = self.head.fields.iter().filter(|field| field.name == "content-type");
-        types.any(|field| std::str::from_utf8(&field.value).is_ok_and(is_grpc_type))
-    }
-}
-
-impl From<RawRequest> for Asked {
-    fn from(raw: RawRequest) -> Self {
-        Self { target: raw.target, head: raw.head }
-    }
 }
 
 /// A request that was understood.
@@ -107,6 +87,14 @@ impl Connection {
         let mut understood = self.understand(asked, incoming).await?;
         let permit = self.permitted(&mut understood).await?;
         self.forward(understood, permit).await
+    }
+
+    /// What goes on behind the body of a request: all or nothing.
+    pub(super) fn trailers(&self, sent: &HeaderMap) -> Result<HeaderMap, HeadError> {
+        trailers::of_request(sent, |field| {
+            self.shared.credentials.is_header(field)
+                || self.gate.judges_header(&canonical(&field.name))
+        })
     }
 
     /// What the connection is to become.

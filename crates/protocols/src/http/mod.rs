@@ -14,6 +14,7 @@
 //! 7. [`socket`]: what a connection becomes that asked for a WebSocket and got one.
 
 mod answer;
+mod asked;
 mod begun;
 mod body;
 pub(crate) mod content;

@@ -29,8 +29,9 @@ use tokio::{
 
 use super::{
     answer::Answer,
+    asked::Asked,
     begun::Begun,
-    exchange::{Asked, Connection},
+    exchange::Connection,
     head::{self, HeadError},
     tasks::Tasks,
     two,

@@ -10,23 +10,19 @@ use hyper::{
 
 use super::{
     credential::Shown,
-    exchange::Connection,
-    head::{Field, HeadError, answer_trailers, canonical, request_trailers},
+    head::{Field, HeadError, answer_trailers, request_trailers},
 };
 
-impl Connection {
-    /// What goes on behind the body of a request: all or nothing.
-    pub(super) fn trailers(&self, sent: &HeaderMap) -> Result<HeaderMap, HeadError> {
-        let kept = request_trailers(fields(sent))?;
-        let own = |field: &&Field| {
-            self.shared.credentials.is_header(field)
-                || self.gate.judges_header(&canonical(&field.name))
-        };
-        if let Some(field) = kept.iter().find(own) {
-            return Err(HeadError::Trailer(field.name.clone()));
-        }
-        written(kept)
+/// What goes on behind the body of a request: all or nothing. `is_judged`: whether a header is looked at before a body.
+pub(super) fn of_request(
+    sent: &HeaderMap,
+    is_judged: impl Fn(&Field) -> bool,
+) -> Result<HeaderMap, HeadError> {
+    let kept = request_trailers(fields(sent))?;
+    if let Some(field) = kept.iter().find(|field| is_judged(field)) {
+        return Err(HeadError::Trailer(field.name.clone()));
     }
+    written(kept)
 }
 
 /// What goes on behind the body of an answer: without the credential.

@@ -9,7 +9,7 @@ use hyper::{Request, client, server};
 use hyper_util::rt::TokioTimer;
 
 use super::{
-    exchange::Asked,
+    asked::Asked,
     head::{self, Field, HeadError, MAX_HEAD, Version},
     tasks::Tasks,
 };
