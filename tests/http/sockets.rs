@@ -125,10 +125,15 @@ fn an_upgrade_that_is_none_opens_no_tunnel() {
 
 #[test]
 fn a_websocket_where_fields_are_masked_fails_closed() {
-    let masks = "masks:\n  - { http: { json: [$..email] }, with: redact }\n";
-    let api = Api::with_sockets(&format!("{}{masks}", policy()));
-    let mut command = python_script("http/sockets.py").unwrap();
-    let run = api.stage.run(command.arg("stay")).unwrap();
-    assert!(run.code != 0 && run.stderr.contains("502"), "{}", run.stderr);
-    assert_eq!(api.said().lines().count(), 1);
+    for masks in [
+        "masks:\n  - { http: { json: [$..email] }, with: redact }\n",
+        "masks:\n  - { http: { request: { json: [$..email] } }, with: redact }\n",
+        "detect: { values: \"*\" }\n",
+    ] {
+        let api = Api::with_sockets(&format!("{}{masks}", policy()));
+        let mut command = python_script("http/sockets.py").unwrap();
+        let run = api.stage.run(command.arg("stay")).unwrap();
+        assert!(run.code != 0 && run.stderr.contains("502"), "{masks}: {}", run.stderr);
+        assert_eq!(api.said().lines().count(), 1, "{masks}");
+    }
 }

@@ -55,7 +55,8 @@ impl Connection {
         let shown = shared.credentials.shown(&credential);
         let wanted = Wanted::of(&fields);
         let looked = Looked::new(&shared, &permit);
-        if wanted.is_some() && looked.hides() {
+        // Neither what the client sends nor what it gets is looked into there.
+        if wanted.is_some() && (looked.hides() || !masks.is_empty()) {
             return Err(Refusal::unreadable("values in it are hidden, and a WebSocket is no text"));
         }
         looked.ask(&method, &mut fields);
