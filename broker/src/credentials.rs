@@ -17,7 +17,7 @@ mod web;
 
 use std::{fmt::Debug, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use guard_core::{Identity, LeaseId, ResourceName, Secret, SessionId, Timestamp};
 use guard_policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -124,9 +124,11 @@ pub(crate) trait CredentialSource: Debug + Send + Sync {
     /// Makes it last longer, up to `until`; says how long it does. `None`: it lasts as it is.
     fn renew<'a>(
         &'a self,
-        handle: &'a Handle,
-        until: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>>;
+        _handle: &'a Handle,
+        _until: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
+        async { Ok(None) }.boxed()
+    }
 
     /// Takes it back. What is not there is taken back already.
     fn revoke<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>>;

@@ -95,14 +95,6 @@ impl CredentialSource for Aws<'_> {
         .boxed()
     }
 
-    fn renew<'a>(
-        &'a self,
-        _: &'a Handle,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
-        async { Ok(None) }.boxed()
-    }
-
     fn revoke<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
         async { Ok(()) }.boxed()
     }

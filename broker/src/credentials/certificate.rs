@@ -1,7 +1,7 @@
 //! A certificate that TLS shows to the resource. Nothing is made, so nothing is taken back.
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use guard_core::{Secret, Timestamp};
+use guard_core::Secret;
 use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -41,14 +41,6 @@ impl CredentialSource for Certificate<'_> {
             })
         }
         .boxed()
-    }
-
-    fn renew<'a>(
-        &'a self,
-        _: &'a Handle,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
-        async { Ok(None) }.boxed()
     }
 
     fn revoke<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {

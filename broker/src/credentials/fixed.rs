@@ -1,7 +1,6 @@
 //! A credential that does not change from lease to lease. Nothing is made, so nothing is taken back.
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use guard_core::Timestamp;
 
 use super::{Ask, CredentialError, CredentialSource, Handle, More, NoteHandle, Taken, secrets};
 use crate::config::StaticCredential;
@@ -36,14 +35,6 @@ impl CredentialSource for Fixed<'_> {
             })
         }
         .boxed()
-    }
-
-    fn renew<'a>(
-        &'a self,
-        _: &'a Handle,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
-        async { Ok(None) }.boxed()
     }
 
     fn revoke<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {

@@ -107,14 +107,6 @@ impl CredentialSource for GithubApp<'_> {
         .boxed()
     }
 
-    fn renew<'a>(
-        &'a self,
-        _: &'a Handle,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
-        async { Ok(None) }.boxed()
-    }
-
     fn revoke<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
         async {
             let Handle::GithubApp(made) = handle else { return Err(super::foreign()) };

@@ -93,14 +93,6 @@ impl CredentialSource for Oauth<'_> {
         .boxed()
     }
 
-    fn renew<'a>(
-        &'a self,
-        _: &'a Handle,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Option<Timestamp>, CredentialError>> {
-        async { Ok(None) }.boxed()
-    }
-
     fn revoke<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), CredentialError>> {
         async {
             let Handle::Oauth(made) = handle else { return Err(super::foreign()) };
