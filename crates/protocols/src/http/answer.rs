@@ -75,13 +75,13 @@ impl Trailing {
 
 impl Passed {
     /// What may go on of the next piece.
-    fn piece(&mut self, piece: &[u8]) -> Result<Vec<u8>, &'static str> {
+    fn piece(&mut self, piece: Bytes) -> Result<Bytes, &'static str> {
         let (plain, found) = self.shown.hidden.in_piece(&mut self.held, piece);
         self.outcome.masked += found;
         self.masked(plain)
     }
 
-    fn masked(&mut self, plain: Vec<u8>) -> Result<Vec<u8>, &'static str> {
+    fn masked(&mut self, plain: Bytes) -> Result<Bytes, &'static str> {
         self.rewriter.push(plain).map_err(|_| NOT_MASKABLE)
     }
 
@@ -93,11 +93,9 @@ impl Passed {
         }
     }
 
-    fn piece_of_decoder(&mut self, length: usize) -> Result<Vec<u8>, &'static str> {
-        let Some(decoder) = self.decoder.take() else { return Ok(Vec::new()) };
-        let piece = self.piece(decoder.decoded(length));
-        self.decoder = Some(decoder);
-        piece
+    fn piece_of_decoder(&mut self, length: usize) -> Result<Bytes, &'static str> {
+        let Some(decoder) = &self.decoder else { return Ok(Bytes::new()) };
+        self.piece(Bytes::copy_from_slice(decoder.decoded(length)))
     }
 
     /// What is left at the end, which has come. Trailers are behind it, without what was held back, which is another frame.
@@ -113,15 +111,16 @@ impl Passed {
             }
             Trailing::Nothing | Trailing::Dropped | Trailing::Kept(_) => self.finish(None),
         }
-        Ok((!last.is_empty()).then(|| Frame::data(Bytes::from(last))))
+        Ok((!last.is_empty()).then(|| Frame::data(last)))
     }
 
     /// What is left at the end.
-    fn last(&mut self) -> Result<Vec<u8>, &'static str> {
-        let held = std::mem::take(&mut self.held);
-        let mut out = self.masked(held)?;
-        out.append(&mut self.rewriter.finish().map_err(|_| NOT_MASKABLE)?);
-        Ok(out)
+    fn last(&mut self) -> Result<Bytes, &'static str> {
+        let (rest, found) = self.shown.hidden.in_rest(std::mem::take(&mut self.held));
+        self.outcome.masked += found;
+        let out = self.masked(rest.into())?;
+        let last = self.rewriter.finish().map_err(|_| NOT_MASKABLE)?;
+        Ok(if last.is_empty() { out } else { [&*out, &last].concat().into() })
     }
 
     /// Takes bytes from the budgets, if they may pass, and keeps them for the record.
@@ -216,7 +215,7 @@ impl Passed {
                             decoder.feed(data);
                             continue;
                         }
-                        (Ok(data), None) => self.piece(&data)?,
+                        (Ok(data), None) => self.piece(data)?,
                         (Err(frame), _) => {
                             self.trailing.came(frame.into_trailers().unwrap_or_default());
                             continue;
@@ -241,7 +240,7 @@ impl Passed {
                 if self.length == Some(self.outcome.bytes) {
                     self.finish(None);
                 }
-                return Poll::Ready(Ok(Some(Frame::data(piece.into()))));
+                return Poll::Ready(Ok(Some(Frame::data(piece))));
             }
         }
     }

@@ -2,18 +2,23 @@
 //!
 //! It is looked for as it is, in base64 at each of its three places and in hexadecimal digits; and each character of these may be
 //! escaped as JSON, URLs and HTML do. What stands in its place is as long as it was, so that lengths stay right.
+//!
+//! Nearly all bytes are none of it, and go on uncopied: two searches find where it may begin, by its first characters and by
+//! whatever begins an escape, and only there it is compared.
 
+use std::{borrow::Cow, ops::Range};
+
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use bytes::Bytes;
 use guard_core::Secret;
+use memchr::memchr3;
 
 /// What stands in the place of each byte.
 const HIDDEN: u8 = b'*';
-
-/// With what an escape begins.
-const ESCAPES: [u8; 3] = [b'\\', b'%', b'&'];
 
 /// A part of it that is shorter is found everywhere.
 const SHORTEST: usize = 4;
@@ -21,8 +26,8 @@ const SHORTEST: usize = 4;
 /// Texts that do not leave.
 pub(super) struct Hidden {
     texts: Vec<Vec<u8>>,
-    /// With which bytes one of them can begin, escaped or not.
-    first: [bool; 256],
+    /// Finds their first [`SHORTEST`] bytes, unescaped.
+    begins: Option<AhoCorasick>,
     /// With which bytes one of them begins.
     own: [bool; 256],
     /// With which two bytes one of them begins, a bit a pair.
@@ -32,12 +37,8 @@ pub(super) struct Hidden {
 /// Words of a bit for each two bytes.
 const PAIRS: usize = (1 << 16) / 64;
 
-/// Hides texts in bytes that come in pieces.
-pub(super) struct Hider<'a> {
-    hidden: &'a Hidden,
-    /// What may be the beginning of one.
-    held: &'a mut Vec<u8>,
-}
+/// With what an escape begins.
+const ESCAPES: [u8; 3] = [b'\\', b'%', b'&'];
 
 enum Match {
     /// So many bytes are the text.
@@ -59,6 +60,8 @@ impl Hidden {
         }
         texts.sort();
         texts.dedup();
+        let beginnings = texts.iter().filter_map(|text| text.first_chunk::<SHORTEST>());
+        let begins = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(beginnings);
         let (mut own, mut pairs) = ([false; 256], Box::new([0; PAIRS]));
         for text in &texts {
             let [one, two, ..] = text.as_slice() else { continue };
@@ -70,37 +73,66 @@ impl Hidden {
                 *place |= bit;
             }
         }
-        let mut first = own;
-        for escape in ESCAPES {
-            if let Some(place) = first.get_mut(usize::from(escape)) {
-                *place = !texts.is_empty();
-            }
-        }
-        Self { texts, first, own, pairs }
+        // There are too few for that to fail; without it each place is looked at.
+        Self { begins: begins.ok(), texts, own, pairs }
     }
 
-    /// Hides them in the next piece of a text, of which `held` is what was kept back. Gives what may go on.
-    pub(super) fn in_piece(&self, held: &mut Vec<u8>, piece: &[u8]) -> (Vec<u8>, u64) {
-        Hider { hidden: self, held }.piece(piece)
+    /// Hides them in the next piece of a text, of which `held` is what was kept back. Gives what may go on, and how many there were.
+    pub(super) fn in_piece(&self, held: &mut Vec<u8>, piece: Bytes) -> (Bytes, u64) {
+        if self.texts.is_empty() {
+            return (piece, 0);
+        }
+        let bytes = if held.is_empty() {
+            piece
+        } else {
+            held.extend_from_slice(&piece);
+            std::mem::take(held).into()
+        };
+        let found = self.found(&bytes, false);
+        held.extend_from_slice(bytes.get(found.until..).unwrap_or_default());
+        let mut plain = bytes.slice(..found.until);
+        if !found.whole.is_empty() {
+            plain = starred(plain.into(), &found.whole).into();
+        }
+        (plain, found.whole.len() as u64)
+    }
+
+    /// Hides them in what was kept back of a text that has come to its end: nothing in it goes on.
+    pub(super) fn in_rest(&self, held: Vec<u8>) -> (Vec<u8>, u64) {
+        let found = self.found(&held, true).whole;
+        let count = found.len() as u64;
+        (starred(held, &found), count)
     }
 
     /// Hides them in a whole text.
-    pub(super) fn in_whole(&self, text: &[u8]) -> Vec<u8> {
-        let mut held = Vec::new();
-        let (mut out, _) = self.in_piece(&mut held, text);
-        out.extend_from_slice(&held);
-        out
+    pub(super) fn in_whole<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        let whole = if self.texts.is_empty() { Vec::new() } else { self.found(text, true).whole };
+        if whole.is_empty() { Cow::Borrowed(text) } else { starred(text.to_vec(), &whole).into() }
     }
 
-    fn may_begin(&self, byte: u8) -> bool {
-        self.first.get(usize::from(byte)).copied().unwrap_or_default()
+    /// `is_end`: nothing comes behind these bytes.
+    fn found(&self, bytes: &[u8], is_end: bool) -> Found {
+        let mut whole = Vec::new();
+        let mut places = Places::new(self, bytes);
+        let mut at = 0;
+        while let Some(place) = places.next(at) {
+            match self.at(bytes.get(place..).unwrap_or_default(), is_end) {
+                Match::Whole(length) => {
+                    at = place + length;
+                    whole.push(place..at);
+                }
+                Match::Begun => return Found { whole, until: place },
+                Match::Not => at = place + 1,
+            }
+        }
+        Found { whole, until: bytes.len() }
     }
 
     fn begins(&self, byte: u8) -> bool {
         self.own.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
-    /// Whether no text stands here, said by the first bytes. Most places where one may begin are none, so this is what counts.
+    /// Whether no text stands here, said by the first bytes. Most places where one may begin are none.
     fn is_none(&self, bytes: &[u8]) -> bool {
         match bytes {
             [] | [_] | [b'\\', b'u' | b'x', ..] | [b'%', _] | [b'&', ..] => false,
@@ -121,13 +153,13 @@ impl Hidden {
     }
 
     /// The longest text that stands at the beginning of these bytes.
-    fn at(&self, bytes: &[u8]) -> Match {
+    fn at(&self, bytes: &[u8], is_end: bool) -> Match {
         let mut found = Match::Not;
         if self.is_none(bytes) {
             return found;
         }
         for text in &self.texts {
-            match (fits(text, bytes), &found) {
+            match (fits(text, bytes, is_end), &found) {
                 (Match::Whole(length), Match::Whole(longest)) if length <= *longest => {}
                 (Match::Whole(length), _) => found = Match::Whole(length),
                 (Match::Begun, Match::Not) => found = Match::Begun,
@@ -138,37 +170,67 @@ impl Hidden {
     }
 }
 
-impl Hider<'_> {
-    fn piece(&mut self, piece: &[u8]) -> (Vec<u8>, u64) {
-        self.held.extend_from_slice(piece);
-        let bytes = std::mem::take(self.held);
-        let mut out = Vec::with_capacity(bytes.len());
-        let (mut at, mut count) = (0, 0);
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let plain = rest.iter().position(|byte| self.hidden.may_begin(*byte));
-            let plain = plain.unwrap_or(rest.len());
-            let (before, rest) = rest.split_at(plain);
-            out.extend_from_slice(before);
-            at += plain;
-            let Some(byte) = rest.first() else { break };
-            match self.hidden.at(rest) {
-                Match::Whole(length) => {
-                    out.resize(out.len() + length, HIDDEN);
-                    at += length;
-                    count += 1;
-                }
-                Match::Begun => {
-                    self.held.extend_from_slice(rest);
-                    break;
-                }
-                Match::Not => {
-                    out.push(*byte);
-                    at += 1;
-                }
-            }
-        }
-        (out, count)
+/// What was found in some bytes.
+struct Found {
+    whole: Vec<Range<usize>>,
+    /// Where one may begin that is not all there, or the end.
+    until: usize,
+}
+
+/// The places at which a text may begin, in order.
+struct Places<'a> {
+    hidden: &'a Hidden,
+    bytes: &'a [u8],
+    /// The next at which the beginning of one stands unescaped.
+    plain: usize,
+    /// The next at which an escape begins.
+    escape: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(hidden: &'a Hidden, bytes: &'a [u8]) -> Self {
+        let mut places = Self { hidden, bytes, plain: 0, escape: 0 };
+        places.plain = places.plain_from(0);
+        places.escape = places.escape_from(0);
+        places
     }
+
+    /// The first one from here on; each place up to the one that is asked for was looked at.
+    fn next(&mut self, at: usize) -> Option<usize> {
+        if self.plain < at {
+            self.plain = self.plain_from(at);
+        }
+        if self.escape < at {
+            self.escape = self.escape_from(at);
+        }
+        // An escape may be the first of its characters, or behind some that are too few to be searched for; so may the end.
+        let before = |place: usize| at.max(place.saturating_sub(SHORTEST - 1));
+        let place = self.plain.min(before(self.escape)).min(before(self.bytes.len()));
+        (place < self.bytes.len()).then_some(place)
+    }
+
+    fn plain_from(&self, at: usize) -> usize {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        match &self.hidden.begins {
+            Some(begins) => begins.find(rest).map_or(self.bytes.len(), |found| at + found.start()),
+            None => at,
+        }
+    }
+
+    fn escape_from(&self, at: usize) -> usize {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let [backslash, percent, ampersand] = ESCAPES;
+        memchr3(backslash, percent, ampersand, rest).map_or(self.bytes.len(), |found| at + found)
+    }
+}
+
+fn starred(mut text: Vec<u8>, places: &[Range<usize>]) -> Vec<u8> {
+    for place in places {
+        if let Some(part) = text.get_mut(place.clone()) {
+            part.fill(HIDDEN);
+        }
+    }
+    text
 }
 
 /// Where the bit of two bytes is.
@@ -195,19 +257,18 @@ fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-fn fits(text: &[u8], bytes: &[u8]) -> Match {
+fn fits(text: &[u8], bytes: &[u8], is_end: bool) -> Match {
     if bytes.starts_with(text) {
         return Match::Whole(text.len());
     }
+    let cut = if is_end { Match::Not } else { Match::Begun };
     if text.starts_with(bytes) {
-        return Match::Begun;
+        return cut;
     }
     let mut at = 0;
     for expected in text {
-        let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else {
-            return Match::Begun;
-        };
-        match character(*expected, rest) {
+        let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return cut };
+        match character(*expected, rest, is_end) {
             Match::Whole(length) => at += length,
             other @ (Match::Begun | Match::Not) => return other,
         }
@@ -216,11 +277,15 @@ fn fits(text: &[u8], bytes: &[u8]) -> Match {
 }
 
 /// One character, as it is or escaped.
-fn character(expected: u8, bytes: &[u8]) -> Match {
-    match (escaped(expected, bytes), bytes.first()) {
+fn character(expected: u8, bytes: &[u8], is_end: bool) -> Match {
+    let is_itself = bytes.first() == Some(&expected);
+    match escaped(expected, bytes) {
+        // An escape that is cut off for good is none.
+        Match::Begun if !is_end => Match::Begun,
         // What begins an escape may be the character itself.
-        (Match::Not, Some(found)) if *found == expected => Match::Whole(1),
-        (found, _) => found,
+        Match::Begun | Match::Not if is_itself => Match::Whole(1),
+        Match::Begun | Match::Not => Match::Not,
+        Match::Whole(length) => Match::Whole(length),
     }
 }
 
@@ -274,6 +339,7 @@ fn entity(expected: u8, bytes: &[u8]) -> Match {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -309,12 +375,15 @@ mod tests {
             let whole = format!("{{\"a\\b&c\":\"{text}\"}} 100% & more");
             for step in [1, 2, 5, 4096] {
                 let (mut out, mut held, mut count) = (Vec::new(), Vec::new(), 0);
+                let hidden = hidden();
                 for piece in whole.as_bytes().chunks(step) {
-                    let (more, found) = hidden().in_piece(&mut held, piece);
+                    let (more, found) = hidden.in_piece(&mut held, Bytes::copy_from_slice(piece));
                     out.extend(more);
                     count += found;
                 }
-                out.extend(held);
+                let (rest, found) = hidden.in_rest(held);
+                out.extend(rest);
+                count += found;
                 let out = String::from_utf8(out).unwrap();
                 assert_eq!(out.len(), whole.len());
                 assert_eq!(count, 1, "{text}: {out}");
@@ -325,6 +394,32 @@ mod tests {
                 let shown = out.matches(|it: char| it.is_ascii_alphanumeric()).count();
                 assert!(shown < 14 + 4, "{text}: {out}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whichever_characters_are_escaped_none_of_it_leaves(
+            ways in prop::collection::vec(0..5_u8, TOKEN.len()),
+            before in "[gh_T%&\\\\x]{0,6}",
+            size in 1_usize..40,
+        ) {
+            let escaped = |(byte, way): (u8, &u8)| match way {
+                0 => format!("\\u{byte:04x}"),
+                1 => format!("%{byte:02X}"),
+                2 => format!("&#{byte};"),
+                _ => char::from(byte).to_string(),
+            };
+            let text: String = TOKEN.bytes().zip(&ways).map(escaped).collect();
+            let whole = format!("{before}.{text}.");
+            let (mut out, mut held, hidden) = (Vec::new(), Vec::new(), hidden());
+            for piece in whole.as_bytes().chunks(size) {
+                let (more, _) = hidden.in_piece(&mut held, Bytes::copy_from_slice(piece));
+                out.extend(more);
+            }
+            out.extend(hidden.in_rest(held).0);
+            let expected = format!("{before}.{}.", "*".repeat(text.len()));
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 
@@ -339,6 +434,6 @@ mod tests {
             assert_eq!(hidden, "*".repeat(text.len()).as_bytes(), "{text}");
         }
         let none = Hidden::new([&Secret::new("")]);
-        assert_eq!(none.in_whole(b"\\%&"), b"\\%&");
+        assert_eq!(none.in_whole(b"\\%&"), b"\\%&".as_slice());
     }
 }

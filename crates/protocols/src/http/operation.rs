@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -23,7 +24,9 @@ const MAX_ASKED: usize = 200;
 /// Operations by what rules see of them: what comes again is judged and recorded once.
 #[derive(Default)]
 pub(super) struct Operations {
-    kept: Mutex<HashMap<Digest, Arc<Operation>>>,
+    by: RandomState,
+    /// By their hashes; of two with the same one the last.
+    kept: Mutex<HashMap<u64, (Target, Arc<Operation>)>>,
 }
 
 impl Operations {
@@ -32,16 +35,19 @@ impl Operations {
         if request.body.is_read() {
             return Arc::new(understood(request, target));
         }
-        let key = Digest::of(format!("{:?}", (target.forwarded(), &request)));
+        let key = self.by.hash_one((target, &request.methods, &request.headers));
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(&key) {
+        if let Some((of, known)) = kept.get(&key)
+            && of == target
+            && known.request.as_deref() == Some(&request)
+        {
             return known.clone();
         }
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
         let operation = Arc::new(understood(request, target));
-        kept.insert(key, operation.clone());
+        kept.insert(key, (target.clone(), operation.clone()));
         operation
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use bytes::Bytes;
 use guard_core::Detector;
 
 use super::mask::{EventsMasker, FormMasker, JsonMasker, LinesMasker, Looker, Malformed};
@@ -35,13 +36,17 @@ impl Rewriter {
     }
 
     /// What may go on of the next bytes.
-    pub(super) fn push(&mut self, piece: Vec<u8>) -> Result<Vec<u8>, Malformed> {
-        self.step(piece, |masker, piece, out| masker.push(piece, out))
+    pub(super) fn push(&mut self, piece: Bytes) -> Result<Bytes, Malformed> {
+        if self.is_empty() {
+            return Ok(piece);
+        }
+        let out = self.step(&piece, |masker, out| masker.push(&piece, out))?;
+        Ok(out.into())
     }
 
     /// What is left at the end.
     pub(super) fn finish(&mut self) -> Result<Vec<u8>, Malformed> {
-        let mut out = self.step(Vec::new(), |masker, _, out| masker.finish(out))?;
+        let mut out = self.step(&[], Masker::finish)?;
         if let Some(looker) = &mut self.looker {
             looker.finish(&mut out);
         }
@@ -50,23 +55,23 @@ impl Rewriter {
 
     fn step(
         &mut self,
-        piece: Vec<u8>,
-        with: impl FnOnce(&mut Masker, &[u8], &mut Vec<u8>) -> Result<(), Malformed>,
+        piece: &[u8],
+        with: impl FnOnce(&mut Masker, &mut Vec<u8>) -> Result<(), Malformed>,
     ) -> Result<Vec<u8>, Malformed> {
         let mut out = Vec::new();
         match (&mut self.masker, &mut self.looker) {
-            (None, None) => return Ok(piece),
+            (None, None) => out.extend_from_slice(piece),
             (Some(masker), None) => {
                 out.reserve(piece.len());
-                with(masker, &piece, &mut out)?;
+                with(masker, &mut out)?;
             }
             (None, Some(looker)) => {
                 out.reserve(piece.len());
-                looker.push(&piece, &mut out);
+                looker.push(piece, &mut out);
             }
             (Some(masker), Some(looker)) => {
                 self.masked.clear();
-                with(masker, &piece, &mut self.masked)?;
+                with(masker, &mut self.masked)?;
                 out.reserve(self.masked.len());
                 let mut at = 0;
                 for Range { start, end } in masker.take_hidden() {

@@ -152,7 +152,7 @@ pub struct Served<'a> {
 }
 
 /// A path and a query in the one form that stands for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     path: String,
     segments: Vec<String>,

@@ -29,7 +29,7 @@ pub(super) fn of_request(
 pub(super) fn of_answer(sent: &HeaderMap, shown: &Shown) -> Result<HeaderMap, HeadError> {
     let mut kept = answer_trailers(fields(sent))?;
     for field in &mut kept {
-        field.value = shown.hidden.in_whole(&field.value);
+        field.value = shown.hidden.in_whole(&field.value).into_owned();
     }
     written(kept)
 }

@@ -133,7 +133,7 @@ fn it_is_put_in_once_and_hidden() {
         it.put(&mut target, &mut fields).unwrap();
         assert_eq!(shown(&target, &fields), expected);
         let hidden = it.hidden.in_whole(expected.as_bytes());
-        let hidden = String::from_utf8(hidden).unwrap();
+        let hidden = String::from_utf8(hidden.into_owned()).unwrap();
         assert!(!hidden.contains("s3cret"), "{hidden}");
     }
     let credentials = Credentials::new(SendAs::Cookie("id".into()), true);
@@ -213,7 +213,7 @@ fn a_signature_is_over_the_host_and_all_of_the_services_own() {
     assert!(signed.contains(names), "{signed}");
     // Who reads an echo of it could send the same request again.
     let said = format!("{signed} {}", header("x-amz-security-token"));
-    let hidden = String::from_utf8(it.hidden.in_whole(said.as_bytes())).unwrap();
+    let hidden = String::from_utf8(it.hidden.in_whole(said.as_bytes()).into_owned()).unwrap();
     let (_, signature) = signed.split_once("Signature=").unwrap();
     assert!(!hidden.contains(signature) && !hidden.contains("of-the-session"), "{hidden}");
 }

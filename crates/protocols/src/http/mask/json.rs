@@ -89,6 +89,16 @@ type Stepped = Result<Step, Wrong>;
 
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
+/// A step that was made behind the first byte of a token.
+fn behind_first(stepped: Stepped) -> Stepped {
+    let step = stepped.map_err(|(at, why)| (at + 1, why))?;
+    Ok(match step {
+        Step::Go(length) => Step::Go(length + 1),
+        Step::Instead(length, instead) => Step::Instead(length + 1, instead),
+        Step::Hide => Step::Hide,
+    })
+}
+
 impl JsonMasker {
     /// A masker for one text, with the session's key and a lasting one, if the resource has one.
     pub fn new(masks: Arc<JsonMasks>, run: &[u8], lasting: Option<&[u8]>) -> Self {
@@ -209,8 +219,8 @@ impl JsonMasker {
             let step = match self.at {
                 At::InString(state) => self.string(state, rest, out),
                 At::InKey(state) => self.key(state, rest),
-                At::InNumber(state) => self.number(state, byte, out),
-                At::InWord(word) => self.word(word, byte, out),
+                At::InNumber(state) => self.number(state, rest, out),
+                At::InWord(word) => self.word(word, rest, out),
                 At::Start(_)
                 | At::Value
                 | At::FirstElement
@@ -220,9 +230,9 @@ impl JsonMasker {
                 | At::CommaOrEnd
                 | At::End => {
                     if is_space(byte) && !matches!(self.at, At::Start(1 | 2)) {
-                        Ok(Step::Go(1))
+                        Ok(Step::Go(rest.iter().take_while(|byte| is_space(**byte)).count()))
                     } else {
-                        self.between(byte).map_err(|why| (0, why))
+                        self.between(byte, rest, out)
                     }
                 }
             };
@@ -276,37 +286,43 @@ impl JsonMasker {
         Ok(Step::Instead(length, b""))
     }
 
-    fn number(&mut self, state: InNumber, byte: u8, out: &mut Vec<u8>) -> Stepped {
-        if let Some(next) = state.next(byte) {
-            self.hold(&[byte]);
-            self.at = At::InNumber(next);
-            return Ok(Step::Go(1));
+    fn number(&mut self, mut state: InNumber, rest: &[u8], out: &mut Vec<u8>) -> Stepped {
+        let mut length = 0;
+        while let Some(next) = rest.get(length).and_then(|byte| state.next(*byte)) {
+            state = next;
+            length += 1;
+        }
+        self.hold(rest.get(..length).unwrap_or_default());
+        if length == rest.len() {
+            self.at = At::InNumber(state);
+            return Ok(Step::Go(length));
         }
         if !state.is_whole() {
-            return Err((0, "a number is none"));
+            return Err((length, "a number is none"));
         }
-        Ok(if self.end_number(out) { Step::Instead(0, b"") } else { Step::Go(0) })
+        Ok(if self.end_number(out) { Step::Instead(length, b"") } else { Step::Go(length) })
     }
 
-    fn word(&mut self, word: &'static [u8], byte: u8, out: &mut Vec<u8>) -> Stepped {
-        let Some((expected, rest)) = word.split_first().filter(|(expected, _)| **expected == byte)
-        else {
-            return Err((0, "a word is neither true, false nor null"));
-        };
-        self.hold(&[*expected]);
-        if !rest.is_empty() {
-            self.at = At::InWord(rest);
-            return Ok(Step::Go(1));
+    fn word(&mut self, word: &'static [u8], rest: &[u8], out: &mut Vec<u8>) -> Stepped {
+        let right = word.iter().zip(rest).take_while(|(expected, byte)| expected == byte).count();
+        let (now, later) = word.split_at_checked(right).unwrap_or((word, &[]));
+        if !later.is_empty() && right < rest.len() {
+            return Err((right, "a word is neither true, false nor null"));
+        }
+        self.hold(now);
+        if !later.is_empty() {
+            self.at = At::InWord(later);
+            return Ok(Step::Go(right));
         }
         self.after_value();
-        let Some(mask) = self.masked_scalar() else { return Ok(Step::Go(1)) };
+        let Some(mask) = self.masked_scalar() else { return Ok(Step::Go(right)) };
         if self.held == b"null" {
             out.extend_from_slice(b"null");
         } else {
             self.masked += 1;
             out.extend_from_slice(Hider::boolean(mask));
         }
-        Ok(Step::Instead(1, b""))
+        Ok(Step::Instead(right, b""))
     }
 
     /// Whether something else was put in its place.
@@ -342,7 +358,11 @@ impl JsonMasker {
             return Ok(());
         }
         let plain = part.split_last().filter(|_| self.held.len() == 1 && !part.contains(&b'\\'));
-        if let Some(plain) = plain.and_then(|(_, plain)| std::str::from_utf8(plain).ok()) {
+        let plain = plain.map(|(_, plain)| plain);
+        if places.is_empty() && plain.is_some_and(|plain| !self.masks.may_name(plain)) {
+            return Ok(());
+        }
+        if let Some(plain) = plain.and_then(|plain| std::str::from_utf8(plain).ok()) {
             self.next = self.masks.member(Some(plain), &mut self.active, places);
             return Ok(());
         }
@@ -380,63 +400,94 @@ impl JsonMasker {
 
     // === between tokens ===
 
-    fn between(&mut self, byte: u8) -> Result<Step, &'static str> {
+    fn between(&mut self, byte: u8, rest: &[u8], out: &mut Vec<u8>) -> Stepped {
+        let wrong = |why: &'static str| Err((0, why));
         match (self.at, byte) {
             (At::Start(seen), _) if seen > 0 || byte == MARK[0] => {
                 if MARK.get(usize::from(seen)) != Some(&byte) {
-                    return Err("it does not begin as JSON does");
+                    return wrong("it does not begin as JSON does");
                 }
                 self.at = if seen == 2 { At::Value } else { At::Start(seen + 1) };
                 Ok(Step::Go(1))
             }
             (At::FirstElement, b']') | (At::FirstKey, b'}') => Ok(self.close()),
-            (At::Start(_) | At::Value | At::FirstElement, _) => self.begin(byte),
-            (At::FirstKey | At::Key, b'"') => {
-                self.held.clear();
-                self.held.push(b'"');
-                self.too_long = false;
-                self.at = At::InKey(InString::Plain);
-                Ok(Step::Go(1))
-            }
-            (At::FirstKey | At::Key, _) => Err("a member of an object has no name"),
+            (At::Start(_) | At::Value | At::FirstElement, _) => self.begin(byte, rest, out),
+            (At::FirstKey | At::Key, b'"') => self.begin_key(rest),
+            (At::FirstKey | At::Key, _) => wrong("a member of an object has no name"),
             (At::Colon, b':') => {
                 self.at = At::Value;
-                Ok(Step::Go(1))
+                let rest = rest.get(1..).unwrap_or_default();
+                match rest.first() {
+                    // Nothing of it is hidden, so that it need not begin with a step of its own.
+                    Some(byte) if self.next.is_none() && !is_space(*byte) => {
+                        behind_first(self.begin(*byte, rest, out))
+                    }
+                    Some(_) | None => Ok(Step::Go(1)),
+                }
             }
-            (At::Colon, _) => Err("a name is not followed by `:`"),
+            (At::Colon, _) => wrong("a name is not followed by `:`"),
             (At::CommaOrEnd, b',') => {
-                if self.in_object() {
-                    self.at = At::Key;
-                } else {
+                if !self.in_object() {
                     self.at = At::Value;
                     self.element();
+                    return Ok(Step::Go(1));
                 }
-                Ok(Step::Go(1))
+                self.at = At::Key;
+                match rest.get(1..) {
+                    Some(key @ [b'"', ..]) => behind_first(self.begin_key(key)),
+                    Some(_) | None => Ok(Step::Go(1)),
+                }
             }
             (At::CommaOrEnd, b']' | b'}') if self.in_object() == (byte == b'}') => Ok(self.close()),
-            (At::CommaOrEnd, _) => Err("a value is followed by neither `,` nor its end"),
-            (At::End, _) => Err("something follows the end of the text"),
+            (At::CommaOrEnd, _) => wrong("a value is followed by neither `,` nor its end"),
+            (At::End, _) => wrong("something follows the end of the text"),
             (At::InKey(_) | At::InString(_) | At::InNumber(_) | At::InWord(_), _) => {
-                Err("it cannot be read")
+                wrong("it cannot be read")
             }
         }
     }
 
-    /// The first byte of a value.
-    fn begin(&mut self, byte: u8) -> Result<Step, &'static str> {
+    /// A name, from its first quote on.
+    fn begin_key(&mut self, rest: &[u8]) -> Stepped {
+        self.held.clear();
+        self.held.push(b'"');
+        self.too_long = false;
+        behind_first(self.key(InString::Plain, rest.get(1..).unwrap_or_default()))
+    }
+
+    /// The first byte of a value, and the rest of it, unless it may be hidden.
+    fn begin(&mut self, byte: u8, rest: &[u8], out: &mut Vec<u8>) -> Stepped {
+        let wrong = |why: &'static str| (0, why);
         self.at = match byte {
-            b'{' | b'[' => return self.begin_open(byte == b'{'),
+            b'{' | b'[' => return self.begin_open(byte == b'{').map_err(wrong),
             b'"' => At::InString(InString::Plain),
             _ => match (InNumber::first(byte), lexer::word(byte)) {
                 (Some(number), _) => At::InNumber(number),
                 (None, Some(rest)) => At::InWord(rest),
-                (None, None) => return Err("a value is none"),
+                (None, None) => return Err(wrong("a value is none")),
             },
         };
         self.held.clear();
         self.too_long = false;
         self.hold(&[byte]);
-        Ok(if self.next.is_some() { Step::Hide } else { Step::Go(1) })
+        if self.next.is_some() {
+            return Ok(Step::Hide);
+        }
+        let rest = rest.get(1..).unwrap_or_default();
+        behind_first(match self.at {
+            At::InString(state) => self.string(state, rest, out),
+            At::InNumber(state) => self.number(state, rest, out),
+            At::InWord(word) => self.word(word, rest, out),
+            At::Start(_)
+            | At::Value
+            | At::FirstElement
+            | At::FirstKey
+            | At::Key
+            | At::Colon
+            | At::CommaOrEnd
+            | At::InKey(_)
+            | At::End => Ok(Step::Go(0)),
+        })
     }
 
     fn begin_open(&mut self, is_object: bool) -> Result<Step, &'static str> {

@@ -1,8 +1,5 @@
 //! Tokens of JSON that chunks may cut (RFC 8259).
 
-/// How many bytes are looked at together, which a compiler makes one step of.
-const STEP: usize = 16;
-
 /// Whether a string is more than its next character here: at quotes, backslashes, and what must not be there.
 const fn is_stop(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
@@ -10,12 +7,26 @@ const fn is_stop(byte: u8) -> bool {
 
 /// Where the first such byte is.
 fn stop(text: &[u8]) -> Option<usize> {
-    let (steps, _) = text.as_chunks::<STEP>();
-    let has_stop =
-        |step: &[u8; STEP]| step.iter().fold(false, |found, byte| found | is_stop(*byte));
-    let plain = steps.iter().take_while(|step| !has_stop(step)).count() * STEP;
-    let rest = text.get(plain..).unwrap_or_default();
-    rest.iter().position(|byte| is_stop(*byte)).map(|at| plain + at)
+    let (words, rest) = text.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let stops = stops(u64::from_le_bytes(*word));
+        if stops != 0 {
+            return Some(place * 8 + stops.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|byte| is_stop(*byte)).map(|at| words.len() * 8 + at)
+}
+
+/// The upper bits of such bytes among eight, the first of which is right; those above it may have one too many.
+const fn stops(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    /// A byte that is smaller borrows, and had no upper bit of its own.
+    const fn below(word: u64, least: u64) -> u64 {
+        word.wrapping_sub(EACH * least) & !word
+    }
+    let quote = below(word ^ (EACH * b'"' as u64), 1);
+    let backslash = below(word ^ (EACH * b'\\' as u64), 1);
+    (below(word, 0x20) | quote | backslash) & (EACH * 0x80)
 }
 
 /// Where in a string one is.
@@ -126,4 +137,26 @@ pub(super) const fn word(byte: u8) -> Option<&'static [u8]> {
 /// White space between tokens.
 pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_first_byte_that_is_more_than_a_character_is_found_wherever_it_is() {
+        for stop_byte in 0..=255_u8 {
+            for behind in [b'a', 0xff, b'!', b'#', b'[', b']', 0x20, 0x7f, 0x80, 0x1f, b'"'] {
+                for at in 0..20 {
+                    let mut text = [b'a'; 21];
+                    *text.get_mut(at).unwrap() = stop_byte;
+                    text.get_mut(at + 1..).unwrap().fill(behind);
+                    let expected = text.iter().position(|byte| is_stop(*byte));
+                    assert_eq!(stop(&text), expected, "{stop_byte} {behind} {at}");
+                }
+            }
+        }
+    }
 }

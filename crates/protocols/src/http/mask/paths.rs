@@ -84,6 +84,11 @@ impl JsonMasks {
         !self.names.is_empty()
     }
 
+    /// Whether a name that is looked up at every depth could be this one: few have the length of one.
+    pub(super) const fn may_name(&self, key: &[u8]) -> bool {
+        self.lengths & bit(key.len()) != 0 || !key.is_ascii()
+    }
+
     /// Goes down to a member: appends where the pointers are then, and says what masks its value. `from` are the places of the
     /// object; no key is one that is longer than any that a mask has.
     pub(super) fn member(
@@ -93,10 +98,6 @@ impl JsonMasks {
         from: std::ops::Range<usize>,
     ) -> Option<Masking> {
         let Some(key) = key else { return self.go_down(None, active, from) };
-        // Without pointers here, only names count, and few have the length of one.
-        if from.is_empty() && key.is_ascii() && self.lengths & bit(key.len()) == 0 {
-            return None;
-        }
         let folded = fold(key);
         let named = self.names.get(&*folded).copied();
         stricter(named, self.go_down(Some(&folded), active, from))

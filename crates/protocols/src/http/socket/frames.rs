@@ -1,6 +1,8 @@
 //! Frames of WebSockets (RFC 6455, section 5) without extensions: as clients send them, which are looked at, and as servers do, which are
 //! written anew so that the credential can be hidden wherever a message is cut into frames.
 
+use bytes::Bytes;
+
 use super::super::hide::Hidden;
 
 /// How much of a message is put into one frame, where its server sends more at once.
@@ -205,13 +207,15 @@ impl Received {
         if !self.within {
             self.opcode = frame.opcode;
         }
-        let (mut plain, found) = hidden.in_piece(&mut self.held, &self.payload);
-        self.payload.clear();
+        let payload = Bytes::from(std::mem::take(&mut self.payload));
+        let (mut plain, found) = hidden.in_piece(&mut self.held, payload);
         self.found += found;
         let is_last = is_whole && frame.is_last;
         self.within = !is_last;
-        if is_last {
-            plain.append(&mut self.held);
+        if is_last && !self.held.is_empty() {
+            let (rest, found) = hidden.in_rest(std::mem::take(&mut self.held));
+            plain = [&*plain, &rest].concat().into();
+            self.found += found;
         }
         if is_last || !plain.is_empty() {
             write(is_last, self.opcode, &plain, out);

@@ -9,6 +9,7 @@ mod chunks;
 use std::{
     collections::VecDeque,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -165,8 +166,8 @@ impl AsyncRead for Strict {
                     continue;
                 }
             }
-            let mut piece = [0; PIECE];
-            let mut read = ReadBuf::new(&mut piece);
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut read = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 this.at = At::Over;
