@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -25,10 +25,10 @@ use crate::{install, shell};
 #[derive(Args)]
 pub(super) struct Options {
     /// How often the data path is measured with and without the record
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// How long each `pgbench` runs
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Without optimisation: to see whether something broke, not how fast it is
     #[arg(long)]
@@ -47,7 +47,7 @@ const CELLS: [(&str, &[&str]); 3] = [
 /// Measures, prints, and writes `target/bench-record.json`.
 pub(super) fn run(options: &Options) -> Result<()> {
     install::need(&install::BENCH)?;
-    let append = example(options, "guard-audit", "append")?;
+    let append = shell::read(&mut Command::new(example(options, "append")?))?;
     print!("{append}");
     let cells = data_path(options)?;
     let path = shell::root().join("target/bench-record.json");
@@ -57,23 +57,23 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn cargo(options: &Options, verb: &str, package: &str, example: &str) -> Command {
+/// Builds an example, and says where it is.
+fn example(options: &Options, example: &str) -> Result<PathBuf> {
     let mut cargo = shell::cargo();
-    cargo.args([verb, "--quiet", "-p", package, "--example", example]);
+    // The whole workspace's features, as every other build has them: nothing is compiled twice.
+    cargo.args(["build", "--quiet", "--workspace", "--example", example]);
     if !options.quick {
         cargo.arg("--release");
     }
-    cargo
-}
-
-fn example(options: &Options, package: &str, example: &str) -> Result<String> {
-    shell::read(&mut cargo(options, "run", package, example))
+    shell::run(&mut cargo)?;
+    let profile = if options.quick { "debug" } else { "release" };
+    Ok(shell::root().join("target").join(profile).join("examples").join(example))
 }
 
 /// Transactions a second with the record, with its first half, and without it, in turns, and what each takes of the processors.
 fn data_path(options: &Options) -> Result<Vec<Value>> {
     use std::os::unix::fs::PermissionsExt as _;
-    shell::run(&mut cargo(options, "build", "guard-engine", "data_path"))?;
+    let program = example(options, "data_path")?;
     let folder = tempfile::tempdir_in(shell::root().join("target"))?;
     // The server's user has to pass.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -83,8 +83,6 @@ fn data_path(options: &Options) -> Result<Vec<Value>> {
     if !filled.status.success() {
         bail!("pgbench -i: {}", String::from_utf8_lossy(&filled.stderr));
     }
-    let profile = if options.quick { "debug" } else { "release" };
-    let program = shell::root().join("target").join(profile).join("examples/data_path");
     // A socket's path has room for some hundred bytes only.
     let sockets = tempfile::tempdir()?;
     let mut command = Command::new(program);
@@ -110,22 +108,24 @@ fn data_path(options: &Options) -> Result<Vec<Value>> {
                 side.micros.push(taken / ran.transactions);
             }
         }
-        let [whole, sent, off] = sides.map(|side| side.medians());
-        let slower = |side: (f64, f64)| (1.0 - side.0 / off.0) * 100.0;
+        let [whole, sent, off] = sides;
+        let cell = |side: &Side| {
+            let (rate, micros) = side.medians();
+            json!({ "rate": rate, "micros": micros, "slower": side.slower_than(&off) })
+        };
         println!(
             "{name:<22} {:>9.0} without the record; with its half here {:.1} % slower, with all of it {:.1} %; \
              {:.1}, {:.1} and {:.1} µs of processor",
-            off.0,
-            slower(sent),
-            slower(whole),
-            off.1,
-            sent.1,
-            whole.1
+            off.medians().0,
+            sent.slower_than(&off),
+            whole.slower_than(&off),
+            off.medians().1,
+            sent.medians().1,
+            whole.medians().1
         );
-        let cell = |(rate, micros): (f64, f64)| json!({ "rate": rate, "micros": micros });
-        cells.push(
-            json!({ "name": name, "off": cell(off), "sent": cell(sent), "whole": cell(whole) }),
-        );
+        cells.push(json!({
+            "name": name, "off": cell(&off), "sent": cell(&sent), "whole": cell(&whole)
+        }));
     }
     Ok(cells)
 }
@@ -143,6 +143,13 @@ impl Side {
     fn medians(&self) -> (f64, f64) {
         let middle = |values| median(values).unwrap_or(f64::NAN);
         (middle(&self.rates), middle(&self.micros))
+    }
+
+    /// By how much in a hundred its rates are lower, round by round: what moves from one moment to the next moves both.
+    fn slower_than(&self, other: &Self) -> f64 {
+        let pairs = self.rates.iter().zip(&other.rates);
+        let each: Vec<f64> = pairs.map(|(rate, other)| (1.0 - rate / other) * 100.0).collect();
+        median(&each).unwrap_or(f64::NAN)
     }
 }
 
