@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_tests::{EnforceAt, Stage, policies, process::wait_for};
+use guard_tests::{EnforceAt, Stage, policies, process::wait_for, script};
 use serde_json::{Value, json};
 
 use super::job::{Job, socket_of, start};
@@ -208,6 +208,17 @@ fn what_a_run_prints_of_its_secrets_is_hidden() {
     let run = job.run(&[], &format!("cat {}; echo; echo $PGPASSWORD", left.display())).ok();
     assert!(!run.text().contains(&bearer), "{}", run.text());
     assert_eq!(run.text(), "***\n***");
+}
+
+#[test]
+fn what_a_policy_has_detectors_for_is_hidden_in_what_a_run_prints() {
+    let policy = format!("{}detect: {{ values: [email, card] }}\n", policies::READ_ONLY);
+    let job = Job::start(Stage::builder().policy(&policy));
+    let print = "echo 'jane@example.com paid with 4111 1111 1111 1111 from DE89370400440532013000'";
+    let hidden = "*** paid with *** from DE89370400440532013000";
+    assert_eq!(job.run(&[], print).ok().text(), hidden);
+    let alone = job.stage.guard(&script(print)).output().unwrap();
+    assert_eq!(guard_tests::Finished::from(alone).ok().text(), hidden);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use base64::{
 };
 use guard_audit::{Event, GrantRecord};
 use guard_core::{
-    Digest, EnforceAt, Mode, ResourceName, RunKey, Secret, SessionId,
+    Detectors, Digest, EnforceAt, Mode, ResourceName, RunKey, Secret, SessionId,
     control::{GrantInfo, PolicySource, SessionInfo},
 };
 use guard_policy::Admission;
@@ -251,6 +251,8 @@ impl Sessions {
                 aws: spec.aws().cloned(),
             })
         });
+        let policies: Vec<_> = row.grants.iter().filter_map(|(_, policy)| parsed(policy)).collect();
+        let detect: Detectors = policies.iter().flat_map(|policy| policy.detect().iter()).collect();
         Ok(SessionInfo {
             id: row.id,
             identity: row.identity.clone(),
@@ -260,10 +262,8 @@ impl Sessions {
             renew_secs: renews.then_some(config.sessions.renew.as_secs()),
             grants: grants.collect(),
             isolation: config.trust.isolation(&row.trust_rule),
-            egress: row
-                .grants
-                .iter()
-                .any(|(_, policy)| parsed(policy).is_some_and(|policy| policy.has_egress())),
+            egress: policies.iter().any(|policy| policy.has_egress()),
+            detect: detect.iter().collect(),
         })
     }
 }

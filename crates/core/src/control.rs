@@ -43,9 +43,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Digest, EgressId, EndReason,
-    Grant, Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName, ResourceSpec, RuleId,
-    Secret, SessionId, StepName, Timestamp, egress::EgressTerms,
+    ApprovalId, ApprovalState, ApprovalSubject, ApprovalWait, Denial, Detector, Digest, EgressId,
+    EndReason, Grant, Identity, Isolation, LeaseId, PersonRef, PolicyName, ResourceName,
+    ResourceSpec, RuleId, Secret, SessionId, StepName, Timestamp, egress::EgressTerms,
 };
 
 /// RFC 8693 section 2.1: the grant type of a token exchange.
@@ -100,6 +100,9 @@ pub struct SessionInfo {
     /// Whether a policy lists where its commands may go besides: they get a way through the shim then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub egress: bool,
+    /// What its policies have detectors for: it has no place in a job's log either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detect: Vec<Detector>,
 }
 
 /// One grant as the shim may see it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A kind of value that is known by its looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Detector {
     /// Addresses of e-mail.
     Email,
@@ -73,6 +74,11 @@ impl Detectors {
     /// Whether it has this one.
     pub const fn has(self, detector: Detector) -> bool {
         self.0 & detector.bit() != 0
+    }
+
+    /// Those it has, in their order.
+    pub fn iter(self) -> impl Iterator<Item = Detector> {
+        Detector::ALL.into_iter().filter(move |detector| self.has(*detector))
     }
 }
 

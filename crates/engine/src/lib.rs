@@ -22,6 +22,8 @@ mod tls;
 pub mod tunnel;
 
 pub use guard_protocols::http::{NoRequest, describe};
-pub use guard_protocols::{Arrival, ClientAuth, ClientIo, TurnedAway, alarm, secret_at, turn_away};
+pub use guard_protocols::{
+    Arrival, ClientAuth, ClientIo, MASKED_ADDRESS, TurnedAway, alarm, places, secret_at, turn_away,
+};
 pub use pipe::carry;
 pub use tls::{TlsError, install_crypto_provider, system_authorities};

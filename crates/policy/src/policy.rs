@@ -22,8 +22,8 @@ mod rule;
 mod tests;
 
 use guard_core::{
-    ApprovalTerms, Budgets, DecisionKind, Digest, FieldMask, Literals, Mode, PolicyName, Protocol,
-    RuleId, Verb,
+    ApprovalTerms, Budgets, DecisionKind, Detectors, Digest, FieldMask, Literals, Mode, PolicyName,
+    Protocol, RuleId, Verb,
     egress::{Destination, EgressTerms, Host},
     http::{ApiDocument, HttpRequest},
 };
@@ -196,7 +196,12 @@ impl Policy {
 
     /// Whether values are hidden from the job: by masks, or where detectors find something.
     pub fn hides_values(&self) -> bool {
-        !self.masks.is_empty() || self.masks.hides_fields() || self.masks.detects()
+        !self.masks.is_empty() || self.masks.hides_fields() || !self.masks.detect().is_empty()
+    }
+
+    /// What it looks for where no mask names it.
+    pub fn detect(&self) -> Detectors {
+        self.masks.detect()
     }
 
     /// What is hidden of a request before it goes on, or anybody sees it.

@@ -25,7 +25,7 @@ pub mod fuzz {
     };
 }
 
-pub use postgres::secret_at;
+pub use postgres::{MASKED_ADDRESS, places, secret_at};
 
 use std::{io, sync::Arc};
 

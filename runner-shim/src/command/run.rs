@@ -300,7 +300,8 @@ async fn guarded(
         child::Plan { command: &args.command, environment: &environment, reached, user, ports };
     let started = child::start(plan, &way.outputs);
     drop(environment);
-    let filters = way.outputs.filter(way.known).map_err(RunError::Output)?;
+    let values = output::Values::new(&life.info().detect);
+    let filters = way.outputs.filter(way.known, values).map_err(RunError::Output)?;
     let mut process = match started {
         Ok(process) => process,
         Err(error) => {

@@ -265,6 +265,7 @@ async fn exchange(
             grants: state.resources.iter().map(grant).collect(),
             isolation: *state.isolation.lock().unwrap(),
             egress: false,
+            detect: Vec::new(),
         },
     })
     .into_response()

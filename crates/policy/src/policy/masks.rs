@@ -87,9 +87,9 @@ impl Masks {
         !self.fields.is_empty()
     }
 
-    /// Whether values of other columns are looked at.
-    pub(super) fn detects(&self) -> bool {
-        !self.detect.is_empty()
+    /// What is looked for where no mask names it.
+    pub(super) fn detect(&self) -> Detectors {
+        self.detect
     }
 
     /// Whether a mask asks for the key that outlives sessions.

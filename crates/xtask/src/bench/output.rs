@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use guard_tests::{Stage, script};
+use guard_tests::{Stage, policies, script};
 use serde_json::{Map, Value};
 
 use super::{measure::median, programs};
@@ -41,30 +41,44 @@ const LINES: [(&str, &str); 4] = [
 /// The file that is shown again and again: it stays in memory.
 const FILE: usize = 50_000_000;
 
+/// With this, guard looks for data, too.
+const DETECT: &str = "detect: { values: [email, card, iban, ssn] }\n";
+
 /// Measures, prints, and writes `target/bench-output.json`.
 pub(super) fn run(options: &Options) -> Result<()> {
-    let stage = Stage::builder().programs(programs(options.quick)?).start()?;
-    let mut figures = Map::new();
-    for (name, line) in LINES {
-        let file = stage.dir().join(name);
-        fs::write(&file, line.repeat(FILE / line.len()))?;
-        let times = options.megabytes * 1_000_000 / FILE;
-        let show = format!("for i in $(seq {times}); do cat {}; done", file.display());
-        let mut speeds = Vec::new();
-        for _ in 0..options.rounds {
-            // What a run costs besides is no part of it.
-            let (empty, full) = (passed(&stage, "true")?, passed(&stage, &show)?);
-            let bytes = (FILE / line.len() * line.len() * times) as f64;
-            speeds.push(bytes / 1e6 / (full - empty.min(full)).as_secs_f64());
-        }
-        let speed = median(&speeds).context("nothing was measured")?;
-        println!("{name:<10} {speed:>7.0} MB/s");
-        figures.insert(name.to_owned(), Value::from(speed));
-    }
+    let programs = programs(options.quick)?;
+    let plain = Stage::builder().programs(programs.clone()).start()?;
+    let policy = format!("{}{DETECT}", policies::READ_ONLY);
+    let detecting = Stage::builder().programs(programs).policy(&policy).start()?;
+    let mut figures = measure(&plain, "", options)?;
+    figures.extend(measure(&detecting, ", data", options)?);
     let path = shell::root().join("target/bench-output.json");
     fs::write(&path, serde_json::to_string_pretty(&figures)?)?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// Measures each kind of line.
+fn measure(stage: &Stage, with: &str, options: &Options) -> Result<Map<String, Value>> {
+    let mut figures = Map::new();
+    for (name, line) in LINES {
+        let name = format!("{name}{with}");
+        let file = stage.dir().join(&name);
+        fs::write(&file, line.repeat(FILE / line.len()))?;
+        let times = options.megabytes * 1_000_000 / FILE;
+        let show = format!("for i in $(seq {times}); do cat '{}'; done", file.display());
+        let mut speeds = Vec::new();
+        for _ in 0..options.rounds {
+            // What a run costs besides is no part of it.
+            let (empty, full) = (passed(stage, "true")?, passed(stage, &show)?);
+            let bytes = (FILE / line.len() * line.len() * times) as f64;
+            speeds.push(bytes / 1e6 / (full - empty.min(full)).as_secs_f64());
+        }
+        let speed = median(&speeds).context("nothing was measured")?;
+        println!("{name:<14} {speed:>7.0} MB/s");
+        figures.insert(name, Value::from(speed));
+    }
+    Ok(figures)
 }
 
 /// How long a script takes under guard whose output goes through the filter to where nothing is written.

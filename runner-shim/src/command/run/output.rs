@@ -7,6 +7,7 @@
 mod filter;
 mod looks;
 mod patterns;
+mod values;
 
 use std::{
     fs::File,
@@ -26,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use filter::Filter;
 use patterns::Patterns;
+pub(super) use values::Values;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
@@ -40,12 +42,12 @@ pub(crate) struct Known(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    values: Mutex<Values>,
+    values: Mutex<Texts>,
     version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Values {
+struct Texts {
     known: Vec<Secret>,
     /// What is looked for, for both outputs, until another value comes.
     patterns: Option<Arc<Patterns>>,
@@ -68,7 +70,7 @@ impl Known {
 
     fn patterns(&self) -> Arc<Patterns> {
         let mut values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let Values { known, patterns } = &mut *values;
+        let Texts { known, patterns } = &mut *values;
         let make = || Arc::new(Patterns::new(known.iter().map(Secret::expose)));
         patterns.get_or_insert_with(make).clone()
     }
@@ -112,7 +114,7 @@ impl Outputs {
     }
 
     /// Filters what comes, from now on. To be called when the command has its ends.
-    pub(super) fn filter(self, known: &Known) -> io::Result<Filters> {
+    pub(super) fn filter(self, known: &Known, values: Values) -> io::Result<Filters> {
         let over = Arc::new(AtomicBool::new(false));
         let mut running = Vec::new();
         let mut start = |way: Way, to: BorrowedFd<'_>| {
@@ -121,7 +123,7 @@ impl Outputs {
                 drop(writer);
                 let mut to = File::from(to.try_clone_to_owned()?);
                 let (known, over) = (known.clone(), over.clone());
-                running.push(thread::spawn(move || copy(reader, &mut to, &known, &over)));
+                running.push(thread::spawn(move || copy(reader, &mut to, &known, values, &over)));
             }
             Ok::<_, io::Error>(())
         };
@@ -149,11 +151,17 @@ impl Filters {
 }
 
 /// Copies until the end of the output, or until the command is gone and nothing more comes.
-fn copy(mut from: PipeReader, to: &mut dyn Write, known: &Known, over: &AtomicBool) -> u64 {
+fn copy(
+    mut from: PipeReader,
+    to: &mut dyn Write,
+    known: &Known,
+    values: Values,
+    over: &AtomicBool,
+) -> u64 {
     // More fits into the pipe then; where the user may not have more, it works, too.
     let _ = rustix::pipe::fcntl_setpipe_size(&from, 4 * CHUNK);
     let mut version = known.version();
-    let mut filter = Filter::new(known.patterns());
+    let mut filter = Filter::new(known.patterns(), values);
     let mut buffer = vec![0; CHUNK];
     let mut gone: Option<Instant> = None;
     loop {

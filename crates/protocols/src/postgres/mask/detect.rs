@@ -32,12 +32,7 @@ pub(crate) fn hide(
     let search =
         Search { detectors, private_keys: detectors.has(Detector::PrivateKey) || keys_of_accounts };
     let mut at = 0;
-    while let Some(start) = search.next(value, at) {
-        let start = skip_escape(value, start);
-        let Some((detector, end)) = search.at(value, start) else {
-            at = start + 1;
-            continue;
-        };
+    while let Some((detector, start, end)) = search.next(value, at) {
         let digits = numbers && matches!(detector, Detector::Card | Detector::Ssn);
         if let Some(part) = value.get_mut(start..end) {
             if digits {
@@ -51,6 +46,19 @@ pub(crate) fn hide(
         at = end;
     }
     any
+}
+
+/// Where the detectors find something in a text, in order but for addresses, which come first. Keys of a cloud's accounts are not told from
+/// other private keys.
+pub fn places(detectors: Detectors, text: &[u8]) -> Vec<(usize, usize)> {
+    let mut places = if detectors.has(Detector::Email) { addresses(text) } else { Vec::new() };
+    let search = Search { detectors, private_keys: detectors.has(Detector::PrivateKey) };
+    let mut at = 0;
+    while let Some((_, start, end)) = search.next(text, at) {
+        places.push((start, end));
+        at = end;
+    }
+    places
 }
 
 /// Where a secret ends that begins at `start` and is one by its looks: a private key, a key of a cloud or a code host, a JSON web
@@ -112,20 +120,25 @@ fn run(value: &[u8], from: usize, kind: impl Fn(u8) -> bool) -> usize {
 // === addresses ===
 
 fn hide_addresses(value: &mut [u8], found: &mut Found) -> bool {
-    let mut any = false;
-    let mut done = 0;
-    // A value has few of these, and hiding one changes where no other is.
-    let places: Vec<usize> = memchr_iter(b'@', value).collect();
-    for at in places {
-        let Some((start, end)) = address(value, at, done) else { continue };
-        if let Some(part) = value.get_mut(start..end) {
+    // Hiding one changes where no other is.
+    let places = addresses(value);
+    for (start, end) in &places {
+        if let Some(part) = value.get_mut(*start..*end) {
             fill(part);
         }
         count(found, Detector::Email);
-        any = true;
-        done = end;
     }
-    any
+    !places.is_empty()
+}
+
+fn addresses(value: &[u8]) -> Vec<(usize, usize)> {
+    let mut done = 0;
+    let whole = memchr_iter(b'@', value).filter_map(|at| {
+        let place = address(value, at, done)?;
+        done = place.1;
+        Some(place)
+    });
+    whole.collect()
 }
 
 /// The address around an `@`, not before `done`.
@@ -179,11 +192,28 @@ struct Search {
 }
 
 impl Search {
+    /// What is found first from a place on: where it starts and ends.
+    fn next(&self, value: &[u8], from: usize) -> Option<(Detector, usize, usize)> {
+        let mut at = from;
+        loop {
+            let start = skip_escape(value, self.candidate(value, at)?);
+            if let Some((detector, end)) = self.at(value, start) {
+                return Some((detector, start, end));
+            }
+            at = start + 1;
+        }
+    }
+
     /// The next place where something could start.
-    fn next(&self, value: &[u8], from: usize) -> Option<usize> {
+    fn candidate(&self, value: &[u8], from: usize) -> Option<usize> {
         let rest = value.get(from..)?;
+        let has = |detector| self.detectors.has(detector);
+        let (digits, keys) = (has(Detector::Card) || has(Detector::Ssn), has(Detector::CloudKey));
+        let (upper, lower) = (has(Detector::Iban) || keys, has(Detector::Jwt) || keys);
         let starts = |(place, byte): (usize, &u8)| match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => !is_word(before(value, from + place)),
+            b'0'..=b'9' => digits && !is_word(before(value, from + place)),
+            b'A'..=b'Z' => upper && !is_word(before(value, from + place)),
+            b'a'..=b'z' => lower && !is_word(before(value, from + place)),
             b'-' => self.private_keys && before(value, from + place) != b'-',
             _ => false,
         };

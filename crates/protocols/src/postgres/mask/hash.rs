@@ -11,16 +11,18 @@ use super::{
 const TEXT: u8 = b't';
 const UUID: u8 = b'u';
 
+/// How addresses end that masks make.
+pub const MASKED_ADDRESS: &[u8] = b"@masked.invalid";
+
 /// 32 hex digits, or an address at a domain that cannot exist if an address was hashed.
 pub(super) fn hash_text(key: &MaskKey, value: &[u8], capacity: usize, out: &mut Vec<u8>) {
-    const DOMAIN: &[u8] = b"@masked.invalid";
     let hash = key.hash(TEXT, value);
-    let address = looks_like_address(value) && capacity >= 16 + DOMAIN.len();
+    let address = looks_like_address(value) && capacity >= 16 + MASKED_ADDRESS.len();
     let digits = if address { 16 } else { capacity.min(32) };
     let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     out.extend(nibbles.take(digits).map(hex_digit));
     if address {
-        out.extend_from_slice(DOMAIN);
+        out.extend_from_slice(MASKED_ADDRESS);
     }
 }
 

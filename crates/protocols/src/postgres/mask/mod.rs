@@ -15,7 +15,7 @@ mod copy_text;
 pub(crate) mod detect;
 pub(crate) mod errors;
 pub(crate) mod fuzz;
-mod hash;
+pub(crate) mod hash;
 mod held;
 mod how;
 mod key;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{looks, patterns::Patterns};
+use super::{looks, patterns::Patterns, values::Values};
 
 /// What stands in a secret's place.
 const HIDDEN: &[u8] = b"***";
@@ -13,6 +13,7 @@ const HIDDEN: &[u8] = b"***";
 /// A filter between two chunks.
 pub(super) struct Filter {
     patterns: Arc<Patterns>,
+    values: Values,
     /// The end of what came, in which a secret may have begun.
     held: Vec<u8>,
     /// The byte in front of what is held or comes next.
@@ -23,8 +24,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn new(patterns: Arc<Patterns>) -> Self {
-        Self { patterns, held: Vec::new(), before: 0, in_token: false, hidden: 0 }
+    pub(super) fn new(patterns: Arc<Patterns>, values: Values) -> Self {
+        Self { patterns, values, held: Vec::new(), before: 0, in_token: false, hidden: 0 }
     }
 
     /// Looks for others from now on.
@@ -82,17 +83,19 @@ impl Filter {
     }
 
     fn unfinished(&self, text: &[u8]) -> usize {
-        self.patterns.unfinished(text).min(looks::unfinished(text, self.before))
+        let secret = self.patterns.unfinished(text).min(looks::unfinished(text, self.before));
+        secret.min(self.values.unfinished(text))
     }
 
     /// Writes a text up to a place, and further where a secret reaches over it. Gives how far.
     fn pass(&mut self, text: &[u8], until: usize, to: &mut dyn Write) -> io::Result<usize> {
         let mut at = 0;
-        let looks = looks::found(text, self.before);
+        let mut looks = looks::found(text, self.before);
         // It was waited for, or is too long for that: its rest may come.
         let ends_in_token = looks.last().is_some_and(|(start, end)| {
             *end == text.len() && text.get(*start).is_some_and(u8::is_ascii_alphabetic)
         });
+        looks.extend(self.values.found(text));
         for (start, end) in merged(self.patterns.found(text), looks) {
             if start >= until {
                 break;
@@ -138,6 +141,7 @@ fn merged(
 mod tests {
     use std::sync::LazyLock;
 
+    use guard_core::Detector;
     use proptest::prelude::*;
 
     use super::*;
@@ -148,11 +152,19 @@ mod tests {
         // Thousands are made.
         static PATTERNS: LazyLock<Arc<Patterns>> =
             LazyLock::new(|| Arc::new(Patterns::new(SECRETS.into_iter())));
-        Filter::new(PATTERNS.clone())
+        Filter::new(PATTERNS.clone(), Values::new(&[]))
+    }
+
+    fn filter_of_values() -> Filter {
+        Filter::new(Arc::new(Patterns::new(SECRETS.into_iter())), Values::new(&Detector::ALL))
     }
 
     fn filtered(chunks: &[&[u8]]) -> Vec<u8> {
-        let (mut filter, mut out) = (filter(), Vec::new());
+        through(filter(), chunks)
+    }
+
+    fn through(mut filter: Filter, chunks: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
         for chunk in chunks {
             filter.take(chunk, &mut out).unwrap();
         }
@@ -244,6 +256,45 @@ mod tests {
             filter.take(chunk.as_bytes(), &mut out).unwrap();
             assert_eq!(String::from_utf8(std::mem::take(&mut out)).unwrap(), shown, "{chunk}");
         }
+    }
+
+    #[test]
+    fn values_that_a_policy_has_detectors_for_are_hidden_wherever_a_border_cuts_them() {
+        let text = "mail jane.doe@example.com, card 4111 1111 1111 1111; 4111-1111-1111-1112\n\
+            to GB82 WEST 1234 5698 7654 32 now, ssn 123-45-6789. token-0123456789 jörg@müller.de\n\
+            {\"n\":378282246310005,\"mail\":\"a@b.cc\"} took 3 s, 12 OF 17 done 5555555555554444";
+        let expected = "mail ***, card ***; 4111-1111-1111-1112\nto *** now, ssn ***. *** ***\n\
+            {\"n\":***,\"mail\":\"***\"} took 3 s, 12 OF 17 done ***";
+        assert_eq!(
+            String::from_utf8(filtered(&[text.as_bytes()])).unwrap().matches("***").count(),
+            1
+        );
+        for size in 1..=text.len() {
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let out = through(filter_of_values(), &chunks);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn of_words_that_may_become_a_value_only_the_last_is_held() {
+        let (mut filter, mut out) = (filter_of_values(), Vec::new());
+        for (chunk, shown) in [
+            ("a whole line\n", "a whole line\n"),
+            ("Password: ", "Password: "),
+            ("write to jane", "write to "),
+            ("@example", ""),
+            (".com\n", "***\n"),
+            ("in 3 ", "in "),
+            ("seconds\n", "3 seconds\n"),
+            ("0a1b@masked.invalid\n", "0a1b@masked.invalid\n"),
+        ] {
+            filter.take(chunk.as_bytes(), &mut out).unwrap();
+            assert_eq!(String::from_utf8(std::mem::take(&mut out)).unwrap(), shown, "{chunk}");
+        }
+        let word = "x".repeat(100_000);
+        filter.take(word.as_bytes(), &mut out).unwrap();
+        assert!(out.len() > 99_000, "{}", out.len());
     }
 
     #[test]

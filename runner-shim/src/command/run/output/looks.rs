@@ -1,5 +1,5 @@
 //! Secrets that nobody told guard of and that are known by their looks: private keys in PEM, keys of clouds and code hosts, JSON
-//! web tokens. Other values that detectors know (cards, addresses) are data: masks hide them before the command has them.
+//! web tokens.
 
 use std::sync::LazyLock;
 
