@@ -54,13 +54,23 @@ done
 "#;
 
 const JAVA: &str = r#"
-import java.net.URI;
+import java.net.*;
 import java.net.http.*;
 class Hello {
     public static void main(String[] arguments) throws Exception {
-        var client = HttpClient.newHttpClient();
+        var client = HttpClient.newBuilder();
+        if (arguments.length > 1) {
+            var proxy = URI.create(arguments[1]);
+            var user = proxy.getUserInfo().split(":", 2);
+            client.proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())));
+            client.authenticator(new Authenticator() {
+                protected PasswordAuthentication getPasswordAuthentication() {
+                    return new PasswordAuthentication(user[0], user[1].toCharArray());
+                }
+            });
+        }
         var request = HttpRequest.newBuilder(URI.create(arguments[0] + "/v1/hello?by=java")).build();
-        System.out.println(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
+        System.out.println(client.build().send(request, HttpResponse.BodyHandlers.ofString()).body());
     }
 }
 "#;
@@ -176,13 +186,18 @@ fn clients_of_all_kinds_work_by_address_and_by_name() {
         assert!(text.contains("403") && !text.contains("t0ken"), "{text}");
         text
     };
-    let java = format!("java -XX:TieredStopAtLevel=1 {} \"$B\"", file("Hello.java"));
-    let text = job("address", "\"$GUARD_API_URL\"", &java, "env");
+    let java = format!("java -XX:TieredStopAtLevel=1 {}", file("Hello.java"));
+    let more = format!("{java} \"$B\"; wrk -t 1 -c 4 -d 1 \"$B/v1/hello?by=wrk\"");
+    let text = job("address", "\"$GUARD_API_URL\"", &more, "env");
     assert!(text.contains("{\"by\": \"java\"}"), "{text}");
+    let (answered, refused) = (text.contains("requests in 1."), text.contains("Non-2xx"));
+    assert!(answered && !refused, "{text}");
     // Go asks no proxy for what is on loopback.
     let gh = "gh api repos/acme/shop/releases -f tag_name=by-gh >/dev/null && gh api repos/acme/shop/releases --jq '.[].tag_name'";
     let gh = if address == ADDRESS { "echo by-gh" } else { gh };
-    let text = job("name", &format!("https://{at}"), gh, "landlock");
+    let more = format!("{java} \"$B\" \"$HTTPS_PROXY\"; {gh}");
+    let text = job("name", &format!("https://{at}"), &more, "landlock");
+    assert!(text.contains("{\"by\": \"java\"}"), "{text}");
     assert!(text.contains("\nby-gh\n"), "{text}");
 
     assert_eq!(log(dir.path(), "shop.git"), "by name\nby address\nfirst\n");

@@ -26,4 +26,4 @@ pub use guard_protocols::{
     Arrival, ClientAuth, ClientIo, MASKED_ADDRESS, TurnedAway, alarm, places, secret_at, turn_away,
 };
 pub use pipe::carry;
-pub use tls::{TlsError, install_crypto_provider, system_authorities};
+pub use tls::{TlsError, install_crypto_provider, java::java_store, system_authorities};

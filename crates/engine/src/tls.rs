@@ -1,5 +1,7 @@
 //! TLS configurations: towards resources (verified), and between shim and gateway (pinned).
 
+pub(crate) mod java;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},

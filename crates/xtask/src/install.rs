@@ -193,7 +193,7 @@ impl Part {
                 Way::Pip(&["moto[server]", "awscli"]),
             ],
             Self::HttpClients => {
-                &[Way::Apt(&["nginx-light", "git", "gh"]), Way::Pip(&["httpx", "requests"])]
+                &[Way::Apt(&["nginx-light", "git", "gh", "wrk"]), Way::Pip(&["httpx", "requests"])]
             }
             Self::NodeDriver => &[Way::Apt(&["nodejs", "npm"]), Way::Npm(&["pg", "oidc-provider"])],
             Self::JavaDriver => &[Way::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"])],

@@ -292,7 +292,9 @@ async fn guarded(
         environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
     let mut environment = environment.for_user(user);
     if let Some(authority) = listeners.way_out().and_then(|out| out.authority.as_deref()) {
-        environment.set.extend(way.trusted.variables(authority).map_err(RunError::Trusted)?);
+        let java = environment.of_job(trusted::JAVA);
+        let variables = way.trusted.variables(authority, java).map_err(RunError::Trusted)?;
+        environment.set.extend(variables);
     }
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 

@@ -153,6 +153,11 @@ impl Environment {
         is_set || !self.user.is_empty() && FOLDERS_OF_A_USER.iter().any(|folder| name == *folder)
     }
 
+    /// What the child would have of the job's own.
+    pub(super) fn of_job(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|_| self.passed.passes(OsStr::new(name)))
+    }
+
     /// All of the child's environment.
     pub(super) fn all(&self) -> Vec<(OsString, OsString)> {
         let is_set = |name: &OsStr| self.set.iter().any(|(set, _)| name == set.as_str());

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_engine::system_authorities;
+use guard_engine::{java_store, system_authorities};
 
 use super::listener::fresh_folder;
 
@@ -18,6 +18,11 @@ const ALL: [&str; 5] =
 const MORE: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 /// Node reads the variables of proxies only when it is told to.
 const NODE_PROXY: &str = "NODE_USE_ENV_PROXY";
+
+/// Each Java machine takes options of this variable, and says so. It has a store of authorities of its own, and gives a proxy no password
+/// on the way to TLS unless it is told to.
+pub(super) const JAVA: &str = "JAVA_TOOL_OPTIONS";
+const JAVA_OPTIONS: &str = "-Djdk.http.auth.tunneling.disabledSchemes= -Djavax.net.ssl.trustStore=";
 
 /// A folder for these files, which is there before the command's own view of the machine is made. Dropping it removes it.
 pub(super) struct Trusted {
@@ -37,11 +42,18 @@ impl Trusted {
         &self.folder
     }
 
-    /// Writes an authority's certificate, and gives the variables by which programs find it.
-    pub(super) fn variables(&self, authority: &str) -> io::Result<Vec<(String, String)>> {
-        let (own, all) = (self.folder.join("guard.pem"), self.folder.join("all.pem"));
+    /// Writes an authority's certificate, and gives the variables by which programs find it. `java`: options that the job has for Java.
+    pub(super) fn variables(
+        &self,
+        authority: &str,
+        java: Option<String>,
+    ) -> io::Result<Vec<(String, String)>> {
+        let file = |name: &str| self.folder.join(name);
+        let (own, all, store) = (file("guard.pem"), file("all.pem"), file("all.jks"));
+        let every = system_authorities() + authority;
         fs::write(&own, authority)?;
-        fs::write(&all, system_authorities() + authority)?;
+        fs::write(&store, java_store(&every))?;
+        fs::write(&all, every)?;
         let set = |names: &[&str], file: &Path| {
             let file = file.display().to_string();
             names.iter().map(|name| ((*name).to_owned(), file.clone())).collect::<Vec<_>>()
@@ -49,6 +61,8 @@ impl Trusted {
         let mut variables = set(&ALL, &all);
         variables.extend(set(&MORE, &own));
         variables.push((NODE_PROXY.to_owned(), "1".to_owned()));
+        let java = java.map_or_else(String::new, |options| options + " ");
+        variables.push((JAVA.to_owned(), format!("{java}{JAVA_OPTIONS}{}", store.display())));
         Ok(variables)
     }
 }
