@@ -207,13 +207,9 @@ impl Search {
     /// The next place where something could start.
     fn candidate(&self, value: &[u8], from: usize) -> Option<usize> {
         let rest = value.get(from..)?;
-        let has = |detector| self.detectors.has(detector);
-        let (digits, keys) = (has(Detector::Card) || has(Detector::Ssn), has(Detector::CloudKey));
-        let (upper, lower) = (has(Detector::Iban) || keys, has(Detector::Jwt) || keys);
+        // Letters, too, whatever is looked for: one behind a backslash may be an escape with a value behind it.
         let starts = |(place, byte): (usize, &u8)| match byte {
-            b'0'..=b'9' => digits && !is_word(before(value, from + place)),
-            b'A'..=b'Z' => upper && !is_word(before(value, from + place)),
-            b'a'..=b'z' => lower && !is_word(before(value, from + place)),
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => !is_word(before(value, from + place)),
             b'-' => self.private_keys && before(value, from + place) != b'-',
             _ => false,
         };
@@ -575,6 +571,26 @@ mod tests {
             assert!(found.iter().any(|count| *count > 0));
             assert!(!text.contains("MIIE") && !text.contains("example") && !text.contains("4111"));
             assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_behind_an_escape_is_found_whatever_else_is_looked_for() {
+        for (detector, value) in [
+            (Detector::Email, "jane@example.com"),
+            (Detector::Card, "4111111111111111"),
+            (Detector::Iban, "DE89370400440532013000"),
+            (Detector::Ssn, "123-45-6789"),
+            (Detector::CloudKey, "AKIAIOSFODNN7EXAMPLE"),
+            (Detector::Jwt, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
+        ] {
+            for escape in ["\\n", "\\t", "\\u0020"] {
+                let mut text = format!("{escape}{value}").into_bytes();
+                let only = [detector].into_iter().collect();
+                assert!(hide(only, &mut text, true, &mut Found::default()), "{escape}{value}");
+                let text = String::from_utf8(text).unwrap();
+                assert!(text.starts_with(escape) && !text.contains(value), "{text}");
+            }
         }
     }
 
