@@ -14,6 +14,7 @@ mod bodies;
 mod clients;
 mod credentials;
 mod lent;
+mod locks;
 mod masks;
 mod named;
 mod servers;

@@ -1,9 +1,13 @@
 //! What a lock compares of an operation besides its fingerprint: its effects in words that stand for one thing only, and a
-//! digest over where values come from and go.
+//! digest over where values come from and go. Of a request to an HTTP API it compares what a line says.
+
+mod request;
 
 use std::{borrow::Cow, collections::BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::request::{InvalidRequest, LockedRequest, RequestSeen};
 
 use crate::{
     Bounded, Certainty, Digest, Effect, ObjectKind, ObjectName, Operation, Output, Outputs, Verb,

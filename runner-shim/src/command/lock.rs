@@ -186,10 +186,15 @@ fn store(path: &Path, learned: &Learned) -> Result<Vec<String>, LockError> {
     let text = write::to_yaml(&learned.lock)?;
     replace(path, &text)
         .map_err(|source| LockError::Write { path: path.display().to_string(), source })?;
-    let statements = learned.lock.statements();
-    let stand = if statements == 1 { "statement stands" } else { "different statements stand" };
+    let stand = match (learned.lock.statements(), learned.lock.requests()) {
+        (1, 0) => "1 statement stands".to_owned(),
+        (many, 0) => format!("{many} different statements stand"),
+        (0, 1) => "1 request stands".to_owned(),
+        (0, many) => format!("{many} different requests stand"),
+        (statements, requests) => format!("{statements} statements and {requests} requests stand"),
+    };
     let mut lines = vec![format!(
-        "{statements} {stand} in `{}`: look at it, and give it to the policy as its lock",
+        "{stand} in `{}`: look at it, and give it to the policy as its lock",
         path.display()
     )];
     lines.extend(learned.left_out.iter().map(|why| format!("  not in it: {why}")));

@@ -90,6 +90,24 @@ impl PathPattern {
         }
     }
 
+    /// Whether every path that another pattern matches is what this one says.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.segments.iter();
+        for segment in self.segments.iter() {
+            let covers = match (segment, others.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::One(_), Some(Segment::One(_))) => true,
+                (Segment::One(_), Some(Segment::Literal(other))) => !other.is_empty(),
+                (Segment::Literal(own), Some(Segment::Literal(other))) => own == other,
+                (Segment::One(_) | Segment::Literal(_), _) => false,
+            };
+            if !covers {
+                return false;
+            }
+        }
+        others.next().is_none()
+    }
+
     fn fits(&self, path: &[String], same: impl Fn(&str, &str) -> bool) -> bool {
         let mut path = path.iter();
         for segment in self.segments.iter() {

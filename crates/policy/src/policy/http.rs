@@ -175,10 +175,6 @@ pub(super) fn check(
         let node = fields.optional(key).unwrap_or_else(|| fields.node());
         node.problem_with_help(problems, message, help);
     };
-    if fields.optional("lock").is_some() {
-        let help = "give the API a policy of its own, without one";
-        refuse("lock", "a lock lists statements, not requests to HTTP APIs", help);
-    }
     let rows = [
         budgets.rows_per_statement,
         budgets.rows_per_session,

@@ -1,12 +1,12 @@
-//! The `lock` of a policy: a file beside it that lists the statements of a run that was looked at, and what becomes of others.
+//! The `lock` of a policy: a file beside it that lists the statements and requests of a run that was looked at, and what becomes of others.
 
 mod file;
 
 use guard_core::{
-    ApprovalTerms, Certainty, DecisionKind, Digest, Locked, Operation, PolicyName, ResourceName,
-    RuleId,
+    ApprovalTerms, Certainty, DecisionKind, Digest, Locked, Operation, PolicyName, Protocol,
+    ResourceName, RuleId,
     document::{Fields, Node, Problems},
-    lock::{acts_by_literals, effect_words, is_housekeeping},
+    lock::{RequestSeen, acts_by_literals, effect_words, is_housekeeping},
 };
 
 pub use self::file::{Fingerprints, LockFile, LockedResource, LockedStatement};
@@ -172,6 +172,35 @@ impl Lock {
     }
 
     fn compare(&self, resource: &ResourceName, op: &Operation, details: Option<Digest>) -> Finding {
+        match op.protocol {
+            Protocol::Postgres => self.compare_statement(resource, op, details),
+            Protocol::Http => self.compare_request(resource, op),
+        }
+    }
+
+    fn compare_request(&self, resource: &ResourceName, op: &Operation) -> Finding {
+        let asked = op.request.as_ref().and_then(|request| request.graphql.as_ref());
+        let seen = RequestSeen::of(op.text.reveal(), &op.effects)
+            .filter(|_| asked.is_none_or(|asked| asked.surely.is_some()));
+        let Some(seen) = seen else {
+            return Finding::Is(
+                Locked::Unlisted,
+                "what it asks is not all known, so no lock lists it",
+            );
+        };
+        let listed = self.file.resources.get(resource);
+        match listed.is_some_and(|listed| listed.lists(&seen)) {
+            true => Finding::Is(Locked::Listed(None), "the lock lists it"),
+            false => Finding::Is(Locked::Unlisted, "the request is not in the lock"),
+        }
+    }
+
+    fn compare_statement(
+        &self,
+        resource: &ResourceName,
+        op: &Operation,
+        details: Option<Digest>,
+    ) -> Finding {
         if acts_by_literals(&op.label, &op.effects) {
             let why = "what it does is in its literals or parameters, which no lock holds";
             return Finding::Is(Locked::Unlisted, why);

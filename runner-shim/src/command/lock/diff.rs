@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use guard_audit::report::{grouped, printable};
-use guard_core::{ResourceName, RowRange};
+use guard_core::{ResourceName, RowRange, lock::LockedRequest};
 use guard_policy::{LockFile, LockedResource, LockedStatement};
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ struct ResourceDiff<'a> {
     new_tables: Vec<String>,
     gone_tables: Vec<String>,
     rows: Vec<Rows<'a>>,
+    new_requests: Vec<&'a LockedRequest>,
+    gone_requests: Vec<&'a LockedRequest>,
 }
 
 struct New<'a> {
@@ -124,6 +126,14 @@ impl<'a> ResourceDiff<'a> {
             }
         }
         diff.gone = all(old).iter().filter(|statement| of(new, statement).is_none()).collect();
+        let requests = |side: Option<&'a LockedResource>| {
+            side.into_iter().flat_map(LockedResource::requests).collect::<Vec<_>>()
+        };
+        let (listed, asked) = (requests(old), requests(new));
+        let is_new = |new: &&LockedRequest| !listed.iter().any(|old| old.covers(new));
+        let is_gone = |old: &&LockedRequest| !asked.iter().any(|new| old.covers(new));
+        diff.new_requests = asked.iter().copied().filter(is_new).collect();
+        diff.gone_requests = listed.iter().copied().filter(is_gone).collect();
         let tables =
             |side: Option<&LockedResource>| side.map(LockedResource::tables).unwrap_or_default();
         let (before, after) = (tables(old), tables(new));
@@ -136,7 +146,11 @@ impl<'a> ResourceDiff<'a> {
     }
 
     fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.gone.is_empty() && self.rows.is_empty()
+        self.new.is_empty()
+            && self.gone.is_empty()
+            && self.rows.is_empty()
+            && self.new_requests.is_empty()
+            && self.gone_requests.is_empty()
     }
 
     fn lines(&self, lines: &mut Vec<String>) {
@@ -159,6 +173,12 @@ impl<'a> ResourceDiff<'a> {
                 range(*learned),
                 shown(&statement.text)
             ));
+        }
+        for request in &self.new_requests {
+            lines.push(format!("  + new request: {}", shown(&request.to_string())));
+        }
+        for request in &self.gone_requests {
+            lines.push(format!("  - not asked: {}", shown(&request.to_string())));
         }
         lines.extend(self.gone.iter().map(|gone| format!("  - not done: {}", shown(&gone.text))));
         lines.extend(self.gone_tables.iter().map(|table| format!("  - not touched: {table}")));
@@ -194,8 +214,13 @@ impl<'a> ResourceDiff<'a> {
             "gone": self.gone.iter().map(|gone| statement(gone)).collect::<Vec<_>>(),
             "tables": { "new": self.new_tables, "gone": self.gone_tables },
             "rows": rows.collect::<Vec<_>>(),
+            "requests": { "new": texts(&self.new_requests), "gone": texts(&self.gone_requests) },
         })
     }
+}
+
+fn texts(requests: &[&LockedRequest]) -> Vec<String> {
+    requests.iter().map(ToString::to_string).collect()
 }
 
 fn effects(words: &BTreeSet<String>) -> String {

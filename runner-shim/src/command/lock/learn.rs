@@ -11,9 +11,9 @@ use guard_audit::{
     story::{Story, ToldOperation, ToldStatement, What},
 };
 use guard_core::{
-    Certainty, RowRange,
+    Certainty, ObjectKind, RowRange,
     egress::Host,
-    lock::{acts_by_literals, effect_words, is_housekeeping},
+    lock::{LockedRequest, RequestSeen, acts_by_literals, effect_words, is_housekeeping},
 };
 use guard_policy::{LockFile, LockedStatement};
 
@@ -28,7 +28,12 @@ pub(super) struct Learned {
 }
 
 /// What an operation is to a lock; kept with it, so that its address is not used again.
-type Known = HashMap<usize, (Arc<ToldOperation>, Option<LockedStatement>)>;
+type Known = HashMap<usize, (Arc<ToldOperation>, Option<Listed>)>;
+
+enum Listed {
+    Statement(LockedStatement),
+    Request(LockedRequest),
+}
 
 impl Learned {
     /// Adds what a run did.
@@ -92,14 +97,21 @@ impl Learned {
             Entry::Vacant(new) => new.insert((told.clone(), self.locked(told)?)),
         };
         if let Some(locked) = locked {
-            let locked = LockedStatement { rows, ..locked.clone() };
-            self.lock.resources.entry(told.resource.clone()).or_default().add(locked);
+            let resource = self.lock.resources.entry(told.resource.clone()).or_default();
+            match locked {
+                Listed::Statement(locked) => {
+                    resource.add(LockedStatement { rows, ..locked.clone() });
+                }
+                Listed::Request(locked) => {
+                    resource.add_request(locked.clone());
+                }
+            }
         }
         Ok(())
     }
 
-    /// A statement as a lock lists it. `None` of what none can list: said, but for housekeeping.
-    fn locked(&mut self, told: &ToldOperation) -> Result<Option<LockedStatement>, &'static str> {
+    /// An operation as a lock lists it. `None` of what none can list: said, but for housekeeping.
+    fn locked(&mut self, told: &ToldOperation) -> Result<Option<Listed>, &'static str> {
         let what = format!("{} on `{}`", told.label, told.resource);
         match told.certainty {
             Certainty::Exact => {}
@@ -107,6 +119,10 @@ impl Learned {
                 self.left_out.insert(format!("{what}, which is not understood in full"));
                 return Ok(None);
             }
+        }
+        // Nothing else than a request is about a path of an API.
+        if told.effects.iter().any(|effect| effect.object.kind == ObjectKind::Path) {
+            return Ok(self.request(told, &what).map(Listed::Request));
         }
         if acts_by_literals(&told.label, &told.effects) {
             let why = "whose literals or parameters say what it does";
@@ -129,13 +145,28 @@ impl Learned {
             self.left_out.insert(format!("{what}, which has a string that is no value"));
             return Ok(None);
         };
-        Ok(Some(LockedStatement {
+        Ok(Some(Listed::Statement(LockedStatement {
             text,
             fingerprint: told.fingerprint,
             effects: effect_words(&told.effects),
             details,
             rows: None,
-        }))
+        })))
+    }
+
+    fn request(&mut self, told: &ToldOperation, what: &str) -> Option<LockedRequest> {
+        let text = told.text.reveal();
+        let why = if text.is_empty() {
+            "of which the record has no text to read".to_owned()
+        } else {
+            match RequestSeen::of(text, &told.effects).map(|seen| seen.to_locked()) {
+                Some(Ok(locked)) => return Some(locked),
+                Some(Err(why)) => format!("of which no line can be made: {why}"),
+                None => "of which not all is known that it asks".to_owned(),
+            }
+        };
+        self.left_out.insert(format!("{what}, {why}"));
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guard_core::{Digest, ResourceName, RowRange};
+use guard_core::{Digest, ResourceName, RowRange, lock::LockedRequest};
 use guard_policy::{LockFile, LockedStatement};
 use serde::Serialize;
 
@@ -10,8 +10,9 @@ use super::LockError;
 
 const HEAD: &str = "\
 # Made by `guard lock learn` or `guard run --learn` from what a job did: its statements without literals, what they do, how many
-# rows they are about, and where its commands went. Look at each change of it as at code: with `unlisted: block` in its policy
-# nothing else goes on. Texts, effects and digests belong together; make it again instead of changing them.
+# rows they are about, its requests to HTTP APIs, and where its commands went. Look at each change of it as at code: with
+# `unlisted: block` in its policy nothing else goes on. Texts, effects and digests of statements belong together; make it again
+# instead of changing them. Requests can be changed: `*` is any one segment of a path, `**` the rest.
 ";
 
 #[derive(Serialize)]
@@ -28,7 +29,10 @@ struct Written<'a> {
 struct WrittenResource<'a> {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     tables: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     statements: Vec<WrittenStatement<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<String>,
 }
 
 #[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,12 +62,13 @@ impl<'a> From<&'a LockedStatement> for WrittenStatement<'a> {
 
 /// The text of a lock, which is read again before anybody gets it.
 pub(super) fn to_yaml(lock: &LockFile) -> Result<String, LockError> {
-    let resources = lock.resources.iter().filter(|(_, found)| !found.statements().is_empty());
+    let resources = lock.resources.iter().filter(|(_, found)| !found.is_empty());
     let resources = resources.map(|(name, found)| {
         let mut statements: Vec<_> =
             found.statements().iter().map(WrittenStatement::from).collect();
         statements.sort();
-        (name, WrittenResource { tables: found.tables(), statements })
+        let requests = found.requests().map(LockedRequest::to_string).collect();
+        (name, WrittenResource { tables: found.tables(), statements, requests })
     });
     let written = Written {
         lock: LockFile::FORMAT,

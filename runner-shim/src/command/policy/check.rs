@@ -66,9 +66,13 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
 fn read(path: &Path, name: &str, text: &str) -> Result<(serde_json::Value, String), Problems> {
     if LockFile::is_named(path) {
         let lock = LockFile::parse(name, text, Some(guard_sql::fingerprints))?;
-        let statements = lock.statements();
-        let summary = json!({ "file": name, "statements": statements });
-        return Ok((summary, format!("lock, {}", count(statements, "statement"))));
+        let (statements, requests) = (lock.statements(), lock.requests());
+        let summary = json!({ "file": name, "statements": statements, "requests": requests });
+        let mut shown = format!("lock, {}", count(statements, "statement"));
+        if requests > 0 {
+            shown.push_str(&format!(", {}", count(requests, "request")));
+        }
+        return Ok((summary, shown));
     }
     if files::is_cases(path) {
         let cases = Cases::parse(name, text)?;

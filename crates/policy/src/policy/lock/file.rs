@@ -8,7 +8,7 @@ use std::{
 use guard_core::{
     Digest, ResourceName, RowRange,
     document::{self, Node, Problems},
-    lock::table_words,
+    lock::{LockedRequest, RequestSeen, table_words},
 };
 
 /// By how much rows may differ unless a lock says it.
@@ -39,12 +39,14 @@ impl Default for LockFile {
     }
 }
 
-/// The statements of one resource.
+/// The statements of one resource, or the requests to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockedResource {
     /// In the order of the file.
     statements: Vec<LockedStatement>,
     places: HashMap<Digest, Vec<usize>>,
+    /// By their lines.
+    requests: BTreeMap<String, LockedRequest>,
 }
 
 /// A statement that is listed.
@@ -75,6 +77,26 @@ impl LockedResource {
     /// The statements.
     pub fn statements(&self) -> &[LockedStatement] {
         &self.statements
+    }
+
+    /// The requests, in the order of their lines.
+    pub fn requests(&self) -> impl Iterator<Item = &LockedRequest> {
+        self.requests.values()
+    }
+
+    /// Whether a request is one of these.
+    pub fn lists(&self, seen: &RequestSeen) -> bool {
+        self.requests().any(|listed| listed.lists(seen))
+    }
+
+    /// Adds requests. `false` if the same line was there.
+    pub fn add_request(&mut self, request: LockedRequest) -> bool {
+        self.requests.insert(request.to_string(), request).is_none()
+    }
+
+    /// Whether nothing was done to it.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty() && self.requests.is_empty()
     }
 
     /// Those of a fingerprint.
@@ -143,6 +165,11 @@ impl LockFile {
         self.resources.values().map(|resource| resource.statements.len()).sum()
     }
 
+    /// How many lines of requests it lists.
+    pub fn requests(&self) -> usize {
+        self.resources.values().map(|resource| resource.requests.len()).sum()
+    }
+
     /// Adds what another one has.
     pub fn unite(&mut self, other: Self) {
         for (name, resource) in other.resources {
@@ -150,6 +177,7 @@ impl LockFile {
             for statement in resource.statements {
                 known.add(statement);
             }
+            known.requests.extend(resource.requests);
         }
         self.egress.extend(other.egress);
     }
@@ -213,19 +241,39 @@ fn resource(
         Some(node) => words(node, problems).map(|tables| (Some(node), tables)),
         None => Some((None, BTreeSet::new())),
     };
-    let nodes = fields.required("statements", problems).and_then(|node| node.list(problems));
-    fields.finish(&["tables", "statements"], problems);
-    let nodes = nodes?;
+    let (statements, requests) = (fields.optional("statements"), fields.optional("requests"));
+    fields.finish(&["tables", "statements", "requests"], problems);
+    if statements.is_none() && requests.is_none() {
+        node.problem(problems, "expected `statements`, or `requests` to an HTTP API");
+        return None;
+    }
     let mut found = LockedResource::default();
     let mut right = true;
-    for node in nodes {
-        let Some(statement) = statement(node, check, problems) else {
-            right = false;
-            continue;
-        };
-        if !found.add(statement) {
-            node.problem(problems, "the same statement with the same effects stands above, too");
-            right = false;
+    if let Some(node) = statements {
+        for node in node.list(problems)? {
+            let Some(statement) = statement(node, check, problems) else {
+                right = false;
+                continue;
+            };
+            if !found.add(statement) {
+                node.problem(
+                    problems,
+                    "the same statement with the same effects stands above, too",
+                );
+                right = false;
+            }
+        }
+    }
+    if let Some(node) = requests {
+        for node in node.list(problems)? {
+            let Some(request) = node.parsed(problems) else {
+                right = false;
+                continue;
+            };
+            if !found.add_request(request) {
+                node.problem(problems, "the same request stands above, too");
+                right = false;
+            }
         }
     }
     let (at, tables) = tables?;

@@ -45,7 +45,7 @@ masks:
 ";
 
 /// A request: methods and URL, and a header that is there if there is one.
-fn request(methods: &[&str], url: &str, header: Option<&str>) -> Operation {
+pub(super) fn request(methods: &[&str], url: &str, header: Option<&str>) -> Operation {
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let pair = |text: &str| text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()));
     let request = HttpRequest {
@@ -186,10 +186,6 @@ fn what_nobody_would_do_does_not_load() {
         (
             "rules: [{ name: r, http: { paths: /a }, sql: { effects: read }, decide: allow }]",
             "both `sql` and `http`",
-        ),
-        (
-            "lock: report\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",
-            "a lock lists statements",
         ),
         (
             "budgets: { rows_per_session: 5 }\nrules: [{ name: r, http: { paths: /a }, decide: allow }]",

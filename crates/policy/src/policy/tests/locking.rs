@@ -76,6 +76,50 @@ fn what_is_listed_goes_on_and_what_is_not_is_up_to_the_lock() {
 }
 
 #[test]
+fn a_request_is_listed_by_its_line_and_fail_closed_by_nothing_else() {
+    let rules = "policy: p\nrules: [{ name: all, http: { paths: /** }, decide: allow }]\n";
+    let lock = "lock: guard-lock/1\nresources:\n  orders:\n    requests: ['GET /a/*?page', 'POST query viewer /g']\n";
+    let source = |name: &str| Ok(LockText { file: name.to_owned(), text: lock.to_owned() });
+    let policy =
+        Policy::parse_with_lock("p.yaml", &format!("{rules}lock: block\n"), &source, None).unwrap();
+    let asks = |method: &str, text: &str| {
+        let path = text.split_once(" /").unwrap().1.split('?').next().unwrap();
+        let operation = http::request(&[method], &format!("/{path}"), None);
+        Operation { text: guard_core::Sensitive::new(text.into()), ..operation }
+    };
+    for (method, text, expected) in [
+        ("GET", "GET /a/b?page=2", "allow all"),
+        ("GET", "GET /a/b", "block lock"),
+        ("GET", "GET /a/b?page=2&all=1", "block lock"),
+        ("GET", "GET /a/b/c?page=2", "block lock"),
+        ("POST", "POST query viewer /g", "allow all"),
+        ("POST", "POST mutation purge /g", "block lock"),
+        ("POST", "POST /g", "block lock"),
+    ] {
+        assert_eq!(brief(&policy, &asks(method, text)), expected, "{text}");
+    }
+    // What some server could take for something else is in no lock, whatever its line says.
+    let unsure = asks("POST", "POST query viewer /g");
+    let mut request = guard_core::http::HttpRequest::clone(unsure.request.as_ref().unwrap());
+    request.graphql = Some(guard_core::http::GraphqlRequest::UNKNOWN);
+    let unsure = Operation { request: Some(std::sync::Arc::new(request)), ..unsure };
+    assert_eq!(brief(&policy, &unsure), "block lock");
+    for (requests, problem) in [
+        ("[]", "the list is empty"),
+        ("['GET a']", "is no request of a lock"),
+        ("['GET /a?b=1']", "is no request of a lock"),
+        ("['GET /a*']", "it stands for one whole segment"),
+        ("['GET /a', 'GET /a']", "the same request stands above, too"),
+    ] {
+        let lock = format!("lock: guard-lock/1\nresources: {{ orders: {{ requests: {requests} }} }}\n");
+        let found = LockFile::parse("l", &lock, None).unwrap_err().to_string();
+        assert!(found.contains(problem), "{requests}: {found}");
+    }
+    let found = LockFile::parse("l", "lock: guard-lock/1\nresources: { orders: {} }\n", None);
+    assert!(found.unwrap_err().to_string().contains("expected `statements`, or `requests`"));
+}
+
+#[test]
 fn the_same_fingerprint_with_other_effects_or_other_columns_is_not_listed() {
     let policy = locked("unlisted: block");
     let mut shadowed = listed();
