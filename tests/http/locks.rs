@@ -65,11 +65,13 @@ fn what_is_new_is_told_and_a_person_may_write_a_pattern() {
     let said = api.run("get \"$GUARD_API_URL/v1/reports/monthly/eu\"\n").ok().text();
     assert!(said.contains("HTTP/1.1 200"), "{said}");
     assert_eq!(api.stage.report().unwrap()["counts"]["unlisted"], 1);
-    let diff = |code| api.stage.tool(&["lock", "diff", &lock(&api), &newest(&api)]).unwrap().code(code);
+    let diff =
+        |code| api.stage.tool(&["lock", "diff", &lock(&api), &newest(&api)]).unwrap().code(code);
     let words = diff(1).text();
     assert!(words.contains("+ new request: GET /v1/reports/monthly/eu"), "{words}");
     let text = fs::read_to_string(lock(&api)).unwrap();
-    let mine = text.replace("    - POST /v1/orders?dry\n", "    - GET /v1/reports/monthly/{region}\n");
+    let mine =
+        text.replace("    - POST /v1/orders?dry\n", "    - GET /v1/reports/monthly/{region}\n");
     assert_ne!(text, mine);
     fs::write(lock(&api), mine.replace("    - GET /v1/orders/*?page&size\n", "")).unwrap();
     assert_eq!(diff(0).text(), "the same as the lock");

@@ -17,6 +17,7 @@ mod lent;
 mod locks;
 mod masks;
 mod named;
+mod replay;
 mod servers;
 mod sockets;
 mod two;

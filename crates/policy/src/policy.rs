@@ -250,6 +250,12 @@ impl Policy {
         patterns.any(|pattern| pattern.looks_into(request))
     }
 
+    /// Whether a rule that may be about a request looks at more of it than method, path and query.
+    pub fn looks_beyond_line(&self, request: &HttpRequest) -> bool {
+        let mut patterns = self.rules.iter().filter_map(|rule| rule.filter.http.as_ref());
+        patterns.any(|pattern| pattern.looks_beyond_line(request))
+    }
+
     /// What becomes of a credential that a client of an HTTP API sends itself.
     pub fn client_credentials(&self) -> ClientCredentials {
         self.client_credentials

@@ -96,10 +96,23 @@ impl RequestPattern {
             && self.graphql.as_ref().is_none_or(|it| it.may_match(request.graphql.as_ref()))
     }
 
+    /// Whether it may be about a request and looks at more of it than method, path and query.
+    pub fn looks_beyond_line(&self, request: &HttpRequest) -> bool {
+        let looks = !self.headers.is_empty()
+            || !self.body.is_empty()
+            || self.graphql.is_some()
+            || self.operations.is_some();
+        looks && self.is_near(request)
+    }
+
     /// Whether it looks into the body of requests like this one, whose body was not looked at yet.
     pub fn looks_into(&self, request: &HttpRequest) -> bool {
-        (!self.body.is_empty() || self.graphql.is_some())
-            && request.methods.iter().any(|method| self.methods.contains(method))
+        (!self.body.is_empty() || self.graphql.is_some()) && self.is_near(request)
+    }
+
+    /// Whether methods and path could be those of a request.
+    fn is_near(&self, request: &HttpRequest) -> bool {
+        request.methods.iter().any(|method| self.methods.contains(method))
             && self.paths.iter().any(|path| path.may_match(&request.path))
     }
 }

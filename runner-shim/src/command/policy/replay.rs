@@ -28,6 +28,8 @@ expected. No server and no catalog is needed. What records do not say is not jud
   - masks: only columns that were masked then are known as columns of a result; of an operation that touches a
     table with other masked columns, the new policy may hide more, or refuse it because it cannot
   - rows: where a rule asks for them and no estimate was recorded, the operation is judged as one without
+  - requests to HTTP APIs: records have method, path and query; where a rule that may be about a request looks at headers, its body,
+    GraphQL or operations of a document, it is not judged again
   - budgets are not replayed; refusals by budgets, or because a session was over, do not count as refusals
 Records are read as they are; `guard audit verify` checks them.
 
@@ -88,6 +90,7 @@ pub(super) fn main(args: &Args) -> Result<u8, Unusable> {
             "unknown": {
                 "masks": replay.unknown_masks(),
                 "rows": replay.unknown_rows(),
+                "requests": replay.unknown_requests(),
                 "unreadable": replay.problems,
             },
         }))?;
@@ -131,10 +134,17 @@ fn shown(replay: &Replay<'_>, changes: &[&Change], under: &PolicyName, file: &st
         text.push_str(&format!("{}\n", paint.bad(&line)));
     }
     let (masks, rows) = (replay.unknown_masks(), replay.unknown_rows());
+    let requests = replay.unknown_requests();
     if masks > 0 {
         text.push_str(&format!(
             "not known: {} on tables with masked columns, of which the records do not say which columns came back\n",
             count(masks, "operation")
+        ));
+    }
+    if requests > 0 {
+        text.push_str(&format!(
+            "not known: {} about which rules look at headers, bodies or operations of a document, which no record has\n",
+            count(requests, "request")
         ));
     }
     if rows > 0 {

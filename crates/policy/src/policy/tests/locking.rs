@@ -111,7 +111,8 @@ fn a_request_is_listed_by_its_line_and_fail_closed_by_nothing_else() {
         ("['GET /a*']", "it stands for one whole segment"),
         ("['GET /a', 'GET /a']", "the same request stands above, too"),
     ] {
-        let lock = format!("lock: guard-lock/1\nresources: {{ orders: {{ requests: {requests} }} }}\n");
+        let lock =
+            format!("lock: guard-lock/1\nresources: {{ orders: {{ requests: {requests} }} }}\n");
         let found = LockFile::parse("l", &lock, None).unwrap_err().to_string();
         assert!(found.contains(problem), "{requests}: {found}");
     }

@@ -14,6 +14,7 @@ use guard_core::{
     Decision, DecisionKind, Digest, Flow, Operation, Output, Outputs, PolicyName, Protocol,
     ResourceKind, ResourceName, RuleId, Ruling, SessionView, Source,
 };
+use guard_engine::describe;
 use guard_policy::Policy;
 
 use crate::command::audit::folder::Runs;
@@ -55,6 +56,7 @@ pub(super) struct Change {
     pub(super) first_in: String,
     unknown_masks: bool,
     unknown_rows: bool,
+    unknown_request: bool,
 }
 
 /// By what operations are told apart.
@@ -139,19 +141,13 @@ impl<'a> Replay<'a> {
             resource: told.resource.clone(),
             until: grant.grant.until,
         };
-        match grant.kind {
-            ResourceKind::Postgres => {}
-            // What rules may look at of a request is not all in the record.
-            ResourceKind::Http => {
-                let problem =
-                    format!("{file}: requests to `{}` are not judged again", told.resource);
-                if !self.problems.contains(&problem) {
-                    self.problems.push(problem);
-                }
-                return;
-            }
-        }
-        let operation = rebuilt(told, statement);
+        let operation = match grant.kind {
+            ResourceKind::Postgres => rebuilt(told, statement),
+            ResourceKind::Http => request(told, statement),
+        };
+        // No record has headers and bodies.
+        let asked = operation.request.as_ref();
+        let unknown_request = asked.is_some_and(|asked| self.policy.looks_beyond_line(asked));
         let judge = |rows| self.policy.judge_told(&view, &operation, rows, told.details);
         let ruling = judge(statement.estimated_rows);
         let unknown_rows = statement.estimated_rows.is_none()
@@ -179,6 +175,7 @@ impl<'a> Replay<'a> {
             first_in: file.to_owned(),
             unknown_masks: masks_unknown(told, &ruling),
             unknown_rows,
+            unknown_request,
         });
         if went_on {
             change.went_on += 1;
@@ -192,8 +189,9 @@ impl<'a> Replay<'a> {
 
     /// What would be ruled otherwise: what went on and would be refused first, then by how often.
     pub(super) fn changes(&self) -> Vec<&Change> {
-        let mut changes: Vec<_> =
-            self.kinds.values().filter(|change| change.then.kind != change.now.kind).collect();
+        let differs = |change: &&Change| change.then.kind != change.now.kind;
+        let known = self.kinds.values().filter(|change| !change.unknown_request);
+        let mut changes: Vec<_> = known.filter(differs).collect();
         changes.sort_by_key(|change| {
             let broken = change.went_on > 0 && change.now.kind == DecisionKind::Block;
             (!broken, u64::MAX - change.went_on, change.fingerprint.to_string())
@@ -214,6 +212,11 @@ impl<'a> Replay<'a> {
     /// Operations of which the proposed policy may hide more than is known.
     pub(super) fn unknown_masks(&self) -> usize {
         self.kinds.values().filter(|change| change.unknown_masks).count()
+    }
+
+    /// Requests about which rules look at headers or bodies, which are in no record, or at a document.
+    pub(super) fn unknown_requests(&self) -> usize {
+        self.kinds.values().filter(|change| change.unknown_request).count()
     }
 
     /// Operations whose ruling depends on an estimate that was not recorded.
@@ -244,6 +247,22 @@ fn rebuilt(told: &ToldOperation, statement: &ToldStatement) -> Operation {
         request: None,
         text: guard_core::Sensitive::new(statement.text().clone()),
         fingerprint: told.fingerprint,
+    }
+}
+
+/// A request as far as a record tells it: method, path and query.
+fn request(told: &ToldOperation, statement: &ToldStatement) -> Operation {
+    let operation = Operation { protocol: Protocol::Http, ..rebuilt(told, statement) };
+    let Some((asks, target)) = statement.text().split_once(" /") else { return operation };
+    let mut words = asks.split(' ');
+    let method = words.next().unwrap_or_default();
+    let meant = words.next().and_then(|word| word.strip_prefix('(')?.strip_suffix(')'));
+    let meant = meant.map(|method| ("x-http-method-override".to_owned(), method.to_owned()));
+    let headers: Vec<_> = meant.into_iter().collect();
+    match describe(&format!("{method} /{target}"), &headers, "", None) {
+        Ok(described) => Operation { request: described.request.clone(), ..operation },
+        // It was refused before it was one.
+        Err(_) => operation,
     }
 }
 
