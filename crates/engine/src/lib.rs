@@ -23,7 +23,8 @@ pub mod tunnel;
 
 pub use guard_protocols::http::{NoRequest, describe};
 pub use guard_protocols::{
-    Arrival, ClientAuth, ClientIo, MASKED_ADDRESS, TurnedAway, alarm, places, secret_at, turn_away,
+    Arrival, BEGINNING, Beginnings, ClientAuth, ClientIo, MASKED_ADDRESS, TurnedAway, alarm,
+    places, secret_at, turn_away,
 };
 pub use pipe::carry;
 pub use tls::{TlsError, install_crypto_provider, java::java_store, system_authorities};

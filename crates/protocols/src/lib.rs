@@ -5,6 +5,7 @@
 //! a policy, a socket address or a broker: what it needs comes through [`Resource`].
 
 pub mod alarm;
+mod beginnings;
 pub mod http;
 pub mod postgres;
 mod tls;
@@ -25,6 +26,7 @@ pub mod fuzz {
     };
 }
 
+pub use beginnings::{BEGINNING, Beginnings};
 pub use postgres::{MASKED_ADDRESS, places, secret_at};
 
 use std::{io, sync::Arc};

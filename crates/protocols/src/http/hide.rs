@@ -8,7 +8,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
@@ -17,17 +16,19 @@ use bytes::Bytes;
 use guard_core::Secret;
 use memchr::memchr3;
 
+use crate::beginnings::{self, BEGINNING, Beginnings};
+
 /// What stands in the place of each byte.
 const HIDDEN: u8 = b'*';
 
 /// A part of it that is shorter is found everywhere.
-const SHORTEST: usize = 4;
+const SHORTEST: usize = BEGINNING;
 
 /// Texts that do not leave.
 pub(super) struct Hidden {
     texts: Vec<Vec<u8>>,
-    /// Finds their first [`SHORTEST`] bytes, unescaped.
-    begins: Option<AhoCorasick>,
+    /// Finds where they begin, unescaped.
+    begins: Beginnings,
     /// With which bytes one of them begins.
     own: [bool; 256],
     /// With which two bytes one of them begins, a bit a pair.
@@ -60,8 +61,7 @@ impl Hidden {
         }
         texts.sort();
         texts.dedup();
-        let beginnings = texts.iter().filter_map(|text| text.first_chunk::<SHORTEST>());
-        let begins = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(beginnings);
+        let begins = Beginnings::new(texts.iter().map(Vec::as_slice));
         let (mut own, mut pairs) = ([false; 256], Box::new([0; PAIRS]));
         for text in &texts {
             let [one, two, ..] = text.as_slice() else { continue };
@@ -73,8 +73,7 @@ impl Hidden {
                 *place |= bit;
             }
         }
-        // There are too few for that to fail; without it each place is looked at.
-        Self { begins: begins.ok(), texts, own, pairs }
+        Self { texts, begins, own, pairs }
     }
 
     /// Hides them in the next piece of a text, of which `held` is what was kept back. Gives what may go on, and how many there were.
@@ -179,49 +178,34 @@ struct Found {
 
 /// The places at which a text may begin, in order.
 struct Places<'a> {
-    hidden: &'a Hidden,
+    /// Those at which the beginning of one stands unescaped.
+    plain: beginnings::Places<'a>,
     bytes: &'a [u8],
-    /// The next at which the beginning of one stands unescaped.
-    plain: usize,
     /// The next at which an escape begins.
     escape: usize,
 }
 
 impl<'a> Places<'a> {
     fn new(hidden: &'a Hidden, bytes: &'a [u8]) -> Self {
-        let mut places = Self { hidden, bytes, plain: 0, escape: 0 };
-        places.plain = places.plain_from(0);
-        places.escape = places.escape_from(0);
-        places
+        Self { plain: hidden.begins.places(bytes), bytes, escape: escape_from(bytes, 0) }
     }
 
     /// The first one from here on; each place up to the one that is asked for was looked at.
     fn next(&mut self, at: usize) -> Option<usize> {
-        if self.plain < at {
-            self.plain = self.plain_from(at);
-        }
         if self.escape < at {
-            self.escape = self.escape_from(at);
+            self.escape = escape_from(self.bytes, at);
         }
         // An escape may be the first of its characters, or behind some that are too few to be searched for; so may the end.
         let before = |place: usize| at.max(place.saturating_sub(SHORTEST - 1));
-        let place = self.plain.min(before(self.escape)).min(before(self.bytes.len()));
+        let place = self.plain.next(at).min(before(self.escape)).min(before(self.bytes.len()));
         (place < self.bytes.len()).then_some(place)
     }
+}
 
-    fn plain_from(&self, at: usize) -> usize {
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        match &self.hidden.begins {
-            Some(begins) => begins.find(rest).map_or(self.bytes.len(), |found| at + found.start()),
-            None => at,
-        }
-    }
-
-    fn escape_from(&self, at: usize) -> usize {
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        let [backslash, percent, ampersand] = ESCAPES;
-        memchr3(backslash, percent, ampersand, rest).map_or(self.bytes.len(), |found| at + found)
-    }
+fn escape_from(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let [backslash, percent, ampersand] = ESCAPES;
+    memchr3(backslash, percent, ampersand, rest).map_or(bytes.len(), |found| at + found)
 }
 
 fn starred(mut text: Vec<u8>, places: &[Range<usize>]) -> Vec<u8> {

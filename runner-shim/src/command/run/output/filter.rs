@@ -21,11 +21,21 @@ pub(super) struct Filter {
     /// The rest of a token that was too long to be waited for is left out.
     in_token: bool,
     hidden: u64,
+    /// What is written next: kept for its room.
+    out: Vec<u8>,
 }
 
 impl Filter {
     pub(super) fn new(patterns: Arc<Patterns>, values: Values) -> Self {
-        Self { patterns, values, held: Vec::new(), before: 0, in_token: false, hidden: 0 }
+        Self {
+            patterns,
+            values,
+            held: Vec::new(),
+            before: 0,
+            in_token: false,
+            hidden: 0,
+            out: Vec::new(),
+        }
     }
 
     /// Looks for others from now on.
@@ -96,20 +106,26 @@ impl Filter {
             *end == text.len() && text.get(*start).is_some_and(u8::is_ascii_alphabetic)
         });
         looks.extend(self.values.found(text));
+        self.out.clear();
         for (start, end) in merged(self.patterns.found(text), looks) {
             if start >= until {
                 break;
             }
-            to.write_all(text.get(at..start).unwrap_or_default())?;
-            to.write_all(HIDDEN)?;
+            self.out.extend_from_slice(text.get(at..start).unwrap_or_default());
+            self.out.extend_from_slice(HIDDEN);
             self.hidden += 1;
             at = end;
         }
-        self.in_token = ends_in_token && at == text.len();
-        if at < until {
-            to.write_all(text.get(at..until).unwrap_or_default())?;
-            at = until;
+        let rest = text.get(at..until).unwrap_or_default();
+        // Many pieces are written at once; a text without any goes on uncopied.
+        if self.out.is_empty() {
+            to.write_all(rest)?;
+        } else {
+            self.out.extend_from_slice(rest);
+            to.write_all(&self.out)?;
         }
+        self.in_token = ends_in_token && at == text.len();
+        at = at.max(until);
         if let Some(last) = at.checked_sub(1).and_then(|last| text.get(last)) {
             self.before = *last;
         }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use guard_engine::secret_at;
 
 /// How such secrets begin. What only begins so is none.
@@ -29,9 +29,11 @@ const END: &[u8] = b"-----END ";
 /// So much of one is waited for: what is no secret by then is let go. The rest of a token that is one is left out as it comes.
 const LONGEST: usize = 16 << 10;
 
-/// Finds these.
-static BEGINS: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| AhoCorasick::new(BEGINNINGS.iter().chain([&PEM])).ok());
+/// Finds these. For matches of the kind that is made without being asked for, the crate has no search with vectors.
+static BEGINS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let beginnings = BEGINNINGS.iter().chain([&PEM]);
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(beginnings).ok()
+});
 
 /// Where secrets are, in their order, none within another. `before` is the byte in front of the text.
 pub(super) fn found(text: &[u8], before: u8) -> Vec<(usize, usize)> {

@@ -1,12 +1,12 @@
 //! The forms in which a secret shows itself: plain, base64 at each of its three places, percent-encoded, in JSON, in hex.
 
-use std::{collections::BTreeSet, sync::OnceLock};
+use std::{collections::BTreeSet, iter, sync::OnceLock};
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use guard_engine::{BEGINNING, Beginnings};
 
 /// Shorter values are found everywhere.
 const SHORTEST: usize = 8;
@@ -16,9 +16,10 @@ const LONGEST: usize = 4096;
 /// What is looked for.
 #[derive(Debug)]
 pub(super) struct Patterns {
+    /// In order.
     texts: Vec<Vec<u8>>,
     /// Made when something is looked at: a command that says nothing does not pay for it.
-    automaton: OnceLock<Option<AhoCorasick>>,
+    begins: OnceLock<Beginnings>,
     /// Length of the longest.
     longest: usize,
     /// By their first byte, where the texts are that begin with it.
@@ -44,26 +45,36 @@ impl Patterns {
                 *place = true;
             }
         }
-        Self { texts, automaton: OnceLock::new(), longest, first }
-    }
-
-    fn automaton(&self) -> Option<&AhoCorasick> {
-        let make = || {
-            (!self.texts.is_empty())
-                .then(|| {
-                    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&self.texts)
-                })
-                // Too large: it would take hundreds of thousands of secrets.
-                .and_then(Result::ok)
-        };
-        self.automaton.get_or_init(make).as_ref()
+        Self { texts, begins: OnceLock::new(), longest, first }
     }
 
     /// Where patterns are: the leftmost, and of those that begin there the longest.
     pub(super) fn found<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let found =
-            self.automaton().into_iter().flat_map(move |automaton| automaton.find_iter(text));
-        found.map(|found| (found.start(), found.end()))
+        let begins =
+            self.begins.get_or_init(|| Beginnings::new(self.texts.iter().map(Vec::as_slice)));
+        let mut places = begins.places(text);
+        let mut at = 0;
+        iter::from_fn(move || {
+            loop {
+                let start = places.next(at);
+                let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
+                at = start + 1;
+                if let Some(length) = self.at(rest) {
+                    at = start + length;
+                    return Some((start, at));
+                }
+            }
+        })
+    }
+
+    /// How long the longest pattern is that a text begins with.
+    fn at(&self, text: &[u8]) -> Option<usize> {
+        let ordered = self.texts.partition_point(|it| it.as_slice() <= text);
+        let beginning = text.get(..BEGINNING)?;
+        // A longer one that the text begins with comes behind a shorter one in their order.
+        let before = self.texts.get(..ordered)?.iter().rev();
+        let mut near = before.take_while(|it| it.starts_with(beginning));
+        near.find(|it| text.starts_with(it)).map(Vec::len)
     }
 
     /// Where the first pattern may have begun that goes on behind the end of the text; the text's length if none has.
