@@ -29,8 +29,7 @@ pub(crate) fn hide(
     }
     let keys_of_accounts =
         detectors.has(Detector::CloudKey) && memmem::find(value, b"service_account").is_some();
-    let search =
-        Search { detectors, private_keys: detectors.has(Detector::PrivateKey) || keys_of_accounts };
+    let search = Search::new(detectors, detectors.has(Detector::PrivateKey) || keys_of_accounts);
     let mut at = 0;
     while let Some((detector, start, end)) = search.next(value, at) {
         let digits = numbers && matches!(detector, Detector::Card | Detector::Ssn);
@@ -52,7 +51,7 @@ pub(crate) fn hide(
 /// other private keys.
 pub fn places(detectors: Detectors, text: &[u8]) -> Vec<(usize, usize)> {
     let mut places = if detectors.has(Detector::Email) { addresses(text) } else { Vec::new() };
-    let search = Search { detectors, private_keys: detectors.has(Detector::PrivateKey) };
+    let search = Search::new(detectors, detectors.has(Detector::PrivateKey));
     let mut at = 0;
     while let Some((_, start, end)) = search.next(text, at) {
         places.push((start, end));
@@ -65,7 +64,7 @@ pub fn places(detectors: Detectors, text: &[u8]) -> Vec<(usize, usize)> {
 /// token. What stands before it is not looked at.
 pub fn secret_at(value: &[u8], start: usize) -> Option<usize> {
     let secrets = [Detector::PrivateKey, Detector::CloudKey, Detector::Jwt];
-    let search = Search { detectors: secrets.into_iter().collect(), private_keys: true };
+    let search = Search::new(secrets.into_iter().collect(), true);
     search.at(value, start).map(|(_, end)| end)
 }
 
@@ -189,9 +188,46 @@ fn fill(part: &mut [u8]) {
 struct Search {
     detectors: Detectors,
     private_keys: bool,
+    /// How what is looked for may begin.
+    kinds: u8,
+}
+
+// How values begin, a bit each.
+const NUMBER: u8 = 1;
+const CAPITAL: u8 = 1 << 1;
+const KEY: u8 = 1 << 2;
+const TOKEN: u8 = 1 << 3;
+const DASH: u8 = 1 << 4;
+/// Not how a value begins, but what a backslash makes another character of.
+const ESCAPED: u8 = 1 << 5;
+
+/// What a byte can be the beginning of.
+const fn kinds(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => NUMBER,
+        b'A' | b'S' => CAPITAL | KEY,
+        b'B'..=b'Z' => CAPITAL,
+        b'e' => TOKEN,
+        b'g' | b'x' => KEY,
+        b'-' => DASH,
+        b'b' | b'f' | b'n' | b'r' | b't' | b'u' => ESCAPED,
+        _ => 0,
+    }
 }
 
 impl Search {
+    fn new(detectors: Detectors, private_keys: bool) -> Self {
+        let kinds = [
+            (detectors.has(Detector::Card) || detectors.has(Detector::Ssn), NUMBER),
+            (detectors.has(Detector::Iban), CAPITAL),
+            (detectors.has(Detector::CloudKey), KEY),
+            (detectors.has(Detector::Jwt), TOKEN),
+            (private_keys, DASH),
+        ];
+        let kinds = kinds.iter().filter(|(has, _)| *has).fold(0, |kinds, (_, kind)| kinds | kind);
+        Self { detectors, private_keys, kinds }
+    }
+
     /// What is found first from a place on: where it starts and ends.
     fn next(&self, value: &[u8], from: usize) -> Option<(Detector, usize, usize)> {
         let mut at = from;
@@ -206,17 +242,14 @@ impl Search {
 
     /// The next place where something could start.
     fn candidate(&self, value: &[u8], from: usize) -> Option<usize> {
-        let rest = value.get(from..)?;
-        // Letters, too, whatever is looked for: one behind a backslash may be an escape with a value behind it.
-        let starts = |(place, byte): (usize, &u8)| match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => !is_word(before(value, from + place)),
-            b'-' => self.private_keys && before(value, from + place) != b'-',
-            _ => false,
+        let mut last = before(value, from);
+        let mut starts = |byte: &u8| {
+            let (kinds, before) = (kinds(*byte), std::mem::replace(&mut last, *byte));
+            let alone = if *byte == b'-' { before != b'-' } else { !is_word(before) };
+            // One behind a backslash may be an escape, and a value behind it.
+            alone && (kinds & self.kinds != 0 || before == b'\\' && kinds & ESCAPED != 0)
         };
-        rest.iter()
-            .enumerate()
-            .find(|(place, byte)| starts((*place, *byte)))
-            .map(|(at, _)| from + at)
+        value.get(from..)?.iter().position(&mut starts).map(|place| from + place)
     }
 
     /// What starts there, and where it ends.
