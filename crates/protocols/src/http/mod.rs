@@ -5,7 +5,8 @@
 //! 1. [`begun`]: which version of HTTP a client speaks; [`serve`]: its connection. [`wire`]: what it sends in HTTP/1.1, read strictly,
 //!    so that hyper gets nothing else; [`two`]: its streams in HTTP/2. From here on there are requests, whatever they came in.
 //! 2. [`head`]: which headers go on, and where the body ends, so that nobody behind reads another request than guard.
-//! 3. [`target`]: the one path and query that a target stands for. What is matched is what is sent.
+//! 3. [`target`]: the one path and query that a target stands for, asked of the resource by one of its names ([`named`]). What is
+//!    matched is what is sent.
 //! 4. [`matching`]: the request as rules look at it, with methods that are meant besides the one that was sent; [`operation`]: what
 //!    the gate is asked. Where a rule looks into bodies, [`content`] says what one could be taken for.
 //! 5. [`exchange`]: judged, sent to the resource ([`upstream`]) with its credential ([`credential`]), and the answer passed on.
@@ -30,6 +31,7 @@ mod keep;
 mod looked_into;
 pub mod mask;
 pub mod matching;
+mod named;
 mod operation;
 mod refuse;
 mod rewrite;
@@ -61,6 +63,7 @@ use self::{
     begun::{Begun, Spoken},
     credential::Credentials,
     exchange::Connection,
+    named::Names,
     operation::Operations,
     refuse::Refusal,
     target::{Authority, Scheme},
@@ -97,8 +100,8 @@ pub struct HttpHandler {
 struct Shared {
     patience: Patience,
     resource: Arc<dyn Resource>,
-    /// The resource's own name.
-    authority: Authority,
+    /// The names that clients may call it by.
+    names: Names,
     /// The same as the header Host.
     host: HeaderValue,
     credentials: Credentials,
@@ -139,7 +142,8 @@ impl HttpHandler {
         let credentials = Credentials::new(send_as, scheme == Scheme::Https);
         let operations = Operations::default();
         let api = spec.api.as_ref().map(Api::new);
-        let shared = Shared { patience, authority, host, credentials, operations, api, resource };
+        let names = Names::new(&authority);
+        let shared = Shared { patience, names, host, credentials, operations, api, resource };
         Ok(Arc::new(Self { shared: Arc::new(shared) }))
     }
 

@@ -129,6 +129,15 @@ impl Authority {
         };
         Ok(Self { host: Host::new(host).map_err(|_| TargetError::Host)?, port })
     }
+
+    /// The one that a request's Host headers name.
+    pub(super) fn of(hosts: &[&[u8]], scheme: Scheme) -> Result<Self, TargetError> {
+        match hosts {
+            [] => Err(TargetError::NoHost),
+            [host] => Self::read(host, scheme),
+            [_, _, ..] => Err(TargetError::TwoHosts),
+        }
+    }
 }
 
 fn read_port(text: &str) -> Result<u16, TargetError> {
@@ -162,12 +171,17 @@ pub struct Target {
 impl Target {
     /// Reads the target of a request with its Host headers.
     pub fn read(target: &[u8], hosts: &[&[u8]], served: Served<'_>) -> Result<Self, TargetError> {
+        Self::read_of(target, Authority::of(hosts, served.scheme), served)
+    }
+
+    /// The same, of a Host header that was read.
+    pub(super) fn read_of(
+        target: &[u8],
+        host: Result<Authority, TargetError>,
+        served: Served<'_>,
+    ) -> Result<Self, TargetError> {
         check_bytes(target)?;
-        let host = match hosts {
-            [] => return Err(TargetError::NoHost),
-            [host] => Authority::read(host, served.scheme)?,
-            [_, _, ..] => return Err(TargetError::TwoHosts),
-        };
+        let host = host?;
         let rest = match target.first() {
             Some(b'/') => target,
             _ => absolute(target, &host, served.scheme)?,

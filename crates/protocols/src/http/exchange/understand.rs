@@ -16,7 +16,7 @@ use super::{
         matching::{self, Form, MatchError},
         operation,
         refuse::Refusal,
-        target::{Authority, Scheme, Served, Target, TargetError},
+        target::{Target, TargetError},
     },
     Asked, Connection, SMALLER, Understood, has_body,
 };
@@ -121,23 +121,10 @@ impl Connection {
         Ok(request)
     }
 
-    /// The one path and query that are asked for. Clients call the listener by where it is, or by the resource's own name.
+    /// The one path and query that are asked for.
     fn target(&self, target: &[u8], hosts: &[Vec<u8>]) -> Result<Target, TargetError> {
         let hosts: Vec<&[u8]> = hosts.iter().map(Vec::as_slice).collect();
-        let own = &self.shared.authority;
-        let mut authorities = vec![own.clone()];
-        if own.port == Scheme::Https.port() {
-            // A client that has TLS with guard leaves the port out, too.
-            authorities.push(Authority { port: Scheme::Http.port(), ..own.clone() });
-        }
-        if let [host] = hosts.as_slice()
-            && let Ok(host) = Authority::read(host, Scheme::Http)
-            && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(&&*host.host.to_string())
-        {
-            authorities.push(host);
-        }
-        let served = Served { scheme: Scheme::Http, authorities: &authorities };
-        Target::read(target, &hosts, served)
+        self.shared.names.target(target, &hosts)
     }
 
     /// Records the refusal of a request in whose body fields are masked, and cannot be.

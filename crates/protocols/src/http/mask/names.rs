@@ -31,6 +31,9 @@ impl NameMasks {
 
     /// What masks the values of a name.
     pub fn of(&self, name: &str) -> Option<Masking> {
+        if self.named.is_empty() {
+            return self.any;
+        }
         let found = plain(name);
         let named = self.named.iter().filter(|(name, _)| *name == found);
         named.fold(self.any, |mask, (_, other)| stricter(mask, Some(*other)))
