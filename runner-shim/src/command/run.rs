@@ -126,9 +126,11 @@ enum RunError {
     Finish(#[from] finish::FinishError),
 }
 
-/// Threads of the data path: half of the processors. The command and often its server need the others.
+/// Threads of the data path: half of the processors, as the command and often its server need the others, but not one alone, which a few
+/// busy connections fill.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.div_ceil(2).max(processors.min(2))
 }
 
 /// Runs the command.
