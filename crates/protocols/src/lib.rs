@@ -6,6 +6,8 @@
 
 pub mod alarm;
 mod beginnings;
+mod checks;
+mod detect;
 pub mod http;
 pub mod postgres;
 mod tls;
@@ -27,7 +29,8 @@ pub mod fuzz {
 }
 
 pub use beginnings::{BEGINNING, Beginnings};
-pub use postgres::{MASKED_ADDRESS, places, secret_at};
+pub use detect::{places, secret_at};
+pub use postgres::MASKED_ADDRESS;
 
 use std::{io, sync::Arc};
 

@@ -8,11 +8,12 @@ use guard_sql::{Statement, StatementRole};
 
 use super::{
     keep::Keep,
-    mask::{CopyMasker, detect::Found},
+    mask::CopyMasker,
     names::Ticket,
     results::{Columns, Rows},
     upstream::Own,
 };
+use crate::detect::Found;
 
 /// One message that the server will answer.
 pub(super) enum Expect {

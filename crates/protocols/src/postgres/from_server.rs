@@ -10,12 +10,12 @@ use super::{
     expect::{Change, Copy, Expect, Step, rows_of_tag},
     frame::{self, Broken, Fields, HEADER, Header, MAX_CONTROL, MAX_MASKED_ROW, Run},
     keep::Keep,
-    mask::{detect, errors},
+    mask::errors,
     refuse, results,
     results::{Described, Rows},
     session::Session,
 };
-use crate::ProtocolError;
+use crate::{ProtocolError, detect};
 
 /// As long as a part of a masked COPY's message is smaller it is waited for, so that the message stays one.
 const MAX_WHOLE_COPY_DATA: usize = 64 << 10;

@@ -80,10 +80,7 @@ use tokio::time::timeout;
 use understand::Understanding;
 use upstream::Upstream;
 
-pub use mask::{
-    detect::{places, secret_at},
-    hash::MASKED_ADDRESS,
-};
+pub use mask::hash::MASKED_ADDRESS;
 pub(crate) use turn_away::turn_away;
 
 use crate::{Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};

@@ -28,14 +28,13 @@ use super::{
     expect::{Copy, Expect},
     frame,
     likeness::Likeness,
-    mask::detect::Found,
     names::Known,
     refuse,
     startup::Client,
     upstream::{self, Upstream},
     waiting::{Holding, SharedBell},
 };
-use crate::{ClientIo, Closed, ProtocolError, alarm::Alarm};
+use crate::{ClientIo, Closed, ProtocolError, alarm::Alarm, detect::Found};
 
 /// How much is read at once, once a side has sent more than [`FIRST_CHUNK`] in one go.
 const CHUNK: usize = 64 << 10;

@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::Arc};
 use guard_core::{Detector, Detectors, Masking};
 
 use super::{MAX_KEY, MAX_VALUE, look::with_keys_of_accounts, names::NameMasks, value::Hider};
-use crate::postgres::mask::detect::{Found, hide};
+use crate::detect::{Found, hide};
 
 /// Rewrites one form.
 pub struct FormMasker {

@@ -8,7 +8,7 @@
 use guard_core::{Detector, Detectors};
 use memchr::{memchr, memchr3, memmem, memrchr};
 
-use crate::postgres::mask::detect::{Found, hide};
+use crate::detect::{Found, hide};
 
 /// Most that is held.
 pub(super) const WINDOW: usize = 64 << 10;

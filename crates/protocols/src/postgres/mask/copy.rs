@@ -5,8 +5,9 @@ use guard_sql::{CopyFormat, CopyOptions};
 
 use super::{
     Malformed, copy_binary::BinaryMasker, copy_csv::CsvMasker, copy_text::TextMasker,
-    detect::Found, value::ColumnMasker,
+    value::ColumnMasker,
 };
+use crate::detect::Found;
 
 /// Rewrites the data of one COPY: a stream of bytes, whose borders of messages mean nothing.
 ///

@@ -4,11 +4,11 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::{
     Malformed,
-    detect::Found,
     held::Held,
     types::Format,
     value::{ColumnMasker, Scratch},
 };
+use crate::detect::Found;
 
 /// Signature, flags, length of the extension. The server sets no flag and has no extension; another one is
 /// refused, because what it means is not known.

@@ -9,11 +9,11 @@ use memchr::{memchr2, memchr3};
 
 use super::{
     Malformed,
-    detect::Found,
     held::Held,
     types::Format,
     value::{ColumnMasker, Scratch},
 };
+use crate::detect::Found;
 
 pub(super) struct CsvMasker {
     columns: Vec<Option<ColumnMasker>>,

@@ -8,11 +8,11 @@ use memchr::{memchr, memchr3};
 
 use super::{
     Malformed,
-    detect::Found,
     held::{Held, tail},
     types::Format,
     value::{ColumnMasker, Scratch},
 };
+use crate::detect::Found;
 
 pub(super) struct TextMasker {
     columns: Vec<Option<ColumnMasker>>,

@@ -7,12 +7,10 @@
 //! Whatever does not look as the server writes it is [`Malformed`]: the connection ends then, and
 //! nothing more of it goes to the client.
 
-mod checks;
 mod copy;
 mod copy_binary;
 mod copy_csv;
 mod copy_text;
-pub(crate) mod detect;
 pub(crate) mod errors;
 pub(crate) mod fuzz;
 pub(crate) mod hash;

@@ -4,10 +4,10 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::{
     Malformed,
-    detect::Found,
     types::Format,
     value::{ColumnMasker, Scratch},
 };
+use crate::detect::Found;
 
 /// Rewrites the rows of one result.
 ///

@@ -6,12 +6,12 @@
 //! exist. A text with a character of no alphabet that is known here is hashed.
 
 use super::{
-    checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97},
     hash::{hash_text, hash_uuid, looks_like_address},
     key::MaskKey,
     permute::{Room, Symbol, permute_symbols},
     types::Format,
 };
+use crate::checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97};
 
 /// Says that a domain does not exist (RFC 2606, section 2).
 const NOWHERE: &[u8] = b".invalid";

@@ -6,7 +6,6 @@ use guard_core::{Detectors, Mask, Masking};
 
 use super::{
     MAX_DETECTED, MAX_VALUE,
-    detect::{self, Found},
     hash::{hash_integer, hash_text, hash_uuid},
     how::{Detected, How},
     key::{MaskKey, MaskKeys},
@@ -18,6 +17,7 @@ use super::{
     shape_numbers::{shape_double, shape_integer, shape_numeric, shape_single},
     types::{self, ColumnType, Format, Redacted, UserType},
 };
+use crate::detect::{self, Found};
 
 /// Hides the values of one column.
 #[derive(Clone)]

@@ -7,7 +7,7 @@
 use guard_core::{Detector, Detectors};
 use memchr::{memchr_iter, memmem};
 
-use super::checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97};
+use crate::checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97};
 
 /// How often each detector found something, in the order of [`Detector::ALL`].
 pub(crate) type Found = [u64; Detector::ALL.len()];
@@ -69,7 +69,7 @@ pub fn secret_at(value: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Whether a decimal is the number of a card.
-pub(super) fn is_card_number(detectors: Detectors, decimal: &[u8], found: &mut Found) -> bool {
+pub(crate) fn is_card_number(detectors: Detectors, decimal: &[u8], found: &mut Found) -> bool {
     let is_one = detectors.has(Detector::Card)
         && CARD_DIGITS.contains(&decimal.len())
         && decimal.iter().all(u8::is_ascii_digit)
