@@ -114,6 +114,21 @@ impl Api {
         Self::serving_tls(dir, command, &pem, policy, change)
     }
 
+    /// A service of gRPC without TLS.
+    pub(crate) fn with_plain_calls(
+        policy: &str,
+        change: impl FnOnce(guard_tests::Builder) -> guard_tests::Builder,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = python_script("http/calls.py").unwrap();
+        command.arg("serve");
+        let url = |port: &str| format!("http://127.0.0.1:{port}");
+        let with = |stage: guard_tests::Builder, url: &str| {
+            change(stage.api(url, "send_as: bearer", TOKEN))
+        };
+        Self::serving(dir, command, url, policy, with)
+    }
+
     /// A server of WebSockets.
     pub(crate) fn with_sockets(policy: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();

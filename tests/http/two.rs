@@ -126,8 +126,13 @@ rules:
 
 #[test]
 fn calls_of_grpc_stream_both_ways_and_are_judged_by_their_path() {
-    for place in [EnforceAt::Gateway, EnforceAt::Shim] {
-        let api = Api::with_calls(CALLS, |stage| stage.enforce_at(place));
+    let starts: [fn() -> Api; 3] = [
+        || Api::with_calls(CALLS, |stage| stage.enforce_at(EnforceAt::Gateway)),
+        || Api::with_calls(CALLS, |stage| stage.enforce_at(EnforceAt::Shim)),
+        || Api::with_plain_calls(CALLS, |stage| stage.enforce_at(EnforceAt::Shim)),
+    ];
+    for start in starts {
+        let api = start();
         let mut client = python_script("http/calls.py").unwrap();
         let program = client.get_program().to_owned();
         let file = client.get_args().next().unwrap().to_owned();

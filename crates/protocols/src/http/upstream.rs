@@ -1,7 +1,7 @@
 //! The connections to the real server, for one client. What is sent there was permitted.
 //!
 //! The client's requests do not wait for each other: a server that speaks HTTP/2 gets them over one connection, another one over as many as
-//! are under way at once.
+//! are under way at once. Without TLS nothing tells what a server speaks: it is HTTP/1.1, but for calls of gRPC, which are in HTTP/2 or none.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +16,7 @@ use hyper::{
     Request, Response, Uri,
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
-    header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE},
+    header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TE, UPGRADE},
     http::uri::Scheme,
 };
 use hyper_util::rt::TokioIo;
@@ -27,6 +27,7 @@ use super::{
     head::{MAX_FIELDS, MAX_HEAD},
     tasks::Tasks,
     two,
+    verb::is_grpc_type,
 };
 use crate::{ClientIo, ProtocolError, Resource, tls};
 
@@ -132,10 +133,12 @@ impl Upstream {
         resource: &dyn Resource,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, ProtocolError> {
+        let needed = needed(resource, &request);
         let mut tries = 1;
         loop {
-            let (mut sender, is_new) = self.sender(resource).await?;
-            let mut error = match sender.send(self.fitting(request, &sender)?).await {
+            let (mut sender, is_new) = self.sender(resource, needed).await?;
+            let fitting = self.fitting(resource, request, &sender)?;
+            let mut error = match sender.send(fitting).await {
                 Ok(answer) => {
                     self.keep(sender);
                     return Ok(answer);
@@ -166,13 +169,14 @@ impl Upstream {
             one_builder().handshake(TokioIo::new(stream)).await.map_err(broken)?;
         self.tasks.spawn(async move { drop(connection.with_upgrades().await) });
         let mut sender = Sender::One(sender);
-        let request = self.fitting(request, &sender)?;
+        let request = self.fitting(resource, request, &sender)?;
         sender.send(request).await.map_err(|error| broken(error.into_error()))
     }
 
     /// A request as it is written in the version of a connection.
     fn fitting(
         &self,
+        resource: &dyn Resource,
         mut request: Request<Outgoing>,
         sender: &Sender,
     ) -> Result<Request<Outgoing>, ProtocolError> {
@@ -191,7 +195,11 @@ impl Upstream {
                 }
             }
             Sender::Two(_) => {
-                let uri = Uri::builder().scheme(Scheme::HTTPS).authority(self.host.as_bytes());
+                let scheme = match resource.spec().tls {
+                    TlsMode::VerifyFull => Scheme::HTTPS,
+                    TlsMode::Disable => Scheme::HTTP,
+                };
+                let uri = Uri::builder().scheme(scheme).authority(self.host.as_bytes());
                 *request.uri_mut() = uri.path_and_query(path).build().map_err(|_| unfit())?;
                 request.headers_mut().remove(HOST);
                 request.headers_mut().remove(CONNECTION);
@@ -203,28 +211,32 @@ impl Upstream {
     // === connections ===
 
     /// A connection that is free, and whether it was opened for this.
-    async fn sender(&self, resource: &dyn Resource) -> Result<(Sender, bool), ProtocolError> {
-        if let Some(sender) = self.free().await {
+    async fn sender(
+        &self,
+        resource: &dyn Resource,
+        needed: Option<Spoken>,
+    ) -> Result<(Sender, bool), ProtocolError> {
+        if let Some(sender) = self.free(needed).await {
             return Ok((sender, false));
         }
-        let spoken = self.open().spoken;
+        let spoken = needed.or(self.open().spoken);
         let opening = match spoken {
             Some(Spoken::One) => None,
             Some(Spoken::Two) | None => Some(self.opening.lock().await),
         };
         // Somebody else may have opened it meanwhile.
         if opening.is_some()
-            && let Some(sender) = self.free().await
+            && let Some(sender) = self.free(needed).await
         {
             return Ok((sender, false));
         }
-        let sender = self.connect(resource).await?;
+        let sender = self.connect(resource, needed).await?;
         Ok((sender, true))
     }
 
-    async fn free(&self) -> Option<Sender> {
+    async fn free(&self, needed: Option<Spoken>) -> Option<Sender> {
         loop {
-            let taken = self.open().take(self.order)?;
+            let taken = self.open().take(self.order, needed)?;
             match taken {
                 Sender::Two(sender) => return Some(Sender::Two(sender)),
                 Sender::One(mut sender) => {
@@ -256,8 +268,13 @@ impl Upstream {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self, resource: &dyn Resource) -> Result<Sender, ProtocolError> {
-        let (stream, spoken) = reach(resource, &[two::ALPN, ALPN_ONE]).await?;
+    async fn connect(
+        &self,
+        resource: &dyn Resource,
+        needed: Option<Spoken>,
+    ) -> Result<Sender, ProtocolError> {
+        let (stream, told) = reach(resource, &[two::ALPN, ALPN_ONE]).await?;
+        let spoken = needed.unwrap_or(told);
         let broken = |error: hyper::Error| ProtocolError::Resource(error.to_string());
         let io = TokioIo::new(stream);
         // What goes wrong in a connection is an error of whoever sends or reads.
@@ -277,6 +294,15 @@ impl Upstream {
         };
         self.open().spoken = Some(spoken);
         Ok(sender)
+    }
+}
+
+/// What a request has to be sent in that can be sent in one version only, where the server does not say what it speaks.
+fn needed<B>(resource: &dyn Resource, request: &Request<B>) -> Option<Spoken> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    match resource.spec().tls {
+        TlsMode::Disable => content_type.is_some_and(is_grpc_type).then_some(Spoken::Two),
+        TlsMode::VerifyFull => None,
     }
 }
 
@@ -308,12 +334,15 @@ fn one_builder() -> http1::Builder {
 
 impl Open {
     /// One that can be used, or, where requests come one by one, will be.
-    fn take(&mut self, order: Order) -> Option<Sender> {
+    fn take(&mut self, order: Order, needed: Option<Spoken>) -> Option<Sender> {
         if let Some(sender) = &self.two {
             if !sender.is_closed() {
                 return Some(Sender::Two(sender.clone()));
             }
             self.two = None;
+        }
+        if needed == Some(Spoken::Two) {
+            return None;
         }
         self.one.retain(|sender| !sender.is_closed());
         let mut idle = 0;
