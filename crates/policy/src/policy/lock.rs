@@ -189,9 +189,10 @@ impl Lock {
             );
         };
         let listed = self.file.resources.get(resource);
-        match listed.is_some_and(|listed| listed.lists(&seen)) {
-            true => Finding::Is(Locked::Listed(None), "the lock lists it"),
-            false => Finding::Is(Locked::Unlisted, "the request is not in the lock"),
+        if listed.is_some_and(|listed| listed.lists(&seen)) {
+            Finding::Is(Locked::Listed(None), "the lock lists it")
+        } else {
+            Finding::Is(Locked::Unlisted, "the request is not in the lock")
         }
     }
 
