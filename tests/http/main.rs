@@ -20,6 +20,7 @@ mod named;
 mod replay;
 mod servers;
 mod sockets;
+mod terraform;
 mod two;
 mod waiting;
 

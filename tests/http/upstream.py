@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 seen = open(sys.argv[1], "a", buffering=1)
 lock = threading.Lock()
 released = threading.Event()
+states = {}
 USERS = {"users": [{"id": 1, "email": "ann@shop.example", "plan": "free"}, {"id": 2, "email": "bob@shop.example", "plan": None}]}
 PEOPLE = b'{"users":[{"email":"ann@shop.example"},{"email":"bob@shop.example"}]}'
 # The same in codings that Python does not know.
@@ -101,6 +102,13 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, b"x" * 3_000_000, "application/octet-stream")
         elif path == "/v1/live":
             self.switch(self.path.partition("how=")[2])
+        elif path.startswith("/v1/state/"):
+            # As Terraform's backend `http` wants it.
+            with lock:
+                state = states.get(path)
+                if self.command == "POST":
+                    states[path] = body
+            self.answer(404 if self.command == "GET" and state is None else 200, state or b"" if self.command == "GET" else b"")
         elif path == "/v1/hold":
             self.answer(200 if released.wait(60) else 504, "held")
         elif path == "/v1/release":
@@ -144,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         # What comes behind is read as requests: a tunnel would carry them past guard.
         self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in said.items()) + b"\r\n")
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = any
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_LOCK = do_UNLOCK = any
 
 
 server = ThreadingHTTPServer((sys.argv[2] if sys.argv[2:] else "127.0.0.1", 0), Handler)
