@@ -207,8 +207,9 @@ impl Log {
 
     /// Signs the root, if leaves were added since the last one was signed and that was a moment ago.
     pub(crate) async fn sign(&self) -> Result<(), LogError> {
-        let size = self.store.log_size().await?;
+        // In this order: another broker may add and sign meanwhile, and the log only grows.
         let last = self.store.checkpoint().await?;
+        let size = self.store.log_size().await?;
         if last.as_ref().is_some_and(|(last, _)| *last == size) || size == 0 {
             return Ok(());
         }
