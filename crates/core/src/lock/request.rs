@@ -14,7 +14,7 @@ use crate::{
 
 /// Longest line, in bytes.
 const MAX_LINE: usize = 4096;
-/// Stands behind the method of what opens a WebSocket or calls a method of gRPC.
+/// Stands behind the method of what calls: opens a WebSocket, calls a method of gRPC, or has a method that RFC 9110 and RFC 5789 do not have.
 const CALLS: &str = "(call)";
 /// What a path has of its own must not be read as a pattern.
 const IN_PATH: &AsciiSet = &CONTROLS
