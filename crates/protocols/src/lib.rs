@@ -9,6 +9,7 @@ mod beginnings;
 mod checks;
 mod detect;
 pub mod http;
+mod mask;
 pub mod postgres;
 mod tls;
 
@@ -30,7 +31,7 @@ pub mod fuzz {
 
 pub use beginnings::{BEGINNING, Beginnings};
 pub use detect::{places, secret_at};
-pub use postgres::MASKED_ADDRESS;
+pub use mask::MASKED_ADDRESS;
 
 use std::{io, sync::Arc};
 

@@ -72,7 +72,6 @@ use futures_util::future::BoxFuture;
 use guard_core::Secret;
 use guard_gate::{ConnectionInfo, SessionGate};
 use likeness::Likeness;
-use mask::MaskKeys;
 use planner::Planner;
 use session::Session;
 use startup::{Client, Wish};
@@ -80,10 +79,11 @@ use tokio::time::timeout;
 use understand::Understanding;
 use upstream::Upstream;
 
-pub use mask::hash::MASKED_ADDRESS;
 pub(crate) use turn_away::turn_away;
 
-use crate::{Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource};
+use crate::{
+    Arrival, ClientAuth, ClientIo, Closed, ProtocolError, ProtocolHandler, Resource, mask::MaskKeys,
+};
 
 /// How long a client may take until it is known, as PostgreSQL's `authentication_timeout` and shorter.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,8 +11,9 @@ use guard_sql::{CopyOptions, Relation};
 use super::{
     catalog::Snapshot,
     frame::{Broken, Fields},
-    mask::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKeys, RowMasker},
+    mask::{ColumnMasker, ColumnType, CopyMasker, Format, RowMasker},
 };
+use crate::mask::MaskKeys;
 
 /// Inheritance is followed so far; PostgreSQL has no limit, and nobody has this many.
 const MAX_ANCESTORS: usize = 64;

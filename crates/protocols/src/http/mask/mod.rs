@@ -38,8 +38,7 @@ pub use self::{
     paths::JsonMasks,
 };
 
-/// Longest value that is read whole to be masked, in bytes as written.
-pub const MAX_VALUE: usize = 64 << 10;
+pub(crate) use crate::mask::MAX_VALUE;
 
 /// Longest name that is read, in bytes as written: every letter of the longest that a mask can have may be an escape, and in its
 /// other case be several.

@@ -1,73 +1,44 @@
 //! One value as it is written in JSON in, a hidden one of the same kind out.
 
-use guard_core::{Mask, Masking, Stability};
+use std::io::Write as _;
+
+use guard_core::{Mask, Masking};
 
 use super::lexer::InNumber;
-use crate::postgres::mask::{ColumnMasker, ColumnType, Format, MaskKeys, Scratch, oid};
+use crate::mask::{
+    MASKED, MAX_VALUE, MaskKeys, Room, hash_integer, hash_text, partial, shape_decimal,
+    shape_integer, shape_text,
+};
 
-/// What stands for a text that could not be hidden in a better way.
+/// What stands for a string that could not be hidden in a better way.
 const REDACTED: &[u8] = b"\"[masked]\"";
-const REDACTED_TEXT: &[u8] = b"[masked]";
 
-/// Hides values, with each mask that there is. Texts and numbers are hidden as those of columns are, so that what is equal stays equal
-/// across the protocols of a session.
+/// Hides values.
 pub(in super::super) struct Hider {
-    ways: [Way; WAYS.len()],
-    scratch: Scratch,
+    keys: MaskKeys,
+    room: Room,
+    hidden: Vec<u8>,
 }
-
-struct Way {
-    masking: Masking,
-    text: ColumnMasker,
-    integer: ColumnMasker,
-    number: ColumnMasker,
-}
-
-const WAYS: [(Mask, Stability); 10] = [
-    (Mask::Redact, Stability::Run),
-    (Mask::Null, Stability::Run),
-    (Mask::Hash, Stability::Run),
-    (Mask::Format, Stability::Run),
-    (Mask::Partial, Stability::Run),
-    (Mask::Redact, Stability::Always),
-    (Mask::Null, Stability::Always),
-    (Mask::Hash, Stability::Always),
-    (Mask::Format, Stability::Always),
-    (Mask::Partial, Stability::Always),
-];
 
 impl Hider {
     /// With the session's key and a lasting one, if the resource has one.
     pub(in super::super) fn new(run: &[u8], lasting: Option<&[u8]>) -> Self {
         let keys = MaskKeys::new(run, lasting);
-        let ways = WAYS.map(|(mask, stable)| {
-            let masking = Masking { mask, stable };
-            let column = |oid| ColumnType { oid, modifier: -1, not_null: false };
-            Way {
-                masking,
-                text: ColumnMasker::new(masking, column(oid::TEXT), &keys),
-                integer: ColumnMasker::new(masking, column(oid::INT8), &keys),
-                number: ColumnMasker::new(masking, column(oid::NUMERIC), &keys),
-            }
-        });
-        Self { ways, scratch: Scratch::default() }
+        Self { keys, room: Room::default(), hidden: Vec::new() }
     }
 
     /// A string with its quotes; `None` if it was too long to be held.
     pub(super) fn string(&mut self, masking: Masking, raw: Option<&[u8]>, out: &mut Vec<u8>) {
-        let Self { ways, scratch } = self;
         match masking.mask {
             Mask::Null => return out.extend_from_slice(b"null"),
             Mask::Redact => return out.extend_from_slice(REDACTED),
             Mask::Hash | Mask::Format | Mask::Partial => {}
         }
-        let way = ways.iter().find(|way| way.masking == masking);
         // What has half a surrogate pair has no text.
         let text = raw.and_then(|raw| serde_json::from_slice::<String>(raw).ok());
-        let hidden = way.zip(text).and_then(|(way, text)| {
-            let hidden = way.text.mask(text.as_bytes(), Format::Text, scratch)?;
-            let hidden = std::str::from_utf8(hidden).ok()?;
-            serde_json::to_string(hidden).ok()
+        let hidden = text.and_then(|text| {
+            let hidden = self.hide(masking, text.as_bytes())?;
+            serde_json::to_string(std::str::from_utf8(hidden).ok()?).ok()
         });
         out.extend_from_slice(hidden.as_ref().map_or(REDACTED, |hidden| hidden.as_bytes()));
     }
@@ -78,38 +49,53 @@ impl Hider {
         masking: Masking,
         text: Option<&[u8]>,
     ) -> Option<Vec<u8>> {
-        let Self { ways, scratch } = self;
-        match masking.mask {
-            Mask::Null => return None,
-            Mask::Redact => return Some(REDACTED_TEXT.to_vec()),
-            Mask::Hash | Mask::Format | Mask::Partial => {}
+        if masking.mask == Mask::Null {
+            return None;
         }
-        let way = ways.iter().find(|way| way.masking == masking);
         let text = text.filter(|text| std::str::from_utf8(text).is_ok());
-        let hidden =
-            way.zip(text).and_then(|(way, text)| way.text.mask(text, Format::Text, scratch));
-        Some(hidden.unwrap_or(REDACTED_TEXT).to_vec())
+        let hidden = text.and_then(|text| self.hide(masking, text));
+        Some(hidden.unwrap_or(MASKED.as_bytes()).to_vec())
+    }
+
+    /// The hidden form of a text; `None` is to be redacted.
+    fn hide(&mut self, masking: Masking, text: &[u8]) -> Option<&[u8]> {
+        let Self { keys, room, hidden } = self;
+        let key = keys.of(masking.stable);
+        hidden.clear();
+        if text.len() > MAX_VALUE {
+            return None;
+        }
+        match masking.mask {
+            Mask::Null | Mask::Redact => return None,
+            Mask::Hash => hash_text(key, text, usize::MAX, hidden),
+            Mask::Format => shape_text(key, text, usize::MAX, room, hidden),
+            Mask::Partial => partial(text, hidden),
+        }
+        Some(hidden)
     }
 
     /// A number; `None` if it was too long to be held.
     pub(super) fn number(&mut self, masking: Masking, raw: Option<&[u8]>, out: &mut Vec<u8>) {
-        let Self { ways, scratch } = self;
         if masking.mask == Mask::Null {
-            out.extend_from_slice(b"null");
-            return;
+            return out.extend_from_slice(b"null");
         }
-        let way = ways.iter().find(|way| way.masking == masking);
-        let hidden = way.zip(raw).and_then(|(way, raw)| {
-            let is_plain = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-            // What is written with an exponent has no digits to keep.
-            if !raw.iter().all(is_plain) {
-                return None;
+        let Self { keys, room, hidden } = self;
+        let key = keys.of(masking.stable);
+        hidden.clear();
+        let integer = raw.and_then(|raw| std::str::from_utf8(raw).ok()?.parse::<i64>().ok());
+        let done = match (masking.mask, integer, raw) {
+            (Mask::Hash, Some(number), _) => write!(hidden, "{}", hash_integer(key, number)).ok(),
+            (Mask::Format, Some(number), _) => {
+                write!(hidden, "{}", shape_integer(key, number)).ok()
             }
-            let is_integer = std::str::from_utf8(raw).is_ok_and(|raw| raw.parse::<i64>().is_ok());
-            let masker = if is_integer { &way.integer } else { &way.number };
-            masker.mask(raw, Format::Text, scratch).filter(|hidden| is_number(hidden))
-        });
-        out.extend_from_slice(hidden.unwrap_or(b"0"));
+            // What is written with an exponent has no digits to keep.
+            (Mask::Format, None, Some(raw)) => shape_decimal(key, raw, room, hidden),
+            (Mask::Hash, None, _)
+            | (Mask::Format, None, None)
+            | (Mask::Null | Mask::Redact | Mask::Partial, _, _) => None,
+        };
+        let done = done.is_some() && is_number(hidden);
+        out.extend_from_slice(if done { hidden } else { b"0" });
     }
 
     /// True or false.

@@ -11,7 +11,7 @@ use crate::detect::Found;
 
 /// Rewrites the data of one COPY: a stream of bytes, whose borders of messages mean nothing.
 ///
-/// What it keeps between two calls is at most one value of a masked column, up to [`MAX_VALUE`](super::MAX_VALUE). At the end
+/// What it keeps between two calls is at most one value of a masked column, up to [`MAX_VALUE`](crate::mask::MAX_VALUE). At the end
 /// of a row all of the row is out, so that a message with whole rows stays one.
 pub(crate) struct CopyMasker {
     format: FormatMasker,
@@ -114,10 +114,8 @@ mod tests {
     use guard_core::Mask;
     use proptest::prelude::*;
 
-    use super::{
-        super::{ColumnType, MAX_VALUE, MaskKeys},
-        *,
-    };
+    use super::{super::ColumnType, *};
+    use crate::mask::{MAX_VALUE, MaskKeys};
 
     fn options(format: CopyFormat) -> CopyOptions {
         let text = format == CopyFormat::Text;

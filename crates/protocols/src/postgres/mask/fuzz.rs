@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use guard_core::{Detector, Mask};
 use guard_sql::{CopyFormat, CopyOptions};
 
-use super::{ColumnMasker, ColumnType, CopyMasker, Format, MaskKeys, RowMasker, errors};
+use super::{ColumnMasker, ColumnType, CopyMasker, Format, RowMasker, errors};
+use crate::mask::MaskKeys;
 
 /// Types of every kind of mask: text, varchar(5), int4, uuid, bit(3), one that is not known, numeric, date,
 /// timestamptz, time, float8, int8.

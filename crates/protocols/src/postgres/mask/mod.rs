@@ -13,34 +13,24 @@ mod copy_csv;
 mod copy_text;
 pub(crate) mod errors;
 pub(crate) mod fuzz;
-pub(crate) mod hash;
 mod held;
 mod how;
-mod key;
 mod moments;
 mod numbers;
-mod partial;
-mod permute;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
-mod shape;
 mod shape_numbers;
 mod sqlstates;
 mod types;
 mod value;
 
 pub(crate) use copy::CopyMasker;
-pub(crate) use key::MaskKeys;
 pub(crate) use rows::RowMasker;
-pub(crate) use types::{ColumnType, Format, UserType, oid};
-pub(crate) use value::{ColumnMasker, Scratch};
+pub(crate) use types::{ColumnType, Format, UserType};
+pub(crate) use value::ColumnMasker;
 
-/// Longest value that is read whole to be masked, in bytes. A longer one is redacted whatever its mask,
-/// so that memory stays bounded; hashes and last characters of such values have no use.
-const MAX_VALUE: usize = 64 << 10;
-
-/// The same for a value in which only detectors look: a longer one of a COPY is redacted.
+/// Longest value in which only detectors look, in bytes: a longer one of a COPY is redacted.
 const MAX_DETECTED: usize = 1 << 20;
 
 /// What the server sent is not what the protocol says it should be.

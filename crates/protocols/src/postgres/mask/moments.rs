@@ -6,11 +6,8 @@
 
 use std::io::Write as _;
 
-use super::{
-    key::MaskKey,
-    permute::{Purpose, permute},
-    types::Format,
-};
+use super::types::Format;
+use crate::mask::{MaskKey, Purpose, permute};
 
 /// Microseconds.
 const SECOND: u64 = 1_000_000;

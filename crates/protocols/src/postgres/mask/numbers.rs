@@ -49,9 +49,6 @@ impl Integer {
     }
 }
 
-/// How many numbers of each sign the integer types have, without the negative ones' last.
-pub(super) const LIMITS: [u64; 3] = [1 << 15, 1 << 31, 1 << 63];
-
 const NEGATIVE: u16 = 0x4000;
 
 /// What `numeric_send` wrote, as `numeric_out` would write it. `None` for what is no number.

@@ -12,7 +12,8 @@ use guard_core::Mask;
 use guard_sql::{CopyFormat, CopyOptions};
 use guard_tests::Postgres;
 
-use super::{ColumnMasker, ColumnType, CopyMasker, MaskKeys};
+use super::{ColumnMasker, ColumnType, CopyMasker};
+use crate::mask::MaskKeys;
 
 const DATABASE: &str = "postgres";
 

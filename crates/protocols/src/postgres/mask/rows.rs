@@ -106,10 +106,8 @@ mod tests {
 
     use guard_core::Mask;
 
-    use super::{
-        super::{ColumnType, MaskKeys},
-        *,
-    };
+    use super::{super::ColumnType, *};
+    use crate::mask::MaskKeys;
 
     fn masker() -> RowMasker {
         let column = |mask: Mask, oid| {

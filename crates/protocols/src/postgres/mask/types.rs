@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::mask::MASKED;
+
 /// How values of a column travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -43,9 +45,6 @@ impl ColumnType {
         text_capacity(self.oid, self.modifier).is_some()
     }
 }
-
-/// Says that something was here.
-const MASKED: &str = "[masked]";
 
 /// Object ids of types.
 pub(crate) mod oid {

@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use guard_core::{Detectors, Mask, Masking};
+use guard_core::{Detectors, Mask, Masking, Stability};
 
 use super::{
-    MAX_DETECTED, MAX_VALUE,
-    hash::{hash_integer, hash_text, hash_uuid},
+    MAX_DETECTED,
     how::{Detected, How},
-    key::{MaskKey, MaskKeys},
     moments::shape_moment,
     numbers::{Integer, read_numeric},
-    partial::partial,
-    permute::{Purpose, Room, permute},
-    shape::shape_text,
-    shape_numbers::{shape_double, shape_integer, shape_numeric, shape_single},
+    shape_numbers::{shape_double, shape_numeric, shape_single},
     types::{self, ColumnType, Format, Redacted, UserType},
 };
-use crate::detect::{self, Found};
+use crate::{
+    detect::{self, Found},
+    mask::{
+        MAX_VALUE, MaskKey, MaskKeys, Purpose, Room, hash_integer, hash_text, hash_uuid,
+        hash_uuid_text, partial, permute, shape_integer, shape_text,
+    },
+};
 
 /// Hides the values of one column.
 #[derive(Clone)]
@@ -92,7 +93,7 @@ impl ColumnMasker {
         Some(Self {
             how: How::Detect { detectors, what: Detected::of(column)? },
             mask: Mask::Redact,
-            key: keys.run.clone(),
+            key: keys.of(Stability::Run).clone(),
             redacted: types::redacted(column.oid, column.modifier),
             labels: None,
         })
@@ -146,7 +147,12 @@ impl ColumnMasker {
             How::HashInteger(integer) => integer.read(value, format).map(|number| {
                 integer.write(hash_integer(key, number), format, out);
             }),
-            How::Uuid => hash_uuid(key, value, format, out),
+            How::Uuid => match format {
+                Format::Text => hash_uuid_text(key, value, out),
+                Format::Binary => {
+                    value.try_into().ok().map(|id| out.extend_from_slice(&hash_uuid(key, id)))
+                }
+            },
             How::Partial => {
                 partial(value, out);
                 Some(())
@@ -248,8 +254,6 @@ fn detect(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use guard_core::Stability;
 
     use super::{super::types::oid, *};
 

@@ -6,10 +6,9 @@
 //! exist. A text with a character of no alphabet that is known here is hashed.
 
 use super::{
-    hash::{hash_text, hash_uuid, looks_like_address},
+    hash::{hash_text, hash_uuid_text, looks_like_address},
     key::MaskKey,
     permute::{Room, Symbol, permute_symbols},
-    types::Format,
 };
 use crate::checks::{CARD_DIGITS, IBAN_LENGTH, luhn, mod_97};
 
@@ -65,8 +64,8 @@ const ALPHABETS: [(char, u16); 30] = [
 const SEPARATORS: [(char, char); 3] =
     [('\u{a0}', '\u{bf}'), ('\u{2000}', '\u{206f}'), ('\u{20a0}', '\u{20bf}')];
 
-/// Appends a text of the same shape. `capacity` is how many characters the column takes.
-pub(super) fn shape_text(
+/// Appends a text of the same shape. `capacity` is how many characters it may have.
+pub(crate) fn shape_text(
     key: &MaskKey,
     value: &[u8],
     capacity: usize,
@@ -74,7 +73,7 @@ pub(super) fn shape_text(
     out: &mut Vec<u8>,
 ) {
     let Ok(text) = std::str::from_utf8(value) else { return hash_text(key, value, capacity, out) };
-    if is_uuid(value) && hash_uuid(key, value, Format::Text, out).is_some() {
+    if is_uuid(value) && hash_uuid_text(key, value, out).is_some() {
         if value.iter().any(u8::is_ascii_uppercase) {
             out.make_ascii_uppercase();
         }

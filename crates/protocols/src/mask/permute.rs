@@ -12,7 +12,7 @@ const ROUNDS: u8 = 8;
 
 /// What a permutation is of: those of different purposes have nothing in common.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Text,
     Hash,
     NegativeHash,
@@ -27,7 +27,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// Stands before the input of the hash. Others are in [`super::value`].
+    /// Stands before the input of the hash. Others are in [`super::hash`].
     const fn domain(self) -> u8 {
         match self {
             Self::Text => b'T',
@@ -60,7 +60,7 @@ impl Purpose {
 
 /// Takes a number below `size` to one below `size`. A number that is not below it comes back as it is not
 /// one of the set: 0.
-pub(super) fn permute(key: &MaskKey, purpose: Purpose, number: u64, size: u64) -> u64 {
+pub(crate) fn permute(key: &MaskKey, purpose: Purpose, number: u64, size: u64) -> u64 {
     if number >= size || size < 2 {
         return 0;
     }
@@ -105,7 +105,7 @@ fn rounds(key: &MaskKey, purpose: Purpose, number: u64, sides: [u64; 2], size: u
 
 /// A character as the number that it has in its alphabet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Symbol {
+pub(crate) struct Symbol {
     /// Its number.
     pub(super) number: u16,
     /// How many the alphabet has.
@@ -114,14 +114,14 @@ pub(super) struct Symbol {
 
 /// Room for work, so that no value needs memory of its own.
 #[derive(Default)]
-pub(super) struct Room {
+pub(crate) struct Room {
     pub(super) symbols: Vec<Symbol>,
     pub(super) bytes: Vec<u8>,
-    pub(super) decimal: Vec<u8>,
+    pub(crate) decimal: Vec<u8>,
 }
 
 /// Takes a text to another of the same alphabets. `bytes` is room for work.
-pub(super) fn permute_symbols(key: &MaskKey, symbols: &mut [Symbol], bytes: &mut Vec<u8>) {
+pub(crate) fn permute_symbols(key: &MaskKey, symbols: &mut [Symbol], bytes: &mut Vec<u8>) {
     let count = u32::try_from(symbols.len()).unwrap_or(u32::MAX);
     let (left, right) = symbols.split_at_mut(symbols.len() / 2);
     for round in 0..ROUNDS {

@@ -6,7 +6,7 @@ const READABLE: usize = 4;
 /// Stars for all but the last four characters; separators of groups stay, so that a card number still looks
 /// like one. A value of four characters or fewer is all stars. A text that is not UTF-8 is taken
 /// byte by byte.
-pub(super) fn partial(value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn partial(value: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(value) {
         Ok(text) if !text.is_ascii() => {
             let separates = |character: &char| matches!(character, '-' | ' ');

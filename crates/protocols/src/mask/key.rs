@@ -34,7 +34,7 @@ impl MaskKey {
 /// The keys of a session.
 #[derive(Clone)]
 pub(crate) struct MaskKeys {
-    pub(super) run: MaskKey,
+    run: MaskKey,
     lasting: Option<MaskKey>,
 }
 
@@ -46,7 +46,7 @@ impl MaskKeys {
 
     /// The key for a mask. A session whose policy asks for a lasting key that is not there is not opened;
     /// should one be, its values are hidden with the session's.
-    pub(super) fn of(&self, stable: Stability) -> &MaskKey {
+    pub(crate) fn of(&self, stable: Stability) -> &MaskKey {
         match stable {
             Stability::Run => &self.run,
             Stability::Always => self.lasting.as_ref().unwrap_or(&self.run),
