@@ -13,7 +13,10 @@ use std::{
     process::Command,
 };
 
-use guard_tests::{Finished, Stage, process::Process};
+use guard_tests::{
+    Finished, Stage,
+    process::{Process, is_root},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -173,16 +176,39 @@ except OSError as error:
 }
 
 #[test]
-fn fail_closed_who_does_not_know_the_runs_password_gets_nowhere() {
+fn fail_closed_another_user_and_who_shows_another_password_get_nowhere() {
+    let (stage, elsewhere) = stage(LOCALHOST);
+    let script = "
+def ask(headers):
+    connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=20)
+    connection.request('CONNECT', f'localhost:{port}', headers=headers)
+    return connection.getresponse().status
+wrong = {'Proxy-Authorization': 'Basic Z3VhcmQ6b3RoZXI='}
+print(ask(wrong))
+if os.geteuid() == 0:
+    os.setuid(65534)
+    print(ask({}), ask(wrong))
+";
+    let run = python(&stage, &elsewhere, "env", script).ok();
+    let expected = if is_root() { "407\n407 407" } else { "407" };
+    assert_eq!(run.text(), expected);
+    assert!(places(&stage.report().unwrap()).is_empty());
+}
+
+#[test]
+fn a_program_of_the_run_that_cannot_show_a_password_gets_out() {
     let (stage, elsewhere) = stage(LOCALHOST);
     let script = "
 connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=20)
 connection.request('CONNECT', f'localhost:{port}')
 print(connection.getresponse().status)
+print(os.environ['JAVA_TOOL_OPTIONS'].count(f'proxyPort={proxy.port}'))
 ";
-    let run = python(&stage, &elsewhere, "env", script).ok();
-    assert_eq!(run.text(), "407");
-    assert!(places(&stage.report().unwrap()).is_empty());
+    for level in ["env", "landlock", "strict"] {
+        let run = python(&stage, &elsewhere, level, script).ok();
+        assert_eq!(run.text(), "200\n2", "{level}");
+    }
+    assert_eq!(places(&stage.report().unwrap()).len(), 1);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub trait EgressJudge: Send + Sync {
 /// The proxy of one run.
 pub struct Egress {
     judge: Arc<dyn EgressJudge>,
-    /// What clients show, as `guard:PASSWORD` (RFC 7617): on loopback the kernel does not tell who connects.
+    /// What clients show, as `guard:PASSWORD` (RFC 7617).
     password: Secret,
     apis: Vec<Api>,
 }
@@ -107,13 +107,19 @@ enum Stop {
 }
 
 impl Egress {
-    /// A proxy for clients that know the password.
+    /// A proxy for clients of a run that has this password.
     pub fn new(judge: Arc<dyn EgressJudge>, password: Secret, apis: Vec<Api>) -> Self {
         Self { judge, password, apis }
     }
 
     /// Serves one client until it or the other side is done, or the run is over. Answers with what it was refused, in words.
-    pub async fn serve(&self, mut client: ClientIo, over: &CancellationToken) -> Option<String> {
+    /// `is_proven`: it is known to be the run's, and need not show the password. One that shows another is refused all the same.
+    pub async fn serve(
+        &self,
+        mut client: ClientIo,
+        is_proven: bool,
+        over: &CancellationToken,
+    ) -> Option<String> {
         let request = match timeout(CLIENT_WITHIN, request::read(&mut client)).await {
             Ok(Ok(request)) => request,
             Ok(Err(answer)) => {
@@ -122,7 +128,7 @@ impl Egress {
             }
             Err(_) => return None,
         };
-        if !request.knows(&self.password) {
+        if !request.knows(&self.password).unwrap_or(is_proven) {
             Answer::unknown().send(&mut client).await;
             return Some("a client of guard's proxy that did not show the run's password".into());
         }

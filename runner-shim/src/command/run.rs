@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 mod environment;
 mod finish;
 mod isolation;
+mod java;
 mod life;
 mod listener;
 mod open;
@@ -293,10 +294,15 @@ async fn guarded(
     let environment =
         environment::environment(listeners.endpoints(), listeners.way_out(), &args.passed, token);
     let mut environment = environment.for_user(user);
-    if let Some(authority) = listeners.way_out().and_then(|out| out.authority.as_deref()) {
-        let java = environment.of_job(trusted::JAVA);
-        let variables = way.trusted.variables(authority, java).map_err(RunError::Trusted)?;
-        environment.set.extend(variables);
+    if let Some(out) = listeners.way_out() {
+        let mut store = None;
+        if let Some(authority) = &out.authority {
+            let (variables, file) = way.trusted.write(authority).map_err(RunError::Trusted)?;
+            environment.set.extend(variables);
+            store = Some(file);
+        }
+        let java = java::options(environment.of_job(java::OPTIONS), out.port, store.as_deref());
+        environment.set.push((java::OPTIONS.to_owned(), java));
     }
     let mut signals = child::Signals::new().map_err(RunError::Signals)?;
 

@@ -36,10 +36,11 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Whether it showed the password.
-    pub(super) fn knows(&self, password: &Secret) -> bool {
+    /// Whether what it showed is the password; `None` if it showed nothing.
+    pub(super) fn knows(&self, password: &Secret) -> Option<bool> {
+        let shown = self.shown.as_ref()?;
         let expected = Zeroizing::new(format!("{EGRESS_USER}:{}", password.expose()));
-        self.shown.as_ref().is_some_and(|shown| shown.as_slice().ct_eq(expected.as_bytes()).into())
+        Some(shown.as_slice().ct_eq(expected.as_bytes()).into())
     }
 }
 

@@ -65,7 +65,8 @@ async fn asked(broker: &Arc<Broker>, request: &[u8]) -> (String, Option<String>)
     client.write_all(request).await.unwrap();
     client.shutdown().await.unwrap();
     let over = CancellationToken::new();
-    let (words, answer) = tokio::join!(egress.serve(Box::new(server), &over), all(&mut client));
+    let (words, answer) =
+        tokio::join!(egress.serve(Box::new(server), false, &over), all(&mut client));
     (answer, words)
 }
 
@@ -224,6 +225,23 @@ async fn a_client_without_the_runs_password_is_asked_for_it_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_known_needs_no_password_and_must_not_show_another() {
+    let broker = broker(false);
+    let egress = Egress::new(broker, Secret::new("pw"), Vec::new());
+    let wrong = "Proxy-Authorization: Basic Z3VhcmQ6b3RoZXI=\r\n";
+    for (shown, expected) in [("", "HTTP/1.1 403 "), (wrong, "HTTP/1.1 407 ")] {
+        let (mut client, server) = duplex(1 << 20);
+        let request = format!("CONNECT evil.test:443 HTTP/1.1\r\n{shown}\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let over = CancellationToken::new();
+        let serving = egress.serve(Box::new(server), true, &over);
+        let (_, answer) = tokio::join!(serving, all(&mut client));
+        assert!(answer.starts_with(expected), "{shown}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_single_request_is_recorded_and_not_passed_on() {
     let broker = broker(false);
     let shown = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "guard:pw");
@@ -277,7 +295,7 @@ async fn the_end_of_the_run_ends_its_connections_and_says_what_passed() {
         client.read_exact(&mut answer).await.unwrap();
         over.cancel();
     };
-    let (words, ()) = tokio::join!(egress.serve(Box::new(server), &over), ending);
+    let (words, ()) = tokio::join!(egress.serve(Box::new(server), false, &over), ending);
     assert_eq!(words, None);
     let ended = broker.ended.lock().unwrap();
     assert_eq!((ended.len(), ended[0].sent, ended[0].received), (1, 0, 4));

@@ -1,8 +1,8 @@
 //! Where the child finds its resources: a private Unix socket and loopback TCP for each.
 //!
 //! The socket lives in a folder of this run that only this user can enter, and the kernel tells who
-//! connects. On TCP it does not tell by itself, so a client must know a password made for this run; one of an HTTP API, which
-//! could not show it, is found in the kernel's table of connections.
+//! connects. On TCP it does not tell by itself, so a client must know a password made for this run; one of an HTTP API or of the
+//! proxy, which may not be able to show it, is found in the kernel's table of connections.
 
 use std::{
     fs::DirBuilder,
@@ -265,7 +265,7 @@ fn apis(routes: &[(GrantInfo, Arc<Route>)]) -> Result<(Option<String>, Vec<Api>)
     Ok((Some(authority.pem().to_owned()), apis.collect::<Result<_, _>>()?))
 }
 
-/// Clients of the proxy have shown the password of the run.
+/// Clients of the proxy are known to be the run's before they get here.
 struct ApiRoute(Arc<Route>);
 
 impl ServeApi for ApiRoute {
@@ -313,14 +313,14 @@ struct Place {
 
 impl Place {
     /// How a client of a port shows that it belongs to the run. HTTP has no password for that: its clients have a header for the
-    /// credential of the API, and nothing else. So it has to be known whose socket it is.
+    /// credential of the API, and nothing else; and some programs have no way to give a proxy one. So it has to be known whose socket it is.
     fn auth(&self, stream: &std::net::TcpStream, password: &Secret, reach: Reach) -> ClientAuth {
         let is_own = match (&self.behind, reach) {
-            (Behind::Resource(ResourceKind::Http, _), Reach::Child) => true,
-            (Behind::Resource(ResourceKind::Http, _), Reach::Everybody) => {
+            (Behind::Resource(ResourceKind::Postgres, _), _) => false,
+            (Behind::Resource(ResourceKind::Http, _) | Behind::Elsewhere(_), Reach::Child) => true,
+            (Behind::Resource(ResourceKind::Http, _) | Behind::Elsewhere(_), Reach::Everybody) => {
                 peer::is_of(stream, self.child)
             }
-            (Behind::Resource(ResourceKind::Postgres, _) | Behind::Elsewhere(_), _) => false,
         };
         if is_own { ClientAuth::Proven } else { ClientAuth::Password(password.clone()) }
     }
@@ -360,7 +360,8 @@ impl Place {
                 }
                 // It says what came of it also when it is cut off.
                 Behind::Elsewhere(egress) => {
-                    if let Some(what) = egress.serve(stream, &shut).await {
+                    let is_proven = matches!(auth, ClientAuth::Proven);
+                    if let Some(what) = egress.serve(stream, is_proven, &shut).await {
                         say(&format!("refused {what}"));
                     }
                 }

@@ -19,11 +19,6 @@ const MORE: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 /// Node reads the variables of proxies only when it is told to.
 const NODE_PROXY: &str = "NODE_USE_ENV_PROXY";
 
-/// Each Java machine takes options of this variable, and says so. It has a store of authorities of its own, and gives a proxy no password
-/// on the way to TLS unless it is told to.
-pub(super) const JAVA: &str = "JAVA_TOOL_OPTIONS";
-const JAVA_OPTIONS: &str = "-Djdk.http.auth.tunneling.disabledSchemes= -Djavax.net.ssl.trustStore=";
-
 /// A folder for these files, which is there before the command's own view of the machine is made. Dropping it removes it.
 pub(super) struct Trusted {
     folder: PathBuf,
@@ -42,12 +37,8 @@ impl Trusted {
         &self.folder
     }
 
-    /// Writes an authority's certificate, and gives the variables by which programs find it. `java`: options that the job has for Java.
-    pub(super) fn variables(
-        &self,
-        authority: &str,
-        java: Option<String>,
-    ) -> io::Result<Vec<(String, String)>> {
+    /// Writes an authority's certificate, and gives the variables by which programs find it, and the store by which Java does.
+    pub(super) fn write(&self, authority: &str) -> io::Result<(Vec<(String, String)>, PathBuf)> {
         let file = |name: &str| self.folder.join(name);
         let (own, all, store) = (file("guard.pem"), file("all.pem"), file("all.jks"));
         let every = system_authorities() + authority;
@@ -61,9 +52,7 @@ impl Trusted {
         let mut variables = set(&ALL, &all);
         variables.extend(set(&MORE, &own));
         variables.push((NODE_PROXY.to_owned(), "1".to_owned()));
-        let java = java.map_or_else(String::new, |options| options + " ");
-        variables.push((JAVA.to_owned(), format!("{java}{JAVA_OPTIONS}{}", store.display())));
-        Ok(variables)
+        Ok((variables, store))
     }
 }
 
