@@ -52,7 +52,6 @@ struct Inner {
     exchanged: Mutex<Vec<String>>,
     notices: Mutex<Vec<Notice>>,
     ended: watch::Sender<Option<EndReason>>,
-    told: watch::Sender<bool>,
     exit_code: Mutex<Option<i32>>,
 }
 
@@ -72,7 +71,6 @@ impl FakeBroker {
             exchanged: Mutex::default(),
             notices: Mutex::default(),
             ended: watch::Sender::new(None),
-            told: watch::Sender::new(false),
             exit_code: Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -155,13 +153,6 @@ impl FakeBroker {
 
     pub(crate) fn end(&self, reason: EndReason) {
         self.state.ended.send_replace(Some(reason));
-    }
-
-    /// Waits until the shim was told that the session is over.
-    pub(crate) fn wait_until_told(&self) {
-        while !*self.state.told.borrow() {
-            thread::yield_now();
-        }
     }
 
     /// The exit code that the shim gave at its end.
@@ -302,7 +293,6 @@ async fn session_state(
         drop(tokio::time::timeout(Duration::from_secs(poll.wait), over).await);
     }
     let ended = *state.ended.borrow();
-    state.told.send_replace(ended.is_some());
     let next = (poll.after + notices.len()) as u64;
     Json(SessionState { ended, until: Timestamp::MAX, notices, next, steps: BTreeMap::new() })
 }
