@@ -1,7 +1,7 @@
 //! Judge, record, permit: in this order and in this place only.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -164,11 +164,10 @@ impl Gate {
     ///
     /// Cancel-safe: dropped before it answers, operations may be recorded that are never sent.
     pub async fn judge(&self, asks: &[Ask]) -> Verdict {
-        self.unless_over(self.judge_now(asks)).await
+        self.unless_over(pin!(self.judge_now(asks))).await
     }
 
-    async fn unless_over(&self, judging: impl Future<Output = Verdict>) -> Verdict {
-        let judging = pin!(judging);
+    async fn unless_over(&self, judging: Pin<&mut impl Future<Output = Verdict>>) -> Verdict {
         let ended = pin!(self.ended());
         match select(judging, ended).await {
             Either::Right((reason, _)) => self.over(reason),
@@ -199,7 +198,7 @@ impl Gate {
     ///
     /// Cancel-safe: dropped before it answers, an approval may be used up for what is never sent.
     pub async fn go_on(&self, held: Held, asks: &[Ask]) -> Verdict {
-        self.unless_over(self.go_on_now(held, asks)).await
+        self.unless_over(Box::pin(self.go_on_now(held, asks)).as_mut()).await
     }
 
     pub(crate) fn over(&self, reason: EndReason) -> Verdict {
@@ -283,7 +282,9 @@ impl Gate {
             (None, _) => None,
         };
         if let Some((index, denial)) = refused {
-            return self.refuse_judged(asks, &judged, events, (index, denial), None).await;
+            // Rare and large, as is asking people: each statement would carry them.
+            let refusing = self.refuse_judged(asks, &judged, events, (index, denial), None);
+            return Box::pin(refusing).await;
         }
         // What is made ready is asked for when it is executed.
         let asked = judged.iter().zip(asks).enumerate().filter(|(_, ((known, _), ask))| {
@@ -297,7 +298,7 @@ impl Gate {
             return Verdict::Estimate(asked);
         }
         if !asked.is_empty() {
-            return self.ask_people(asks, judged, events).await;
+            return Box::pin(self.ask_people(asks, judged, events)).await;
         }
         self.permit(asks, judged, events, over_budget, &[]).await
     }

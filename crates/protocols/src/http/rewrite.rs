@@ -19,15 +19,16 @@ pub(super) enum Masker {
 /// Rewrites one body.
 #[derive(Default)]
 pub(super) struct Rewriter {
-    pub(super) masker: Option<Masker>,
-    pub(super) looker: Option<Looker>,
+    // Most answers have neither.
+    masker: Option<Box<Masker>>,
+    looker: Option<Box<Looker>>,
     /// What the masker gave.
     masked: Vec<u8>,
 }
 
 impl Rewriter {
-    pub(super) const fn new(masker: Option<Masker>, looker: Option<Looker>) -> Self {
-        Self { masker, looker, masked: Vec::new() }
+    pub(super) fn new(masker: Option<Masker>, looker: Option<Looker>) -> Self {
+        Self { masker: masker.map(Box::new), looker: looker.map(Box::new), masked: Vec::new() }
     }
 
     /// Whether a body goes on as it is.
@@ -87,16 +88,16 @@ impl Rewriter {
 
     /// How many values were masked.
     pub(super) fn masked(&self) -> u64 {
-        self.masker.as_ref().map_or(0, Masker::masked)
+        self.masker.as_ref().map_or(0, |masker| masker.masked())
     }
 
     /// What detectors found, and how often.
     pub(super) fn found(&self) -> BTreeMap<Detector, u64> {
-        let in_form = match &self.masker {
+        let in_form = match self.masker.as_deref() {
             Some(Masker::Form(form)) => Some(form.found()),
             Some(Masker::Json(_) | Masker::Lines(_) | Masker::Events(_)) | None => None,
         };
-        let looked = self.looker.as_ref().map(Looker::found);
+        let looked = self.looker.as_deref().map(Looker::found);
         in_form.into_iter().flatten().chain(looked.into_iter().flatten()).collect()
     }
 }

@@ -58,9 +58,9 @@ pub(super) async fn one(
     let service = service_fn(|request: Request<Incoming>| {
         let asked = heads.next().map(Asked::from).ok_or(HeadError::Unreadable("it is not there"));
         let upgrades = asked.as_ref().is_ok_and(|asked| asked.head.is_upgrade());
-        let answering = connection.clone().answer(asked, request.into_body());
+        let connection = connection.clone();
         Box::pin(async move {
-            let mut answer = answering.await;
+            let mut answer = connection.answer(asked, request.into_body()).await;
             if upgrades && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // What the client has sent behind it is of neither protocol.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

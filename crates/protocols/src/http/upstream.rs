@@ -4,6 +4,7 @@
 //! are under way at once. Without TLS nothing tells what a server speaks: it is HTTP/1.1, but for calls of gRPC, which are in HTTP/2 or none.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -116,12 +117,12 @@ impl Upstream {
         let limit = limit.unwrap_or(ANSWER_TIMEOUT).min(ANSWER_TIMEOUT);
         let sending = async {
             if request.headers().contains_key(UPGRADE) {
-                self.send_alone(resource, request).await
+                Box::pin(self.send_alone(resource, request)).await
             } else {
                 self.send_once(resource, request).await
             }
         };
-        let sent = match timeout(limit, sending).await {
+        let sent = match timeout(limit, pin!(sending)).await {
             Ok(sent) => sent.map_err(Failed::Broken),
             Err(_) => Err(Failed::Late),
         };
@@ -230,7 +231,8 @@ impl Upstream {
         {
             return Ok((sender, false));
         }
-        let sender = self.connect(resource, needed).await?;
+        // Rare and large: it would be a part of each request otherwise.
+        let sender = Box::pin(self.connect(resource, needed)).await?;
         Ok((sender, true))
     }
 

@@ -1,11 +1,12 @@
-//! `cargo xtask bench http`: an HTTP API through guard, beside nginx and HAProxy as reverse proxies, and asked directly.
+//! `cargo xtask bench http`: an HTTP API through guard, beside nginx, HAProxy and hyper as reverse proxies, and asked directly. hyper is what
+//! guard is made with: the example `bare_proxy` of `guard-protocols` does nothing but pass on.
 //!
 //! The API is nginx with files, and answers only who brings its token: clients bring it where nobody is between, the proxies and guard
 //! put it in. guard judges and records each request besides.
 
 mod proxies;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -62,7 +63,7 @@ const CELLS: [(&str, &str, u32, Option<f64>); 5] = [
 const LARGE: f64 = 10.0;
 
 /// In the order of the table.
-const WAYS: [&str; 5] = ["direct", "nginx", "haproxy", "gateway", "shim"];
+const WAYS: [&str; 6] = ["direct", "nginx", "haproxy", "hyper", "gateway", "shim"];
 
 /// A way to the API.
 struct Way {
@@ -94,7 +95,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let programs = programs(options.quick)?;
     let interrupted = interrupt::listen()?;
     let folder = tempfile::tempdir()?;
-    let proxies = Proxies::start(folder.path(), TOKEN)?;
+    let proxies = Proxies::start(folder.path(), &bare_proxy(options.quick)?, TOKEN)?;
     let guarded =
         [EnforceAt::Gateway, EnforceAt::Shim].map(|place| guard(&programs, place, &proxies.direct));
     let way = |name, url: &String, between| Way { name, url: url.clone(), between };
@@ -102,6 +103,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         way("direct", &proxies.direct, Vec::new()),
         way("nginx", &proxies.nginx.0, proxies.nginx.1.clone()),
         way("haproxy", &proxies.haproxy.0, proxies.haproxy.1.clone()),
+        way("hyper", &proxies.hyper.0, proxies.hyper.1.clone()),
     ];
     let mut held = Vec::new();
     for guarded in guarded {
@@ -137,6 +139,18 @@ pub(super) fn run(options: &Options) -> Result<()> {
     fs::write(&path, serde_json::to_string_pretty(&all)?)?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// The program that is hyper and nothing else.
+fn bare_proxy(quick: bool) -> Result<PathBuf> {
+    let profile = if quick { "debug" } else { "release" };
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--workspace", "--example=bare_proxy"]);
+    if !quick {
+        cargo.arg("--release");
+    }
+    shell::run(&mut cargo)?;
+    Ok(shell::root().join("target").join(profile).join("examples/bare_proxy"))
 }
 
 /// A stage with the API, and a run that lasts.

@@ -82,7 +82,7 @@ impl Connection {
         let (running, response) = self.send(permit, request, meter.as_mut(), &stopped).await?;
         match wanted {
             Some(wanted) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(&wanted, response, running, meter, shown).await
+                Box::pin(self.switch(&wanted, response, running, meter, shown)).await
             }
             Some(_) | None => self.pass(&method, response, running, meter, looked, shown),
         }

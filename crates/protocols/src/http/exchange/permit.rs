@@ -41,8 +41,8 @@ impl Connection {
                 }
                 // A client that goes away drops all of this, and with it what was asked.
                 Verdict::Held(held) => {
-                    let held = held.decided(pending()).await;
-                    self.gate.go_on(held, &asks).await
+                    let held = Box::pin(held.decided(pending())).await;
+                    Box::pin(self.gate.go_on(held, &asks)).await
                 }
                 Verdict::Estimate(_) => {
                     return Err(Refusal::no_answer(

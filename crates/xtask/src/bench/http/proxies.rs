@@ -1,5 +1,5 @@
-//! nginx as the API, and nginx and HAProxy as reverse proxies in front of it, set up as their manuals recommend: a process or thread for
-//! each processor, connections to the API kept, no log.
+//! nginx as the API, and nginx, HAProxy and hyper as reverse proxies in front of it, the first two set up as their manuals recommend: a
+//! process or thread for each processor, connections to the API kept, no log.
 
 use std::{
     fmt::Write as _,
@@ -21,12 +21,13 @@ pub(super) struct Proxies {
     pub(super) direct: String,
     pub(super) nginx: (String, Pids),
     pub(super) haproxy: (String, Pids),
-    _processes: [Process; 3],
+    pub(super) hyper: (String, Pids),
+    _processes: [Process; 4],
 }
 
 impl Proxies {
-    /// Starts them in a folder; requests get through with this token.
-    pub(super) fn start(folder: &Path, token: &str) -> Result<Self> {
+    /// Starts them in a folder, `bare` being the program that is hyper alone; requests get through with this token.
+    pub(super) fn start(folder: &Path, bare: &Path, token: &str) -> Result<Self> {
         let files = folder.join("files");
         write_files(&files)?;
         let files = files.display();
@@ -46,14 +47,17 @@ impl Proxies {
             ),
         )?;
         let (haproxy, haproxy_at) = haproxy(&folder.join("haproxy"), api_at, token)?;
+        let (hyper, hyper_at) = hyper(&folder.join("hyper"), bare, api_at, token)?;
         let at = |port: u16| format!("http://127.0.0.1:{port}");
         let workers = children(nginx.pid())?.into_iter().map(|pid| ("nginx", pid)).collect();
         let threads = vec![("haproxy", haproxy.pid())];
+        let bare = vec![("hyper", hyper.pid())];
         Ok(Self {
             direct: at(api_at),
             nginx: (at(nginx_at), workers),
             haproxy: (at(haproxy_at), threads),
-            _processes: [api, nginx, haproxy],
+            hyper: (at(hyper_at), bare),
+            _processes: [api, nginx, haproxy, hyper],
         })
     }
 }
@@ -114,6 +118,14 @@ fn haproxy(folder: &Path, api: u16, token: &str) -> Result<(Process, u16)> {
     let mut command = shell::command(program("haproxy")?);
     command.arg("-db").arg("-f").arg(config);
     Ok((listening("haproxy", command, folder, port)?, port))
+}
+
+fn hyper(folder: &Path, program: &Path, api: u16, token: &str) -> Result<(Process, u16)> {
+    fs::create_dir_all(folder)?;
+    let port = free_port()?;
+    let mut command = shell::command(program);
+    command.args([format!("127.0.0.1:{port}"), format!("127.0.0.1:{api}"), token.to_owned()]);
+    Ok((listening("hyper", command, folder, port)?, port))
 }
 
 fn program(name: &str) -> Result<PathBuf> {
