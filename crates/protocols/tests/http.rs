@@ -43,7 +43,7 @@ fn passes(bytes: &[u8]) -> Result<(String, Vec<u8>), String> {
     let target = Target::read(&raw.target, &hosts, served).map_err(|error| error.to_string())?;
     let (_, rest) = bytes.split_at(raw.taken);
     let content_type = raw.head.fields.iter().find(|field| field.name == "content-type");
-    let form = content_type.map(|field| Form { content_type: &field.value, body: rest });
+    let form = content_type.map(|field| Form { content_type: field.bytes(), body: rest });
     let asked = request(&raw.head.method, &target, &raw.head.fields, form)
         .map_err(|error| error.to_string())?;
     let rules = rules();

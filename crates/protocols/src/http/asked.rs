@@ -16,7 +16,7 @@ impl Asked {
     /// Whether its client understands a status of gRPC only.
     pub(super) fn is_call(&self) -> bool {
         let mut types = self.head.fields.iter().filter(|field| field.name == "content-type");
-        types.any(|field| std::str::from_utf8(&field.value).is_ok_and(is_grpc_type))
+        types.any(|field| std::str::from_utf8(field.bytes()).is_ok_and(is_grpc_type))
     }
 }
 

@@ -14,7 +14,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::{Secret, SendAs};
-use hyper::Request;
+use hyper::{
+    Request,
+    header::{self, HeaderValue},
+};
 
 use self::aws::Signer;
 use super::{
@@ -141,7 +144,7 @@ impl Credentials {
         fields.retain(|field| {
             let is_own = self.is_header(field);
             if is_own && found.is_none() {
-                found = in_header(&field.name);
+                found = in_header(field.name.as_str());
             }
             !is_own
         });
@@ -154,8 +157,9 @@ impl Credentials {
             SendAs::Cookie(name) => {
                 let (cookies, had) = own::take_cookies(fields, name);
                 if !cookies.is_empty() {
-                    let value = cookies.join("; ").into_bytes();
-                    fields.push(Field { name: COOKIE.to_owned(), value });
+                    // What was a part of a value is one.
+                    let value = HeaderValue::try_from(cookies.join("; "));
+                    fields.extend(value.map(|value| Field { name: header::COOKIE, value }));
                 }
                 if had {
                     found = found.or_else(|| Some(format!("the cookie `{name}`")));
@@ -171,7 +175,7 @@ impl Credentials {
     }
 
     pub(super) fn is_header(&self, field: &Field) -> bool {
-        let name = canonical(&field.name);
+        let name = canonical(field.name.as_str());
         match &self.send_as {
             SendAs::Header(own) => name == AUTHORIZATION || name == canonical(own),
             // Taken out with the rest of a signature.
@@ -217,7 +221,7 @@ impl Credentials {
     pub(super) fn is_given(&self, field: &Field) -> bool {
         match &self.send_as {
             SendAs::Cookie(name) => {
-                field.name == "set-cookie" && own::sets_cookie(&field.value, name)
+                field.name == "set-cookie" && own::sets_cookie(field.bytes(), name)
             }
             SendAs::Bearer
             | SendAs::Basic

@@ -6,7 +6,7 @@ use guard_core::{Operation, http::Api};
 
 use super::{
     content::{self, Kind},
-    head::{self, Version},
+    head::{self, Field, Version},
     matching::{self, Form},
     operation::Operations,
     target::{Authority, Scheme, Served, Target},
@@ -36,7 +36,7 @@ pub fn describe(
 ) -> Result<Arc<Operation>, NoRequest> {
     let (method, target) = request.trim().split_once(' ').ok_or(NoRequest::Form)?;
     let unsound = |why: String| NoRequest::Unsound(why);
-    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let headers = headers.iter().map(|(name, value)| Field::read(name, value.as_bytes()));
     let head = head::request(method, Version::Http11, headers)
         .map_err(|error| unsound(error.to_string()))?;
     let host = Authority::read(HOST.as_bytes(), Scheme::Http).map_err(|_| NoRequest::Form)?;
@@ -45,7 +45,7 @@ pub fn describe(
         .map_err(|error| unsound(error.to_string()))?;
     let kind = Kind::of(&head.fields);
     let content_type = head.fields.iter().find(|field| field.name == "content-type");
-    let content_type = content_type.map(|field| field.value.as_slice()).unwrap_or_default();
+    let content_type = content_type.map(Field::bytes).unwrap_or_default();
     let form = Form { content_type, body: body.as_bytes() };
     let mut request = matching::request(&head.method, &target, &head.fields, Some(form))
         .map_err(|error| unsound(error.to_string()))?;

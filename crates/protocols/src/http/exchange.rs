@@ -93,7 +93,7 @@ impl Connection {
     pub(super) fn trailers(&self, sent: &HeaderMap) -> Result<HeaderMap, HeadError> {
         trailers::of_request(sent, |field| {
             self.shared.credentials.is_header(field)
-                || self.gate.judges_header(&canonical(&field.name))
+                || self.gate.judges_header(&canonical(field.name.as_str()))
         })
     }
 

@@ -1,9 +1,10 @@
 //! What a policy masks of one request, or of its answer.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use guard_core::{Detectors, FieldMask, MaskedField, Masking, Side, http::JsonPath};
+use hyper::header::{HeaderValue, SET_COOKIE};
 
 use super::{
     head::Field,
@@ -13,7 +14,7 @@ use super::{
     },
     rewrite::{Masker, Rewriter},
 };
-use crate::Resource;
+use crate::{Resource, mask::MASKED};
 
 /// Masked fields, ready to be looked up.
 pub(super) struct FieldMasks {
@@ -142,13 +143,13 @@ impl FieldMasks {
         if value("content-encoding").is_some() {
             return Err("fields of its body are masked, and it has a Content-Encoding".to_owned());
         }
-        let content_type = value("content-type").map(|field| field.value.as_slice());
+        let content_type = value("content-type").map(Field::bytes);
         let mut masker =
             self.masker(content_type.unwrap_or_default(), Detectors::default(), resource)?;
         let mut out = Vec::with_capacity(body.len());
         let done = masker.push(&body, &mut out).and_then(|()| masker.finish(&mut out));
         done.map_err(|error| error.to_string())?;
-        fields.retain(|field| !tells_of_body(&field.name));
+        fields.retain(|field| !tells_of_body(field.name.as_str()));
         Ok(out.into())
     }
 }
@@ -183,19 +184,23 @@ impl<'a> HeaderMasker<'a> {
         Self { masks, resource, hider: None, masked: 0 }
     }
 
-    /// The value of a header as it goes on, if it does.
-    pub(super) fn masked<'f>(&mut self, field: &'f Field) -> Option<Cow<'f, [u8]>> {
+    /// A header as it goes on, if it does.
+    pub(super) fn masked(&mut self, mut field: Field) -> Option<Field> {
         let Self { masks, resource, hider, masked } = self;
         let new = || Hider::new(resource.mask_key(), resource.lasting_mask_key());
-        let hidden = if field.name == "set-cookie" && !masks.cookies.is_empty() {
-            set_cookie(&field.value, &masks.cookies, hider.get_or_insert_with(new))
+        let hidden = if field.name == SET_COOKIE && !masks.cookies.is_empty() {
+            set_cookie(field.bytes(), &masks.cookies, hider.get_or_insert_with(new))
         } else {
-            let masking = masks.headers.of(&field.name);
-            masking.map(|it| hider.get_or_insert_with(new).text(it, Some(&field.value)))
+            let masking = masks.headers.of(field.name.as_str());
+            masking.map(|it| hider.get_or_insert_with(new).text(it, Some(field.bytes())))
         };
-        let Some(hidden) = hidden else { return Some(field.value.as_slice().into()) };
-        *masked += 1;
-        let is_plain = |text: &Vec<u8>| text.iter().all(|byte| matches!(byte, 0x20..=0x7e));
-        hidden.map(|text| if is_plain(&text) { text.into() } else { b"[masked]"[..].into() })
+        if let Some(hidden) = hidden {
+            *masked += 1;
+            let hidden = hidden?;
+            let is_plain = hidden.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+            let hidden = HeaderValue::try_from(hidden).ok().filter(|_| is_plain);
+            field.value = hidden.unwrap_or(HeaderValue::from_static(MASKED));
+        }
+        Some(field)
     }
 }

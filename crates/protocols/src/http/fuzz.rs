@@ -1,7 +1,7 @@
 //! Heads and targets of requests fed with whatever there is.
 
 use super::{
-    head::{self, Version, read_request},
+    head::{self, Field, Version, read_request},
     matching::{self, Form},
     target::{Authority, Scheme, Served, Target},
 };
@@ -37,7 +37,7 @@ pub fn fuzz_target(data: &[u8]) {
 pub fn fuzz_head(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let headers = text.lines().filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name, value.as_bytes()));
+        let headers = headers.map(|(name, value)| Field::read(name, value.as_bytes()));
         if let Ok(method) = guard_core::http::Method::new("GET") {
             let _ = head::answer(&method, 200, Version::Http11, headers.clone());
         }

@@ -7,8 +7,11 @@ mod framing;
 mod lists;
 mod raw;
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use guard_core::http::{InvalidMethod, Method};
+use hyper::header::{HeaderName, HeaderValue, TE, TRAILER, UPGRADE};
 
 pub use self::{
     framing::Body,
@@ -94,9 +97,46 @@ pub enum HeadError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The name.
-    pub name: String,
+    pub name: HeaderName,
     /// The value.
-    pub value: Vec<u8>,
+    pub value: HeaderValue,
+}
+
+impl Field {
+    /// Reads one that nobody has read before.
+    pub fn read(name: &str, value: &[u8]) -> Result<Self, HeadError> {
+        if name.len() + value.len() > MAX_FIELD {
+            return Err(HeadError::FieldTooLong(shown(name.as_bytes())));
+        }
+        let known = HeaderName::from_bytes(name.as_bytes());
+        let name = known.map_err(|_| HeadError::Name(shown(name.as_bytes())))?;
+        check_name(&name)?;
+        let value = trim(value);
+        check_value(&name, value)?;
+        match HeaderValue::from_bytes(value) {
+            Ok(value) => Ok(Self { name, value }),
+            Err(_) => Err(HeadError::Value(name.to_string())),
+        }
+    }
+
+    /// One that hyper has read. It may be more lenient, but what it has is not copied.
+    pub fn of((name, value): (&HeaderName, &HeaderValue)) -> Result<Self, HeadError> {
+        if name.as_str().len() + value.len() > MAX_FIELD {
+            return Err(HeadError::FieldTooLong(shown(name.as_str().as_bytes())));
+        }
+        check_name(name)?;
+        let trimmed = trim(value.as_bytes());
+        if trimmed.len() != value.len() {
+            return Self::read(name.as_str(), trimmed);
+        }
+        check_value(name, trimmed)?;
+        Ok(Self { name: name.clone(), value: value.clone() })
+    }
+
+    /// The value's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.value.as_bytes()
+    }
 }
 
 /// A request whose head is sound.
@@ -143,10 +183,10 @@ pub enum Version {
 }
 
 /// Looks at the head of a request: what of it goes on.
-pub fn request<'a>(
+pub fn request(
     method: &str,
     version: Version,
-    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<RequestHead, HeadError> {
     let method = Method::new(method)?;
     let all = fields(headers)?;
@@ -156,19 +196,19 @@ pub fn request<'a>(
     let upgrade = upgrade(&method, version, body, &all)?;
     check_expect(&all)?;
     let te = elements(&all, "te").any(|element| element.eq_ignore_ascii_case(b"trailers"));
-    let te = te.then(|| Field { name: "te".into(), value: b"trailers".to_vec() });
+    let te = te.then(|| Field { name: TE, value: HeaderValue::from_static("trailers") });
     let trailer = announced(&all, body);
     let mut hosts = Vec::new();
     let mut kept = Vec::new();
     for field in all {
         let name = field.name.as_str();
         if name == "host" {
-            hosts.push(field.value);
+            hosts.push(field.bytes().to_vec());
         } else if !(HOP_BY_HOP.contains(&name)
             || LEADS_ASTRAY.contains(&name)
             || is_forwarding(name)
             || matches!(name, "content-length" | "expect" | "sec-websocket-extensions")
-            || dropped.contains(&field.name))
+            || is_among(&dropped, &field.name))
         {
             kept.push(field);
         }
@@ -180,11 +220,11 @@ pub fn request<'a>(
 }
 
 /// Looks at the head of an answer to a request by a method: what of it goes on.
-pub fn answer<'a>(
+pub fn answer(
     to: &Method,
     status: u16,
     version: Version,
-    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<AnswerHead, HeadError> {
     if status == 101 {
         return Err(HeadError::Switch);
@@ -199,50 +239,53 @@ pub fn answer<'a>(
         !(HOP_BY_HOP.contains(&name)
             || LEADS_AWAY.contains(&name)
             || name == "content-length"
-            || dropped.contains(&field.name))
+            || is_among(&dropped, &field.name))
     });
     all.extend(trailer);
     Ok(AnswerHead { fields: all, body })
 }
 
 /// Looks at what stands behind the body of a request: all of it goes on, or the request does not.
-pub fn request_trailers<'a>(
-    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+pub fn request_trailers(
+    headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<Vec<Field>, HeadError> {
     let all = fields(headers)?;
-    match all.iter().find(|field| !may_trail(&field.name)) {
-        Some(field) => Err(HeadError::Trailer(field.name.clone())),
+    match all.iter().find(|field| !may_trail(field.name.as_str())) {
+        Some(field) => Err(HeadError::Trailer(field.name.to_string())),
         None => Ok(all),
     }
 }
 
 /// Looks at what stands behind the body of an answer: what of it goes on.
-pub fn answer_trailers<'a>(
-    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+pub fn answer_trailers(
+    headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<Vec<Field>, HeadError> {
     let mut all = fields(headers)?;
-    all.retain(|field| may_trail(&field.name));
+    all.retain(|field| may_trail(field.name.as_str()));
     Ok(all)
 }
 
-/// Puts a header of guard's own in the place of whatever could be taken for it.
+/// Puts a header of guard's own, which is nobody else's to know, in the place of whatever could be taken for it.
 pub fn insert(fields: &mut Vec<Field>, name: &str, value: &[u8]) -> Result<(), HeadError> {
-    let field = field(name, value)?;
+    let mut field = Field::read(name, value)?;
     let is_plain = value.iter().all(|byte| matches!(byte, 0x20..=0x7e));
     if !is_plain || field.value.len() != value.len() || value.is_empty() {
-        return Err(HeadError::Value(field.name));
+        return Err(HeadError::Value(field.name.to_string()));
     }
-    let own = canonical(&field.name);
-    fields.retain(|other| canonical(&other.name) != own);
+    // HTTP/2 does not keep it in its tables then (RFC 7541, section 7.1.3).
+    field.value.set_sensitive(true);
+    let own = canonical(field.name.as_str());
+    fields.retain(|other| canonical(other.name.as_str()) != own);
     fields.push(field);
     Ok(())
 }
 
 /// The name that a server could take a header's for: CGI knows neither case nor `-`.
-pub(crate) fn canonical(name: &str) -> String {
-    name.chars()
-        .map(|letter| if letter == '_' { '-' } else { letter.to_ascii_lowercase() })
-        .collect()
+pub(crate) fn canonical(name: &str) -> Cow<'_, str> {
+    if !name.bytes().any(|byte| byte == b'_' || byte.is_ascii_uppercase()) {
+        return name.into();
+    }
+    name.to_ascii_lowercase().replace('_', "-").into()
 }
 
 /// A name as it can be shown.
@@ -250,25 +293,25 @@ fn shown(name: &[u8]) -> String {
     name.iter().take(64).copied().flat_map(std::ascii::escape_default).map(char::from).collect()
 }
 
-fn fields<'a>(
-    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+fn fields(
+    headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<Vec<Field>, HeadError> {
     let mut all: Vec<Field> = Vec::new();
     let mut size = 0;
-    for (name, value) in headers {
+    for field in headers {
+        let field = field?;
         if all.len() == MAX_FIELDS {
             return Err(HeadError::TooMany);
         }
-        size += name.len() + value.len() + 4;
+        size += field.name.as_str().len() + field.value.len() + 4;
         if size > MAX_HEAD {
             return Err(HeadError::TooLong);
         }
-        let field = field(name, value)?;
         if SINGLE.contains(&field.name.as_str()) && all.iter().any(|it| it.name == field.name) {
             return Err(match field.name.as_str() {
                 "content-length" => HeadError::Length,
                 "transfer-encoding" => HeadError::Coding,
-                _ => HeadError::Twice(field.name),
+                _ => HeadError::Twice(field.name.to_string()),
             });
         }
         all.push(field);
@@ -276,23 +319,28 @@ fn fields<'a>(
     Ok(all)
 }
 
-fn field(name: &str, value: &[u8]) -> Result<Field, HeadError> {
-    if name.len() + value.len() > MAX_FIELD {
-        return Err(HeadError::FieldTooLong(shown(name.as_bytes())));
-    }
-    if name.is_empty() || !name.bytes().all(is_token) {
+/// A name that a server could take for one by which guard acts is that one, or refused.
+fn check_name(name: &HeaderName) -> Result<(), HeadError> {
+    let name = name.as_str();
+    if !name.bytes().all(is_token) {
         return Err(HeadError::Name(shown(name.as_bytes())));
     }
-    let lower = name.to_ascii_lowercase();
-    if lower.contains('_') && listed(&canonical(&lower)) == Kept::Meaningful {
-        return Err(HeadError::Underscore(lower));
+    if name.contains('_') && listed(&canonical(name)) == Kept::Meaningful {
+        return Err(HeadError::Underscore(name.to_owned()));
     }
-    let value = trim(value);
-    // Tabs are white space inside a value; everything else below is a control character (RFC 9110, section 5.5).
+    Ok(())
+}
+
+/// Tabs are white space inside a value; everything else below is a control character (RFC 9110, section 5.5).
+fn check_value(name: &HeaderName, value: &[u8]) -> Result<(), HeadError> {
     if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=0x1f | 0x7f)) {
-        return Err(HeadError::Value(lower));
+        return Err(HeadError::Value(name.to_string()));
     }
-    Ok(Field { name: lower, value: value.to_vec() })
+    Ok(())
+}
+
+fn is_among(names: &[String], name: &HeaderName) -> bool {
+    names.iter().any(|it| name == it.as_str())
 }
 
 /// Whether a line is one header.
@@ -300,7 +348,7 @@ pub(crate) fn is_line(line: &[u8]) -> bool {
     let Some(colon) = memchr::memchr(b':', line) else { return false };
     let (name, value) = line.split_at(colon);
     std::str::from_utf8(name)
-        .is_ok_and(|name| field(name, value.get(1..).unwrap_or_default()).is_ok())
+        .is_ok_and(|name| Field::read(name, value.get(1..).unwrap_or_default()).is_ok())
 }
 
 /// Only space and tab are white space around a value; what else looks like it is a part of it.
@@ -337,7 +385,7 @@ const fn is_token(byte: u8) -> bool {
 fn elements<'a>(all: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     all.iter()
         .filter(move |field| field.name == name)
-        .flat_map(|field| field.value.split(|byte| *byte == b','))
+        .flat_map(|field| field.bytes().split(|byte| *byte == b','))
         .map(trim)
         .filter(|element| !element.is_empty())
 }
@@ -350,7 +398,7 @@ fn connection(all: &[Field]) -> Result<Vec<String>, HeadError> {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(HeadError::Connection(shown(element)));
         }
-        if ESSENTIAL.contains(&canonical(&name).as_str()) {
+        if ESSENTIAL.contains(&&*canonical(&name)) {
             return Err(HeadError::Connection(name));
         }
         named.push(name);
@@ -366,10 +414,10 @@ fn check_version(version: Version, all: &[Field]) -> Result<(), HeadError> {
     }
     let is_of_connection = |field: &&Field| {
         OF_CONNECTION.contains(&field.name.as_str())
-            || (field.name == "te" && !field.value.eq_ignore_ascii_case(b"trailers"))
+            || (field.name == TE && !field.bytes().eq_ignore_ascii_case(b"trailers"))
     };
     match all.iter().find(is_of_connection) {
-        Some(field) => Err(HeadError::OfConnection(field.name.clone())),
+        Some(field) => Err(HeadError::OfConnection(field.name.to_string())),
         None => Ok(()),
     }
 }
@@ -383,8 +431,8 @@ fn announced(all: &[Field], body: Body) -> Option<Field> {
     let names = elements(all, "trailer").filter_map(|element| std::str::from_utf8(element).ok());
     let names: Vec<String> =
         names.map(str::to_ascii_lowercase).filter(|it| may_trail(it)).collect();
-    let value = names.join(", ").into_bytes();
-    (!names.is_empty()).then(|| Field { name: "trailer".into(), value })
+    let value = HeaderValue::try_from(names.join(", ")).ok()?;
+    (!names.is_empty()).then_some(Field { name: TRAILER, value })
 }
 
 /// The header Upgrade, if it asks for a WebSocket in the one way that there is (RFC 6455, section 4.1). A client that offers HTTP/2 can do
@@ -408,7 +456,7 @@ fn upgrade(
     }
     let only = |name: &str| {
         let mut values = all.iter().filter(|field| field.name == name);
-        values.next().filter(|_| values.next().is_none()).map(|field| &*field.value)
+        values.next().filter(|_| values.next().is_none()).map(Field::bytes)
     };
     let is_named = elements(all, "connection").any(|it| it.eq_ignore_ascii_case(b"upgrade"));
     let key = only("sec-websocket-key").and_then(|key| STANDARD.decode(key).ok());
@@ -422,7 +470,7 @@ fn upgrade(
     if !is_right {
         return Err(HeadError::WebSocket);
     }
-    Ok(Some(Field { name: "upgrade".into(), value: b"websocket".to_vec() }))
+    Ok(Some(Field { name: UPGRADE, value: HeaderValue::from_static("websocket") }))
 }
 
 fn check_expect(all: &[Field]) -> Result<(), HeadError> {

@@ -9,7 +9,7 @@ use guard_core::{Detectors, Side, http::Method};
 use guard_gate::Permit;
 use hyper::{
     Version,
-    header::{CONTENT_LENGTH, HeaderName, HeaderValue},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, ETAG, HeaderValue},
     http::response::Parts,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Looked<'a> {
 
 /// The head of an answer as it goes on.
 pub(super) struct Head {
-    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    pub(super) fields: Vec<Field>,
     pub(super) body: Passes,
     pub(super) decoder: Option<Box<Decoder>>,
     pub(super) rewriter: Rewriter,
@@ -71,7 +71,8 @@ impl<'a> Looked<'a> {
                 && ASK_FOR_PARTS.contains(&name);
             !matches!(name, "accept-encoding" | "grpc-accept-encoding") && !parts
         });
-        fields.push(Field { name: "accept-encoding".into(), value: b"identity".to_vec() });
+        let identity = HeaderValue::from_static("identity");
+        fields.push(Field { name: ACCEPT_ENCODING, value: identity });
     }
 
     /// What goes on of the head of the answer to a method. `ended`: there is no body.
@@ -88,10 +89,10 @@ impl<'a> Looked<'a> {
             _ => head::Version::Http11,
         };
         let status = parts.status.as_u16();
-        let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers = parts.headers.iter().map(Field::of);
         let head = head::answer(to, status, version, headers).map_err(|error| error.to_string())?;
         let is_empty = matches!(head.body, Body::None | Body::Length(0));
-        let value = |name: &str| head.fields.iter().find(|it| it.name == name).map(|it| &*it.value);
+        let value = |name: &str| head.fields.iter().find(|it| it.name == name).map(Field::bytes);
         let calls = value("grpc-encoding").filter(|it| !it.eq_ignore_ascii_case(b"identity"));
         if let Some(encoding) = calls
             && !is_empty
@@ -130,20 +131,24 @@ impl<'a> Looked<'a> {
         };
         let mut masked = HeaderMasker::new(&self.masks, &*self.shared.resource);
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
-        for field in &head.fields {
-            if self.shared.credentials.is_given(field) || !goes_on(field, is_decoded, is_rewritten)
+        for field in head.fields {
+            if self.shared.credentials.is_given(&field)
+                || !goes_on(&field, is_decoded, is_rewritten)
             {
                 continue;
             }
-            let Some(value) = masked.masked(field) else { continue };
-            let value = match field.name.as_str() {
-                "etag" if is_decoded => weak(value),
-                _ => value,
+            let Some(mut field) = masked.masked(field) else { continue };
+            let weak = if is_decoded && field.name == ETAG { weak(field.bytes()) } else { None };
+            let plain = weak.as_deref().unwrap_or(field.bytes());
+            let changed = match shown.hidden.in_whole(plain) {
+                Cow::Owned(hidden) => Some(hidden),
+                Cow::Borrowed(_) => weak,
             };
-            let hidden = shown.hidden.in_whole(&value);
-            let unfit = |_| format!("its header `{}` cannot go on", field.name);
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unfit(()))?;
-            fields.push((name, HeaderValue::from_bytes(&hidden).map_err(|_| unfit(()))?));
+            if let Some(changed) = changed {
+                let unfit = |_| format!("its header `{}` cannot go on", field.name);
+                field.value = HeaderValue::try_from(changed).map_err(unfit)?;
+            }
+            fields.push(field);
         }
         // The length of what would have come.
         if to.as_str() == "HEAD"
@@ -151,7 +156,7 @@ impl<'a> Looked<'a> {
             && !is_decoded
             && let Some(length) = parts.headers.get(CONTENT_LENGTH)
         {
-            fields.push((CONTENT_LENGTH, length.clone()));
+            fields.push(Field { name: CONTENT_LENGTH, value: length.clone() });
         }
         let body = match head.body {
             Body::None | Body::Length(0) => Passes::Nothing,
@@ -186,7 +191,7 @@ fn goes_on(field: &Field, is_decoded: bool, is_rewritten: bool) -> bool {
     }
 }
 
-/// A validator of what is no longer the same bytes (RFC 9110, section 8.8.1).
-fn weak(validator: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    if validator.starts_with(b"\"") { [b"W/", &*validator].concat().into() } else { validator }
+/// A validator of what is no longer the same bytes (RFC 9110, section 8.8.1), if it was one that said so.
+fn weak(validator: &[u8]) -> Option<Vec<u8>> {
+    validator.starts_with(b"\"").then(|| [b"W/", validator].concat())
 }

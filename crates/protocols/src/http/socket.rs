@@ -33,13 +33,13 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What a request asks for, if it asks for a WebSocket.
     pub(super) fn of(fields: &[Field]) -> Option<Self> {
-        let value = |name: &str| fields.iter().find(|it| it.name == name).map(|it| &*it.value);
+        let value = |name: &str| fields.iter().find(|it| it.name == name).map(Field::bytes);
         value("upgrade")?;
         let key = value("sec-websocket-key")?;
         let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()));
         let lists = fields.iter().filter(|it| it.name == PROTOCOL);
         let protocols =
-            lists.filter_map(|it| from_utf8(&it.value).ok()).flat_map(|it| it.split(','));
+            lists.filter_map(|it| from_utf8(it.bytes()).ok()).flat_map(|it| it.split(','));
         Some(Self { accept, protocols: protocols.map(|it| it.trim().to_owned()).collect() })
     }
 

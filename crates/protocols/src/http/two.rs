@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hyper::{Request, client, server};
+use hyper::{Request, client, header::COOKIE, server};
 use hyper_util::rt::TokioTimer;
 
 use super::{
@@ -83,7 +83,7 @@ pub(super) fn request<B>(request: &Request<B>, ended: bool) -> Result<Asked, Hea
     // A tunnel, also one that `:protocol` asks for, has no path; its method is none that can be judged.
     let target = uri.path_and_query().map_or("", |it| it.as_str());
     let headers = request.headers();
-    let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let fields = headers.iter().map(Field::of);
     let version = Version::Http2 { ended };
     let mut head = head::request(request.method().as_str(), version, fields)?;
     join_cookies(&mut head.fields)?;
@@ -100,16 +100,12 @@ pub(super) fn request<B>(request: &Request<B>, ended: bool) -> Result<Asked, Hea
 
 /// A cookie may come in pieces, which are one header to every server (RFC 9113, section 8.2.3).
 fn join_cookies(fields: &mut Vec<Field>) -> Result<(), HeadError> {
-    let is_cookie = |field: &Field| field.name == "cookie";
-    let crumbs: Vec<&[u8]> =
-        fields.iter().filter(|it| is_cookie(it)).map(|it| it.value.as_slice()).collect();
+    let is_cookie = |field: &Field| field.name == COOKIE;
+    let crumbs: Vec<&[u8]> = fields.iter().filter(|it| is_cookie(it)).map(Field::bytes).collect();
     if crumbs.len() > 1 {
-        let value = crumbs.join(&b"; "[..]);
-        if value.len() > head::MAX_FIELD {
-            return Err(HeadError::FieldTooLong("cookie".into()));
-        }
+        let whole = Field::read(COOKIE.as_str(), &crumbs.join(&b"; "[..]))?;
         fields.retain(|field| !is_cookie(field));
-        fields.push(Field { name: "cookie".into(), value });
+        fields.push(whole);
     }
     Ok(())
 }

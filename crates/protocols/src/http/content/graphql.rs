@@ -281,8 +281,7 @@ mod tests {
     }
 
     fn asked(url: &[(&str, &str)], content_type: &str, body: &str) -> (String, String) {
-        let headers =
-            [Field { name: "content-type".to_owned(), value: content_type.as_bytes().to_vec() }];
+        let headers = [Field::read("content-type", content_type.as_bytes()).unwrap()];
         let kind = Kind::of(&headers);
         let query: Vec<(String, String)> =
             url.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

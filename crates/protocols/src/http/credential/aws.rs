@@ -172,14 +172,14 @@ impl Signer {
 /// Whether a request is signed with the placeholder that commands have, and with nothing else.
 pub(super) fn is_placeholder(target: &Target, fields: &[Field]) -> bool {
     let mut signed = false;
-    for field in fields.iter().filter(|field| is_one(&canonical(&field.name), &HEADERS)) {
-        if canonical(&field.name) == AUTHORIZATION {
+    for field in fields.iter().filter(|field| is_one(&canonical(field.name.as_str()), &HEADERS)) {
+        if canonical(field.name.as_str()) == AUTHORIZATION {
             let scope = format!("AWS4-HMAC-SHA256 Credential={AWS_PLACEHOLDER}/");
             signed = true;
-            if !field.value.starts_with(scope.as_bytes()) {
+            if !field.bytes().starts_with(scope.as_bytes()) {
                 return false;
             }
-        } else if canonical(&field.name) != "x-amz-date" {
+        } else if canonical(field.name.as_str()) != "x-amz-date" {
             return false;
         }
     }
@@ -190,7 +190,7 @@ pub(super) fn is_placeholder(target: &Target, fields: &[Field]) -> bool {
 pub(super) fn take_out(target: &mut Target, fields: &mut Vec<Field>) -> Option<String> {
     let mut found = None;
     fields.retain(|field| {
-        let is_own = is_one(&canonical(&field.name), &HEADERS);
+        let is_own = is_one(&canonical(field.name.as_str()), &HEADERS);
         if is_own && found.is_none() {
             found = Some(format!("`{}`", field.name));
         }
@@ -211,8 +211,8 @@ pub(super) fn needs_body(
     if !is_s3(service) {
         return Ok(true);
     }
-    let values = fields.iter().filter(|field| canonical(&field.name) == CONTENT_SHA256);
-    match said(values.map(|field| field.value.as_slice()))? {
+    let values = fields.iter().filter(|field| canonical(field.name.as_str()) == CONTENT_SHA256);
+    match said(values.map(Field::bytes))? {
         Said::Nothing => Ok(!tls),
         Said::Digest(_) | Said::UnsignedChunks => Ok(false),
     }

@@ -15,7 +15,7 @@ pub(super) fn take_cookies(fields: &mut Vec<Field>, name: &str) -> (Vec<String>,
         if field.name != COOKIE {
             return true;
         }
-        let text = String::from_utf8_lossy(&field.value);
+        let text = String::from_utf8_lossy(field.bytes());
         // A comma ends a cookie for servers that know RFC 2965.
         for cookie in text.split(';').map(str::trim).filter(|cookie| !cookie.is_empty()) {
             if cookie.split(',').any(|part| is_named(part, name)) {

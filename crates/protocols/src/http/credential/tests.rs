@@ -12,17 +12,14 @@ fn target(text: &str) -> Target {
 }
 
 fn fields(headers: &[(&str, &str)]) -> Vec<Field> {
-    let field = |(name, value): &(&str, &str)| Field {
-        name: (*name).to_owned(),
-        value: value.as_bytes().to_vec(),
-    };
+    let field = |(name, value): &(&str, &str)| Field::read(name, value.as_bytes()).unwrap();
     headers.iter().map(field).collect()
 }
 
 fn shown(target: &Target, fields: &[Field]) -> String {
     let mut text = target.forwarded();
     for field in fields {
-        text.push_str(&format!(" {}: {}", field.name, String::from_utf8_lossy(&field.value)));
+        text.push_str(&format!(" {}: {}", field.name, String::from_utf8_lossy(field.bytes())));
     }
     text
 }

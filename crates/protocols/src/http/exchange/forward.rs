@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as _, Incoming},
-    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
+    header::{CONTENT_LENGTH, HOST, HeaderValue},
 };
 use tokio::time::sleep;
 
@@ -76,7 +76,7 @@ impl Connection {
             }
             (None, _) => body::read(Bytes::new()),
         };
-        let mut request = self.request(&method, &target, &fields, framing, outgoing)?;
+        let mut request = self.request(&method, &target, fields, framing, outgoing)?;
         let shown = shown.sign(&mut request, known.as_deref()).map_err(unfit)?;
         let mut meter = self.gate.meter(|| used);
         let (running, response) = self.send(permit, request, meter.as_mut(), &stopped).await?;
@@ -201,7 +201,7 @@ impl Connection {
         };
         let mut answer = Response::new(body);
         *answer.status_mut() = status;
-        for (name, value) in head.fields {
+        for Field { name, value } in head.fields {
             answer.headers_mut().append(name, value);
         }
         Ok(answer)
@@ -229,7 +229,7 @@ impl Connection {
         &self,
         method: &Method,
         target: &Target,
-        fields: &[Field],
+        fields: Vec<Field>,
         framing: Body,
         body: Outgoing,
     ) -> Result<Request<Outgoing>, Refusal> {
@@ -243,9 +243,8 @@ impl Connection {
         }
         let headers = request.headers_mut();
         headers.insert(HOST, self.shared.host.clone());
-        for field in fields {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unfit())?;
-            headers.append(name, HeaderValue::from_bytes(&field.value).map_err(|_| unfit())?);
+        for Field { name, value } in fields {
+            headers.append(name, value);
         }
         if let Body::Length(length) = framing {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -60,7 +60,7 @@ impl Connection {
             Err(error) => return Err(unsound(error.to_string()).await),
         };
         let content_type = fields.iter().find(|field| field.name == "content-type");
-        let content_type = content_type.map(|field| field.value.clone()).unwrap_or_default();
+        let content_type = content_type.map(|field| field.bytes().to_vec()).unwrap_or_default();
         let mut framing = head.body;
         let (mut incoming, mut read) = (Some(incoming), None);
         let masks = self.gate.request_masks(&request);

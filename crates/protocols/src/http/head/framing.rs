@@ -60,7 +60,7 @@ pub(super) fn answer_body(
 }
 
 fn declared(version: Version, all: &[Field]) -> Result<Option<Body>, HeadError> {
-    let value = |name: &str| all.iter().find(|field| field.name == name).map(|it| &*it.value);
+    let value = |name: &str| all.iter().find(|field| field.name == name).map(Field::bytes);
     match (value("content-length"), value("transfer-encoding")) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(HeadError::TwoLengths),

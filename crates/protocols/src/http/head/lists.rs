@@ -117,7 +117,7 @@ pub(super) fn is_forwarding(name: &str) -> bool {
 /// Whether a field may stand behind a body. Some servers put what stands there among the headers.
 pub(super) fn may_trail(name: &str) -> bool {
     let name = canonical(name);
-    let name = name.as_str();
+    let name = &*name;
     BEHIND_BODY.contains(&name)
         || !(listed(name) == Kept::Meaningful
             || BEFORE_BODY.contains(&name)

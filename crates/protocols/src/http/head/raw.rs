@@ -1,6 +1,6 @@
 //! The head of a request as bytes, for where nobody has read it before.
 
-use super::{HeadError, MAX_FIELDS, MAX_HEAD, RequestHead, Version, request};
+use super::{Field, HeadError, MAX_FIELDS, MAX_HEAD, RequestHead, Version, request};
 
 /// A request's head, and how long it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn read_request(bytes: &[u8]) -> Result<Option<RawRequest>, HeadError> {
     let (Some(method), Some(target)) = (found.method, found.path) else {
         return Err(HeadError::Unreadable("it has no request line"));
     };
-    let fields = found.headers.iter().map(|header| (header.name, header.value));
+    let fields = found.headers.iter().map(|header| Field::read(header.name, header.value));
     let head = request(method, version, fields)?;
     Ok(Some(RawRequest { target: target.as_bytes().to_vec(), head, taken }))
 }
