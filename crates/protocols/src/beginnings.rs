@@ -35,8 +35,9 @@ impl Beginnings {
 
     /// Where they are in a text.
     pub fn places<'a>(&'a self, text: &'a [u8]) -> Places<'a> {
-        let next = self.searches.iter().flatten().map(|search| first(search, text, 0)).collect();
-        Places { beginnings: self, text, next }
+        let mut found = self.searches.iter().flatten().map(|search| first(search, text, 0));
+        let next = found.next().unwrap_or_default();
+        Places { beginnings: self, text, next, others: found.collect() }
     }
 }
 
@@ -45,8 +46,10 @@ impl Beginnings {
 pub struct Places<'a> {
     beginnings: &'a Beginnings,
     text: &'a [u8],
-    /// The next that each search found.
-    next: Vec<usize>,
+    /// The next that the first search found, which is the only one for most texts.
+    next: usize,
+    /// The next that each of the others found.
+    others: Vec<usize>,
 }
 
 impl Places<'_> {
@@ -54,7 +57,8 @@ impl Places<'_> {
     pub fn next(&mut self, from: usize) -> usize {
         let Some(searches) = &self.beginnings.searches else { return from };
         let mut nearest = self.text.len();
-        for (next, search) in self.next.iter_mut().zip(searches) {
+        let all = std::iter::once(&mut self.next).chain(&mut self.others);
+        for (next, search) in all.zip(searches) {
             if *next < from {
                 *next = first(search, self.text, from);
             }

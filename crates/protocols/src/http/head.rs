@@ -199,7 +199,8 @@ pub fn request(
     let te = te.then(|| Field { name: TE, value: HeaderValue::from_static("trailers") });
     let trailer = announced(&all, body);
     let mut hosts = Vec::new();
-    let mut kept = Vec::new();
+    // Guard adds a few.
+    let mut kept = Vec::with_capacity(all.len() + 2);
     for field in all {
         let name = field.name.as_str();
         if name == "host" {
@@ -296,7 +297,8 @@ fn shown(name: &[u8]) -> String {
 fn fields(
     headers: impl IntoIterator<Item = Result<Field, HeadError>>,
 ) -> Result<Vec<Field>, HeadError> {
-    let mut all: Vec<Field> = Vec::new();
+    let headers = headers.into_iter();
+    let mut all: Vec<Field> = Vec::with_capacity(headers.size_hint().0.min(MAX_FIELDS));
     let mut size = 0;
     for field in headers {
         let field = field?;
@@ -394,6 +396,10 @@ fn elements<'a>(all: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u8
 fn connection(all: &[Field]) -> Result<Vec<String>, HeadError> {
     let mut named = Vec::new();
     for element in elements(all, "connection") {
+        // It does not go on whoever names it, and nearly everybody does.
+        if element.eq_ignore_ascii_case(b"keep-alive") {
+            continue;
+        }
         let name = std::str::from_utf8(element).unwrap_or_default().to_ascii_lowercase();
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(HeadError::Connection(shown(element)));

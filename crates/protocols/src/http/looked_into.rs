@@ -175,10 +175,11 @@ impl<'a> Looked<'a> {
 
     /// Whether a body of this type does not go on as it is.
     fn rewrites(&self, content_type: &[u8]) -> bool {
-        let in_parts = content_type.to_ascii_lowercase().starts_with(b"multipart/byteranges");
-        let looks =
-            !self.detectors.is_empty() && (in_parts || Looks::of(content_type) != Looks::Nothing);
-        self.masks.hides_body() || looks
+        let looks = || {
+            let in_parts = content_type.to_ascii_lowercase().starts_with(b"multipart/byteranges");
+            in_parts || Looks::of(content_type) != Looks::Nothing
+        };
+        self.masks.hides_body() || (!self.detectors.is_empty() && looks())
     }
 }
 

@@ -201,6 +201,8 @@ impl Connection {
         };
         let mut answer = Response::new(body);
         *answer.status_mut() = status;
+        // hyper adds Content-Length, Transfer-Encoding or Date.
+        answer.headers_mut().reserve(head.fields.len() + 2);
         for Field { name, value } in head.fields {
             answer.headers_mut().append(name, value);
         }
@@ -242,6 +244,8 @@ impl Connection {
             return Err(unfit());
         }
         let headers = request.headers_mut();
+        // What an HTTP/1.1 request has besides: Host, Content-Length, Connection.
+        headers.reserve(fields.len() + 3);
         headers.insert(HOST, self.shared.host.clone());
         for Field { name, value } in fields {
             headers.append(name, value);
