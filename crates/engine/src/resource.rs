@@ -43,7 +43,7 @@ pub(crate) struct SessionResource {
 /// A credential that was taken.
 struct Held {
     lease: LeaseId,
-    credential: Credential,
+    credential: Arc<Credential>,
     until: Timestamp,
 }
 
@@ -100,7 +100,7 @@ impl SessionResource {
     }
 
     /// The credential for a new connection: another one where the last is over.
-    async fn credential_in_use(&self) -> Result<Credential, CredentialUnavailable> {
+    async fn credential_in_use(&self) -> Result<Arc<Credential>, CredentialUnavailable> {
         // Who comes meanwhile waits for the same one.
         let mut leases = self.leases.lock().await;
         if let Some(held) = leases.last().filter(|held| held.until > Timestamp::now()) {
@@ -114,11 +114,11 @@ impl SessionResource {
             let set = self.certificate.set(chain, &lease.password);
             set.map_err(|error| unavailable(error.to_string()))?;
         }
-        let credential = Credential {
+        let credential = Arc::new(Credential {
             username: lease.username,
             password: lease.password,
             session_token: lease.session_token,
-        };
+        });
         // Requests that are on their way were let in by it; a server's connections live with the role that they began with.
         let over = match self.spec.kind {
             ResourceKind::Http => std::mem::take(&mut *leases),
@@ -153,7 +153,7 @@ impl Resource for SessionResource {
         .boxed()
     }
 
-    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, CredentialUnavailable>> {
         self.credential_in_use().boxed()
     }
 

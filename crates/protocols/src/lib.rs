@@ -92,7 +92,7 @@ pub trait Resource: Send + Sync {
     fn dial(&self) -> BoxFuture<'_, io::Result<tokio::net::TcpStream>>;
 
     /// The session's credential for it; taken at the first call, kept until the session ends.
-    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>>;
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, CredentialUnavailable>>;
 
     /// TLS towards it: verified against its own or the system's authorities.
     fn tls(&self) -> Arc<rustls::ClientConfig>;

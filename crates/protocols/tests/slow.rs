@@ -55,13 +55,13 @@ impl Resource for Api {
         TcpStream::connect(&self.0.address).boxed()
     }
 
-    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, CredentialUnavailable>> {
         let credential = Credential {
             username: String::new(),
             password: Secret::new("t0ken"),
             session_token: None,
         };
-        async { Ok(credential) }.boxed()
+        async { Ok(Arc::new(credential)) }.boxed()
     }
 
     fn tls(&self) -> Arc<rustls::ClientConfig> {

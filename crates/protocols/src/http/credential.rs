@@ -125,7 +125,7 @@ pub(super) struct Credentials {
 struct Known {
     /// All that was sent.
     secrets: Vec<Secret>,
-    last: Option<(Credential, Arc<Shown>)>,
+    last: Option<(Arc<Credential>, Arc<Shown>)>,
 }
 
 impl Credentials {
@@ -233,11 +233,12 @@ impl Credentials {
     }
 
     /// A credential as it is sent.
-    pub(super) fn shown(&self, credential: &Credential) -> Arc<Shown> {
+    pub(super) fn shown(&self, credential: &Arc<Credential>) -> Arc<Shown> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((last, shown)) = &known.last
-            && last.username == credential.username
-            && last.password.expose() == credential.password.expose()
+            && (Arc::ptr_eq(last, credential)
+                || (last.username == credential.username
+                    && last.password.expose() == credential.password.expose()))
         {
             return shown.clone();
         }

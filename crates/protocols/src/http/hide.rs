@@ -38,6 +38,9 @@ pub(super) struct Hidden {
 /// Words of a bit for each two bytes.
 const PAIRS: usize = (1 << 16) / 64;
 
+/// How long the values of a head usually are, together.
+const TEXTS_OF_A_HEAD: usize = 1 << 10;
+
 /// With what an escape begins.
 const ESCAPES: [u8; 3] = [b'\\', b'%', b'&'];
 
@@ -107,6 +110,16 @@ impl Hidden {
     pub(super) fn in_whole<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let whole = if self.texts.is_empty() { Vec::new() } else { self.found(text, true).whole };
         if whole.is_empty() { Cow::Borrowed(text) } else { starred(text.to_vec(), &whole).into() }
+    }
+
+    /// Whether one of them may stand in one of these texts, which have no line feeds: all are looked through at once.
+    pub(super) fn may_be_in<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> bool {
+        let mut all = Vec::with_capacity(TEXTS_OF_A_HEAD);
+        for text in texts {
+            all.extend_from_slice(text);
+            all.push(b'\n');
+        }
+        !self.texts.is_empty() && !self.found(&all, true).whole.is_empty()
     }
 
     /// `is_end`: nothing comes behind these bytes.
@@ -382,6 +395,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_hidden_of_a_text_is_found_among_others(
+            ways in prop::collection::vec(0..7_u8, TOKEN.len()),
+            texts in prop::collection::vec("[gh_T%&\\\\xu#;0-9]{0,8}", 0..4),
+            (before, behind) in ("[gh_T%&\\\\x]{0,4}", "[gh_T%&\\\\x]{0,4}"),
+            left in 0..30_usize,
+        ) {
+            let escaped = |(byte, way): (u8, &u8)| match way {
+                0 => format!("\\u{byte:04x}"),
+                1 => format!("%{byte:02X}"),
+                2 => format!("&#{byte};"),
+                _ => char::from(byte).to_string(),
+            };
+            let text: String = TOKEN.bytes().zip(&ways).map(escaped).collect();
+            let whole = format!("{before}{text}{behind}");
+            // Also one that is cut off.
+            let whole = whole.get(..whole.len().saturating_sub(left)).unwrap_or_default();
+            let hidden = hidden();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).chain([whole]).collect();
+            let one = texts.iter().any(|it| *hidden.in_whole(it.as_bytes()) != *it.as_bytes());
+            prop_assert!(!one || hidden.may_be_in(texts.iter().map(|it| it.as_bytes())));
+        }
+
         #[test]
         fn whichever_characters_are_escaped_none_of_it_leaves(
             ways in prop::collection::vec(0..5_u8, TOKEN.len()),

@@ -130,6 +130,7 @@ impl<'a> Looked<'a> {
             self.masks.rewriter(content_type, self.detectors, &*self.shared.resource)?
         };
         let mut masked = HeaderMasker::new(&self.masks, &*self.shared.resource);
+        let repeats = shown.hidden.may_be_in(head.fields.iter().map(Field::bytes));
         let mut fields = Vec::with_capacity(head.fields.len() + 1);
         for field in head.fields {
             if self.shared.credentials.is_given(&field)
@@ -140,7 +141,8 @@ impl<'a> Looked<'a> {
             let Some(mut field) = masked.masked(field) else { continue };
             let weak = if is_decoded && field.name == ETAG { weak(field.bytes()) } else { None };
             let plain = weak.as_deref().unwrap_or(field.bytes());
-            let changed = match shown.hidden.in_whole(plain) {
+            let hidden = if repeats { shown.hidden.in_whole(plain) } else { plain.into() };
+            let changed = match hidden {
                 Cow::Owned(hidden) => Some(hidden),
                 Cow::Borrowed(_) => weak,
             };

@@ -320,13 +320,13 @@ impl Resource for Server {
         TcpStream::connect(&self.spec.address).boxed()
     }
 
-    fn credential(&self) -> BoxFuture<'_, Result<Credential, CredentialUnavailable>> {
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, CredentialUnavailable>> {
         let credential = Credential {
             username: self.username.clone(),
             password: Secret::new(self.password.clone()),
             session_token: None,
         };
-        async { Ok(credential) }.boxed()
+        async { Ok(Arc::new(credential)) }.boxed()
     }
 
     fn tls(&self) -> Arc<rustls::ClientConfig> {

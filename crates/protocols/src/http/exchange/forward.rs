@@ -238,9 +238,10 @@ impl Connection {
         let unfit = || Refusal::no_answer("the request cannot be written anew");
         let mut request = Request::new(body);
         *request.method_mut() = method.as_str().parse().map_err(|_| unfit())?;
-        *request.uri_mut() = target.forwarded().parse().map_err(|_| unfit())?;
+        let forwarded = target.forwarded();
+        *request.uri_mut() = forwarded.parse().map_err(|_| unfit())?;
         // A parser that reads it otherwise would send something else than was judged.
-        if request.uri().path_and_query().map(|it| it.as_str()) != Some(&target.forwarded()) {
+        if request.uri().path_and_query().map(|it| it.as_str()) != Some(&forwarded) {
             return Err(unfit());
         }
         let headers = request.headers_mut();
