@@ -113,11 +113,11 @@ impl Egress {
     }
 
     /// Serves one client until it or the other side is done, or the run is over. Answers with what it was refused, in words.
-    /// `is_proven`: it is known to be the run's, and need not show the password. One that shows another is refused all the same.
+    /// `is_proven` says of a client that shows no password whether it is known to be the run's. One that shows another is refused.
     pub async fn serve(
         &self,
         mut client: ClientIo,
-        is_proven: bool,
+        is_proven: impl FnOnce() -> bool + Send,
         over: &CancellationToken,
     ) -> Option<String> {
         let request = match timeout(CLIENT_WITHIN, request::read(&mut client)).await {
@@ -128,7 +128,7 @@ impl Egress {
             }
             Err(_) => return None,
         };
-        if !request.knows(&self.password).unwrap_or(is_proven) {
+        if !request.knows(&self.password).unwrap_or_else(is_proven) {
             Answer::unknown().send(&mut client).await;
             return Some("a client of guard's proxy that did not show the run's password".into());
         }

@@ -35,9 +35,8 @@ impl Beginnings {
 
     /// Where they are in a text.
     pub fn places<'a>(&'a self, text: &'a [u8]) -> Places<'a> {
-        let mut found = self.searches.iter().flatten().map(|search| first(search, text, 0));
-        let next = found.next().unwrap_or_default();
-        Places { beginnings: self, text, next, others: found.collect() }
+        let next = self.searches.iter().flatten().map(|search| first(search, text, 0)).collect();
+        Places { beginnings: self, text, next }
     }
 }
 
@@ -46,10 +45,8 @@ impl Beginnings {
 pub struct Places<'a> {
     beginnings: &'a Beginnings,
     text: &'a [u8],
-    /// The next that the first search found, which is the only one for most texts.
-    next: usize,
-    /// The next that each of the others found.
-    others: Vec<usize>,
+    /// The next that each search found.
+    next: Vec<usize>,
 }
 
 impl Places<'_> {
@@ -57,8 +54,7 @@ impl Places<'_> {
     pub fn next(&mut self, from: usize) -> usize {
         let Some(searches) = &self.beginnings.searches else { return from };
         let mut nearest = self.text.len();
-        let all = std::iter::once(&mut self.next).chain(&mut self.others);
-        for (next, search) in all.zip(searches) {
+        for (next, search) in self.next.iter_mut().zip(searches) {
             if *next < from {
                 *next = first(search, self.text, from);
             }

@@ -66,7 +66,7 @@ async fn asked(broker: &Arc<Broker>, request: &[u8]) -> (String, Option<String>)
     client.shutdown().await.unwrap();
     let over = CancellationToken::new();
     let (words, answer) =
-        tokio::join!(egress.serve(Box::new(server), false, &over), all(&mut client));
+        tokio::join!(egress.serve(Box::new(server), || false, &over), all(&mut client));
     (answer, words)
 }
 
@@ -235,7 +235,7 @@ async fn a_client_that_is_known_needs_no_password_and_must_not_show_another() {
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
         let over = CancellationToken::new();
-        let serving = egress.serve(Box::new(server), true, &over);
+        let serving = egress.serve(Box::new(server), || true, &over);
         let (_, answer) = tokio::join!(serving, all(&mut client));
         assert!(answer.starts_with(expected), "{shown}: {answer}");
     }
@@ -295,7 +295,7 @@ async fn the_end_of_the_run_ends_its_connections_and_says_what_passed() {
         client.read_exact(&mut answer).await.unwrap();
         over.cancel();
     };
-    let (words, ()) = tokio::join!(egress.serve(Box::new(server), false, &over), ending);
+    let (words, ()) = tokio::join!(egress.serve(Box::new(server), || false, &over), ending);
     assert_eq!(words, None);
     let ended = broker.ended.lock().unwrap();
     assert_eq!((ended.len(), ended[0].sent, ended[0].received), (1, 0, 4));

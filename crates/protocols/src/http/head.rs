@@ -396,10 +396,6 @@ fn elements<'a>(all: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u8
 fn connection(all: &[Field]) -> Result<Vec<String>, HeadError> {
     let mut named = Vec::new();
     for element in elements(all, "connection") {
-        // It does not go on whoever names it, and nearly everybody does.
-        if element.eq_ignore_ascii_case(b"keep-alive") {
-            continue;
-        }
         let name = std::str::from_utf8(element).unwrap_or_default().to_ascii_lowercase();
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(HeadError::Connection(shown(element)));

@@ -114,12 +114,15 @@ impl Hidden {
 
     /// Whether one of them may stand in one of these texts, which have no line feeds: all are looked through at once.
     pub(super) fn may_be_in<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> bool {
+        if self.texts.is_empty() {
+            return false;
+        }
         let mut all = Vec::with_capacity(TEXTS_OF_A_HEAD);
         for text in texts {
             all.extend_from_slice(text);
             all.push(b'\n');
         }
-        !self.texts.is_empty() && !self.found(&all, true).whole.is_empty()
+        !self.found(&all, true).whole.is_empty()
     }
 
     /// `is_end`: nothing comes behind these bytes.
@@ -350,6 +353,17 @@ mod tests {
         TOKEN.bytes().map(with).collect()
     }
 
+    /// Each character in a way of its own.
+    fn escaped_in(ways: &[u8]) -> String {
+        let escaped = |(byte, way): (u8, &u8)| match way {
+            0 => format!("\\u{byte:04x}"),
+            1 => format!("%{byte:02X}"),
+            2 => format!("&#{byte};"),
+            _ => char::from(byte).to_string(),
+        };
+        TOKEN.bytes().zip(ways).map(escaped).collect()
+    }
+
     #[test]
     fn no_form_of_it_leaves_wherever_pieces_end() {
         let of = |prefix: &str| STANDARD.encode(format!("{prefix}{TOKEN}"));
@@ -402,13 +416,7 @@ mod tests {
             (before, behind) in ("[gh_T%&\\\\x]{0,4}", "[gh_T%&\\\\x]{0,4}"),
             left in 0..30_usize,
         ) {
-            let escaped = |(byte, way): (u8, &u8)| match way {
-                0 => format!("\\u{byte:04x}"),
-                1 => format!("%{byte:02X}"),
-                2 => format!("&#{byte};"),
-                _ => char::from(byte).to_string(),
-            };
-            let text: String = TOKEN.bytes().zip(&ways).map(escaped).collect();
+            let text = escaped_in(&ways);
             let whole = format!("{before}{text}{behind}");
             // Also one that is cut off.
             let whole = whole.get(..whole.len().saturating_sub(left)).unwrap_or_default();
@@ -424,13 +432,7 @@ mod tests {
             before in "[gh_T%&\\\\x]{0,6}",
             size in 1_usize..40,
         ) {
-            let escaped = |(byte, way): (u8, &u8)| match way {
-                0 => format!("\\u{byte:04x}"),
-                1 => format!("%{byte:02X}"),
-                2 => format!("&#{byte};"),
-                _ => char::from(byte).to_string(),
-            };
-            let text: String = TOKEN.bytes().zip(&ways).map(escaped).collect();
+            let text = escaped_in(&ways);
             let whole = format!("{before}.{text}.");
             let (mut out, mut held, hidden) = (Vec::new(), Vec::new(), hidden());
             for piece in whole.as_bytes().chunks(size) {

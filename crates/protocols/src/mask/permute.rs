@@ -117,7 +117,6 @@ pub(crate) struct Symbol {
 pub(crate) struct Room {
     pub(super) symbols: Vec<Symbol>,
     pub(super) bytes: Vec<u8>,
-    pub(crate) decimal: Vec<u8>,
 }
 
 /// Takes a text to another of the same alphabets. `bytes` is room for work.

@@ -230,7 +230,7 @@ impl<'a> Listeners<'a> {
                 }
                 let Ok(stream) = stream.into_std() else { continue };
                 let there = || Ok(Box::new(UnixStream::from_std(stream)?) as ClientIo);
-                place.serve(there, ClientAuth::Proven);
+                place.serve(there, ClientAuth::Proven, || true);
             }
         });
     }
@@ -242,9 +242,14 @@ impl<'a> Listeners<'a> {
                     continue;
                 }
                 let Ok(stream) = stream.into_std() else { continue };
-                let auth = place.auth(&stream, &password, reach);
+                let (ends, child) = (peer::Ends::of(&stream), place.child);
+                let is_own = move || match reach {
+                    Reach::Child => true,
+                    Reach::Everybody => ends.are_of(child),
+                };
+                let auth = place.auth(&password, is_own);
                 let there = || Ok(Box::new(TcpStream::from_std(stream)?) as ClientIo);
-                place.serve(there, auth);
+                place.serve(there, auth, is_own);
             }
         });
     }
@@ -313,14 +318,11 @@ struct Place {
 
 impl Place {
     /// How a client of a port shows that it belongs to the run. HTTP has no password for that: its clients have a header for the
-    /// credential of the API, and nothing else; and some programs have no way to give a proxy one. So it has to be known whose socket it is.
-    fn auth(&self, stream: &std::net::TcpStream, password: &Secret, reach: Reach) -> ClientAuth {
-        let is_own = match (&self.behind, reach) {
-            (Behind::Resource(ResourceKind::Postgres, _), _) => false,
-            (Behind::Resource(ResourceKind::Http, _) | Behind::Elsewhere(_), Reach::Child) => true,
-            (Behind::Resource(ResourceKind::Http, _) | Behind::Elsewhere(_), Reach::Everybody) => {
-                peer::is_of(stream, self.child)
-            }
+    /// credential of the API, and nothing else. So it has to be known whose socket it is.
+    fn auth(&self, password: &Secret, is_own: impl FnOnce() -> bool) -> ClientAuth {
+        let is_own = match &self.behind {
+            Behind::Resource(ResourceKind::Http, _) => is_own(),
+            Behind::Resource(ResourceKind::Postgres, _) | Behind::Elsewhere(_) => false,
         };
         if is_own { ClientAuth::Proven } else { ClientAuth::Password(password.clone()) }
     }
@@ -343,11 +345,12 @@ impl Place {
     }
 
     /// Serves a client beside the others, if there is room for one more: on one of the threads, on which `stream` is
-    /// opened anew.
+    /// opened anew. The proxy asks `is_own` for a client that shows no password, as some programs have no way to.
     fn serve(
         &self,
         stream: impl FnOnce() -> io::Result<ClientIo> + Send + 'static,
         auth: ClientAuth,
+        is_own: impl FnOnce() -> bool + Send + 'static,
     ) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else { return };
         let (behind, cut, shut) = (self.behind.clone(), self.cut.clone(), self.shut.clone());
@@ -360,8 +363,7 @@ impl Place {
                 }
                 // It says what came of it also when it is cut off.
                 Behind::Elsewhere(egress) => {
-                    let is_proven = matches!(auth, ClientAuth::Proven);
-                    if let Some(what) = egress.serve(stream, is_proven, &shut).await {
+                    if let Some(what) = egress.serve(stream, is_own, &shut).await {
                         say(&format!("refused {what}"));
                     }
                 }

@@ -12,16 +12,25 @@ const MAPPED: &str = "0000000000000000FFFF0000";
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: &str = "01";
 
-/// Whether it is a user's. What cannot be found out is somebody else's.
-pub(super) fn is_of(stream: &TcpStream, user: u32) -> bool {
-    let (Ok(SocketAddr::V4(peer)), Ok(SocketAddr::V4(local))) =
-        (stream.peer_addr(), stream.local_addr())
-    else {
-        return false;
-    };
-    let texts = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
-    let mut owners = texts.filter_map(|text| owner(&text, peer, local));
-    owners.next() == Some(user)
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends(Option<[SocketAddrV4; 2]>);
+
+impl Ends {
+    pub(super) fn of(stream: &TcpStream) -> Self {
+        match (stream.peer_addr(), stream.local_addr()) {
+            (Ok(SocketAddr::V4(peer)), Ok(SocketAddr::V4(local))) => Self(Some([peer, local])),
+            _ => Self(None),
+        }
+    }
+
+    /// Whether the other one is a user's. What cannot be found out is somebody else's.
+    pub(super) fn are_of(self, user: u32) -> bool {
+        let Self(Some([peer, local])) = self else { return false };
+        let texts = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
+        let mut owners = texts.filter_map(|text| owner(&text, peer, local));
+        owners.next() == Some(user)
+    }
 }
 
 /// The user of the socket that goes from one place to another.
@@ -63,7 +72,8 @@ mod tests {
             let Ok(_client) = client else { continue };
             let (server, _) = listener.accept().unwrap();
             let own = rustix::process::geteuid().as_raw();
-            assert!(is_of(&server, own) && !is_of(&server, own + 1), "{host}");
+            let ends = Ends::of(&server);
+            assert!(ends.are_of(own) && !ends.are_of(own + 1), "{host}");
         }
     }
 

@@ -42,7 +42,7 @@ impl Connection {
                 // A client that goes away drops all of this, and with it what was asked.
                 Verdict::Held(held) => {
                     let held = Box::pin(held.decided(pending())).await;
-                    Box::pin(self.gate.go_on(held, &asks)).await
+                    self.gate.go_on(held, &asks).await
                 }
                 Verdict::Estimate(_) => {
                     return Err(Refusal::no_answer(

@@ -8,28 +8,25 @@ use super::{
 };
 use crate::mask::{MaskKey, Purpose, Room, permute, shape_decimal};
 
-/// A `numeric` with as many digits before and behind the point.
+/// A `numeric` with as many digits before and behind the point. `decimal` is room for work.
 pub(super) fn shape_numeric(
     key: &MaskKey,
     value: &[u8],
     format: Format,
     room: &mut Room,
+    decimal: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Option<()> {
     match format {
         Format::Text => shape_decimal(key, value, room, out),
         Format::Binary => {
-            let mut decimal = std::mem::take(&mut room.decimal);
             decimal.clear();
-            let done = read_numeric(value, &mut decimal).and_then(|()| {
-                let start = out.len();
-                shape_decimal(key, &decimal, room, out)?;
-                decimal.clear();
-                decimal.extend(out.drain(start..));
-                write_numeric(&decimal, out)
-            });
-            room.decimal = decimal;
-            done
+            read_numeric(value, decimal)?;
+            let start = out.len();
+            shape_decimal(key, decimal, room, out)?;
+            decimal.clear();
+            decimal.extend(out.drain(start..));
+            write_numeric(decimal, out)
         }
     }
 }
@@ -115,7 +112,15 @@ mod tests {
             "40000",
         ] {
             let (mut room, mut text) = (Room::default(), Vec::new());
-            shape_numeric(&key, value.as_bytes(), Format::Text, &mut room, &mut text).unwrap();
+            shape_numeric(
+                &key,
+                value.as_bytes(),
+                Format::Text,
+                &mut room,
+                &mut Vec::new(),
+                &mut text,
+            )
+            .unwrap();
             let shape =
                 |text: &[u8]| -> Vec<bool> { text.iter().map(u8::is_ascii_digit).collect() };
             assert_eq!(shape(&text), shape(value.as_bytes()));
@@ -126,20 +131,33 @@ mod tests {
             read_numeric(&raw, &mut back).unwrap();
             assert_eq!(String::from_utf8(back).unwrap(), value);
             let mut binary = Vec::new();
-            shape_numeric(&key, &raw, Format::Binary, &mut room, &mut binary).unwrap();
+            shape_numeric(&key, &raw, Format::Binary, &mut room, &mut Vec::new(), &mut binary)
+                .unwrap();
             let mut back = Vec::new();
             read_numeric(&binary, &mut back).unwrap();
             assert_eq!(back, text, "{value}");
         }
         for value in ["NaN", "Infinity", "", "-", "1.2.3", "1e5"] {
             let mut out = Vec::new();
-            let done =
-                shape_numeric(&key, value.as_bytes(), Format::Text, &mut Room::default(), &mut out);
+            let done = shape_numeric(
+                &key,
+                value.as_bytes(),
+                Format::Text,
+                &mut Room::default(),
+                &mut Vec::new(),
+                &mut out,
+            );
             assert_eq!((done, out.len()), (None, 0), "{value}");
         }
         let lying = [0, 1, 0, 0, 0, 0, 0, 0];
-        let done =
-            shape_numeric(&key, &lying, Format::Binary, &mut Room::default(), &mut Vec::new());
+        let done = shape_numeric(
+            &key,
+            &lying,
+            Format::Binary,
+            &mut Room::default(),
+            &mut Vec::new(),
+            &mut Vec::new(),
+        );
         assert_eq!(done, None);
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct ColumnMasker {
 pub(crate) struct Scratch {
     out: Vec<u8>,
     room: Room,
+    decimal: Vec<u8>,
     masked: u64,
     found: Found,
 }
@@ -117,10 +118,10 @@ impl ColumnMasker {
         scratch: &'a mut Scratch,
     ) -> Option<&'a [u8]> {
         let Self { how, key, .. } = self;
-        let Scratch { out, room, masked, found } = scratch;
+        let Scratch { out, room, decimal, masked, found } = scratch;
         out.clear();
         if let How::Detect { detectors, what } = *how {
-            return match detect(detectors, what, value, format, room, out, found) {
+            return match detect(detectors, what, value, format, decimal, out, found) {
                 Finding::Nothing => Some(out),
                 Finding::Hidden => {
                     *masked += 1;
@@ -169,7 +170,7 @@ impl ColumnMasker {
             How::ShapeInteger(integer) => integer.read(value, format).map(|number| {
                 integer.write(shape_integer(key, number), format, out);
             }),
-            How::ShapeNumeric => shape_numeric(key, value, format, room, out),
+            How::ShapeNumeric => shape_numeric(key, value, format, room, decimal, out),
             How::ShapeDouble => shape_double(key, value, format, out),
             How::ShapeSingle => shape_single(key, value, format, out),
             How::ShapeMoment(moment) => shape_moment(key, value, moment, format, out),
@@ -217,12 +218,11 @@ fn detect(
     what: Detected,
     value: &[u8],
     format: Format,
-    room: &mut Room,
+    decimal: &mut Vec<u8>,
     out: &mut Vec<u8>,
     found: &mut Found,
 ) -> Finding {
     out.extend_from_slice(value);
-    let decimal = &mut room.decimal;
     decimal.clear();
     let is_number = match (what, format) {
         (Detected::Text | Detected::Mixed, _) => {
